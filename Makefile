@@ -1,0 +1,73 @@
+# Everything is run from here. `make help` lists the habits of the project.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCAL := $(CURDIR)/.local
+
+# Nothing outside the clone: every cache has its place under .local.
+export UV_CACHE_DIR := $(LOCAL)/cache/uv
+export PIP_CACHE_DIR := $(LOCAL)/cache/pip
+export XDG_CACHE_HOME := $(LOCAL)/cache
+export JSII_RUNTIME_PACKAGE_CACHE_ROOT := $(LOCAL)/cache/jsii
+export PYTHONDONTWRITEBYTECODE :=
+export AWS_EC2_METADATA_DISABLED := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test test-unit test-integration check format lock bench wheel clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+.venv/.ready: requirements/uv.txt requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "[setup] creating .venv and installing the locked development dependencies (once, about a minute)"
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@touch $@
+
+up: .venv/.ready ## Run the platform on the embedded cloud until Ctrl-C
+	@$(BIN)/python -m infra.local up
+
+demo: .venv/.ready ## Rent a GPU end to end on the embedded cloud and print the receipt
+	@$(BIN)/python -m infra.local demo
+
+test: .venv/.ready ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+test-unit: .venv/.ready ## Run the unit tests alone (seconds)
+	@$(BIN)/python -m pytest tests/unit
+
+test-integration: .venv/.ready ## Run the tests on the embedded cloud
+	@$(BIN)/python -m pytest tests/integration tests/e2e
+
+check: .venv/.ready ## Format, lint, types, import contracts, drift and secrets
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m infra.checks
+
+format: .venv/.ready ## Rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/.ready ## Resolve and lock all dependencies again
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" uv.in -o uv.txt
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" dev.in -o dev.txt
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" lambda.in -c dev.txt -o ../requirements.txt
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" ministack.in -o ministack.txt
+
+bench: .venv/.ready ## Measure ratios and counted calls into bench.json
+	@$(BIN)/python -m tests.performance.bench
+
+wheel: .venv/.ready ## Build the host agent's wheel into dist/
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+
+clean: ## Remove everything that was built or downloaded here
+	rm -rf .venv .local dist chalice.out cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,28 @@
+"""Composition root of the cloud side: every route and every function, and nothing else."""
+
+from chalice.app import Chalice
+
+from chalicelib.accounts import api as accounts_api
+from chalicelib.accounts import functions as accounts_functions
+from chalicelib.billing import api as billing_api
+from chalicelib.billing import functions as billing_functions
+from chalicelib.carbon import api as carbon_api
+from chalicelib.catalog import api as catalog_api
+from chalicelib.fleet import api as fleet_api
+from chalicelib.fleet import functions as fleet_functions
+from chalicelib.metering import functions as metering_functions
+from chalicelib.rentals import api as rentals_api
+
+APIS = (accounts_api.api, catalog_api.api, fleet_api.api, rentals_api.api, billing_api.api, carbon_api.api)
+FUNCTIONS = (
+    accounts_functions.functions,
+    fleet_functions.functions,
+    metering_functions.functions,
+    billing_functions.functions,
+)
+
+app = Chalice(app_name="provocative", configure_logs=False)
+for _api in APIS:
+    app.register_blueprint(_api.blueprint)
+for _functions in FUNCTIONS:
+    app.register_blueprint(_functions)

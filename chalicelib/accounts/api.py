@@ -1,0 +1,56 @@
+"""Routes of accounts and keys."""
+
+from http import HTTPStatus
+
+from chalicelib import wiring
+from chalicelib.accounts import service
+from chalicelib.accounts.schemas import (
+    AccountRequest,
+    IssuedKeyBody,
+    KeyListBody,
+    KeyRequest,
+    render_account,
+    render_key,
+)
+from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.runtime.http import Answer, Api, Call
+from chalicelib.runtime.listing import PAGING, read_limit
+
+api = Api(__name__, wiring.authenticate)
+
+
+@api.route("POST", "/v1/accounts", permission="accounts:write", body=AccountRequest)
+def create_account(call: Call) -> Answer:
+    """Create a renter's account."""
+    body: AccountRequest = call.read_body(AccountRequest)
+    account = service.create_account(
+        wiring.account_ports(), call.principal, name=body.name, currency=wiring.settings().currency
+    )
+    return Answer(render_account(account), HTTPStatus.CREATED)
+
+
+@api.route("POST", "/v1/accounts/{account_id}/api-keys", permission="keys:write", body=KeyRequest)
+def create_key(call: Call, account_id: str) -> Answer:
+    """Create a key for an account; its text is shown once."""
+    body: KeyRequest = call.read_body(KeyRequest)
+    issued = service.create_key(wiring.account_ports(), call.principal, account_id, label=body.label)
+    rendered = render_key(issued.key).model_dump()
+    return Answer(IssuedKeyBody(**rendered, key=issued.token), HTTPStatus.CREATED)
+
+
+@api.route("GET", "/v1/api-keys", permission="keys:read", query=PAGING)
+def list_keys(call: Call) -> Answer:
+    """List the keys of the caller's account."""
+    store = wiring.account_ports().store
+    page = store.list_keys(
+        call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
+    )
+    items = [render_key(key) for key in page.items]
+    return Answer(KeyListBody(items=items, next_cursor=encode_cursor(page.next_key)))
+
+
+@api.route("DELETE", "/v1/api-keys/{key_id}", permission="keys:write")
+def revoke_key(call: Call, key_id: str) -> Answer:
+    """Revoke a key; it stops working at once."""
+    service.revoke_key(wiring.account_ports(), call.principal, key_id)
+    return Answer(status=HTTPStatus.NO_CONTENT)

@@ -1,0 +1,116 @@
+"""Accounts, API keys and what each role may do.
+
+Invariant: only a keyed digest of a key is ever stored, and a mistyped key is refused by its checksum
+without a read.
+"""
+
+import hashlib
+import hmac
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from chalicelib.core.errors import Unauthenticated
+from chalicelib.core.principal import Principal, Role
+
+TokenKind = Literal["live", "enrol"]
+
+#: Role x permission, the only table of its kind. A route names one permission; what is not listed is denied.
+PERMISSIONS: Mapping[Role, frozenset[str]] = {
+    "operator": frozenset(
+        {
+            "accounts:write",
+            "keys:read",
+            "keys:write",
+            "credits:write",
+            "catalog:write",
+            "hosts:read",
+            "hosts:write",
+            "offers:read",
+        }
+    ),
+    "renter": frozenset(
+        {"keys:read", "keys:write", "wallet:read", "offers:read", "rentals:read", "rentals:write"}
+    ),
+    "host": frozenset({"hosts:connect"}),
+}
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN = re.compile(r"pc_(live|enrol)_([0-9a-hjkmnp-tv-z]{26})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
+_PREFIXES: Mapping[TokenKind, str] = {"live": "key", "enrol": "enr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    account_id: str
+    name: str
+    currency: str
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """``digest`` is HMAC-SHA256 (hex) of the whole key under the installation's pepper."""
+
+    key_id: str
+    account_id: str
+    role: Role
+    label: str
+    digest: str
+    created_at_ms: int
+    host_id: str | None = None
+    revoked_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    account_id: str
+    operator_key_id: str
+
+
+def build_token(kind: TokenKind, token_id: str, secret: str) -> str:
+    """Return ``pc_<kind>_<id>_<secret><crc>``; ``token_id`` keeps its ``key_`` or ``enr_`` prefix outside."""
+    body = f"pc_{kind}_{token_id.removeprefix(f'{_PREFIXES[kind]}_')}_{secret}"
+    return body + _checksum(body)
+
+
+def parse_token(token: str, kind: TokenKind) -> str:
+    """Return the id named by a token whose form and checksum are right. No secret is checked here.
+
+    Raises:
+        Unauthenticated: the text is not a token of this kind, or it was mistyped.
+    """
+    match = _TOKEN.fullmatch(token)
+    if match is None or match[1] != kind or _checksum(token[:-6]) != match[4]:
+        raise Unauthenticated("The key is malformed or mistyped.")
+    return f"{_PREFIXES[kind]}_{match[2]}"
+
+
+def compute_digest(token: str, pepper: bytes) -> str:
+    return hmac.new(pepper, token.encode(), hashlib.sha256).hexdigest()
+
+
+def is_same_digest(left: str, right: str) -> bool:
+    return hmac.compare_digest(left, right)
+
+
+def build_principal(key: ApiKey) -> Principal:
+    return Principal(
+        account_id=key.account_id,
+        role=key.role,
+        key_id=key.key_id,
+        permissions=PERMISSIONS[key.role],
+        host_id=key.host_id,
+    )
+
+
+def _checksum(body: str) -> str:
+    # CRC-32 finds every typing error in one burst of 32 bits; it guards against mistakes, not attackers.
+    number = zlib.crc32(body.encode())
+    characters = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        characters = _BASE62[digit] + characters
+    return characters

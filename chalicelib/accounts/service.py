@@ -1,0 +1,175 @@
+"""Use cases of accounts: bootstrap, accounts, keys, authentication."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.accounts.model import (
+    Account,
+    ApiKey,
+    Installation,
+    build_principal,
+    build_token,
+    compute_digest,
+    is_same_digest,
+    parse_token,
+)
+from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
+from chalicelib.core.principal import Principal, Role
+
+BOOTSTRAP_ACTOR = "bootstrap"
+
+
+class AccountStore(Protocol):
+    def get_installation(self) -> Installation | None: ...
+    def get_account(self, account_id: str) -> Account | None: ...
+    def get_key(self, key_id: str) -> ApiKey | None: ...
+    def list_keys(self, account_id: str, limit: int, start: str | None) -> Page[ApiKey]: ...
+    def add_installation(self, tx: Transaction, installation: Installation) -> None:
+        """Fails with Conflict when there is one."""
+
+    def replace_operator_key(self, tx: Transaction, installation: Installation, key_id: str) -> None:
+        """Fails with Conflict when the installation's key is no longer the one in ``installation``."""
+
+    def add_account(self, tx: Transaction, account: Account) -> None: ...
+    def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
+    def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPorts:
+    store: AccountStore
+    audit: AuditTrail
+    transactions: Transactions
+    clock: Clock
+    ids: Ids
+    read_pepper: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key at the only moment when its text exists."""
+
+    key: ApiKey
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    account_id: str
+    #: ``None`` when the installation was there already: the text of a key cannot be shown twice.
+    operator_key: str | None
+
+
+def bootstrap_installation(ports: AccountPorts, *, currency: str, rotate: bool) -> Bootstrapped:
+    """Create the operator's account and key once; with ``rotate`` replace the key. Safe to repeat.
+
+    Raises:
+        Conflict: another bootstrap ran at the same time.
+    """
+    now_ms = ports.clock.now_ms()
+    installation = ports.store.get_installation()
+    if installation is not None and not rotate:
+        return Bootstrapped(installation.account_id, None)
+    tx = ports.transactions()
+    if installation is None:
+        account = Account(ports.ids.new_id("acc"), "operator", currency, now_ms)
+        issued = build_key(ports, account.account_id, "operator", "bootstrap")
+        ports.store.add_account(tx, account)
+        ports.store.add_installation(tx, Installation(account.account_id, issued.key.key_id))
+        account_id, action = account.account_id, "installation.bootstrapped"
+    else:
+        account_id, action = installation.account_id, "installation.key_rotated"
+        issued = build_key(ports, account_id, "operator", "rotated")
+        ports.store.replace_operator_key(tx, installation, issued.key.key_id)
+        ports.store.revoke_key(tx, installation.operator_key_id, now_ms)
+    ports.store.add_key(tx, issued.key)
+    add_audit(ports, tx, account_id, BOOTSTRAP_ACTOR, action, issued.key.key_id)
+    tx.commit()
+    return Bootstrapped(account_id, issued.token)
+
+
+def create_account(ports: AccountPorts, principal: Principal, *, name: str, currency: str) -> Account:
+    account = Account(ports.ids.new_id("acc"), name, currency, ports.clock.now_ms())
+    tx = ports.transactions()
+    ports.store.add_account(tx, account)
+    add_audit(ports, tx, account.account_id, principal.key_id, "account.created", account.account_id)
+    tx.commit()
+    return account
+
+
+def create_key(ports: AccountPorts, principal: Principal, account_id: str, *, label: str) -> IssuedKey:
+    """Create a renter's key for ``account_id``.
+
+    Raises:
+        NotFound: no such account, or not the caller's.
+    """
+    own = principal.account_id == account_id and principal.role != "operator"
+    if not own and principal.role != "operator":
+        raise NotFound("There is no such account.")
+    if ports.store.get_account(account_id) is None:
+        raise NotFound("There is no such account.")
+    if principal.role == "operator" and principal.account_id == account_id:
+        raise Forbidden("The operator's own account has one key; rotate it with the bootstrap command.")
+    issued = build_key(ports, account_id, "renter", label)
+    tx = ports.transactions()
+    ports.store.add_key(tx, issued.key)
+    add_audit(ports, tx, account_id, principal.key_id, "key.created", issued.key.key_id)
+    tx.commit()
+    return issued
+
+
+def revoke_key(ports: AccountPorts, principal: Principal, key_id: str) -> None:
+    """Revoke a key of the caller's account; an operator may revoke any. Revoking twice changes nothing.
+
+    Raises:
+        NotFound: no such key, or not the caller's.
+        Conflict: it is the operator's own key, which only the bootstrap command replaces.
+    """
+    key = ports.store.get_key(key_id)
+    if key is None or (principal.role != "operator" and key.account_id != principal.account_id):
+        raise NotFound("There is no such key.")
+    if key.role == "operator":
+        raise Conflict("The operator's key is replaced with the bootstrap command.", code="operator_key")
+    if key.revoked_at_ms is not None:
+        return
+    tx = ports.transactions()
+    ports.store.revoke_key(tx, key_id, ports.clock.now_ms())
+    add_audit(ports, tx, key.account_id, principal.key_id, "key.revoked", key_id)
+    tx.commit()
+
+
+def authenticate(ports: AccountPorts, token: str) -> Principal:
+    """Return who holds ``token``, with one read; a malformed one costs none.
+
+    Raises:
+        Unauthenticated: malformed, unknown, wrong or revoked; the answer is the same for the last three.
+    """
+    key_id = parse_token(token, "live")
+    key = ports.store.get_key(key_id)
+    if key is None or not is_same_digest(key.digest, compute_digest(token, ports.read_pepper())):
+        raise Unauthenticated("The key is not valid.")
+    if key.revoked_at_ms is not None:
+        raise Unauthenticated("The key is not valid.")
+    return build_principal(key)
+
+
+def build_key(
+    ports: AccountPorts, account_id: str, role: Role, label: str, host_id: str | None = None
+) -> IssuedKey:
+    """Make a key; the caller stores it in its own transaction."""
+    key_id = ports.ids.new_id("key")
+    token = build_token("live", key_id, ports.ids.new_secret())
+    digest = compute_digest(token, ports.read_pepper())
+    key = ApiKey(key_id, account_id, role, label, digest, ports.clock.now_ms(), host_id)
+    return IssuedKey(key, token)
+
+
+def add_audit(
+    ports: AccountPorts, tx: Transaction, account_id: str, actor: str, action: str, subject: str
+) -> None:
+    now_ms = ports.clock.now_ms()
+    entry = AuditEntry(ports.ids.new_id("aud"), account_id, actor, action, subject, now_ms)
+    ports.audit.add_entry(tx, entry)

@@ -1,0 +1,110 @@
+"""Accounts and keys in DynamoDB. Access: get by id; keys of an account by the ``by_account`` index."""
+
+from typing import Any, cast
+
+from chalicelib.accounts.model import Account, ApiKey, Installation
+from chalicelib.core.errors import Conflict
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import Transaction
+from chalicelib.core.principal import Role
+from chalicelib.storage import keys
+from chalicelib.storage.tables import AccountItem, ApiKeyItem, InstallationItem
+from chalicelib.storage.transaction import dynamo, unexpected
+
+
+def _already_bootstrapped(_old: Any) -> Conflict:
+    return Conflict("Another bootstrap ran at the same time; run it again.", code="already_bootstrapped")
+
+
+class DynamoAccountStore:
+    def get_installation(self) -> Installation | None:
+        try:
+            item = InstallationItem.get(keys.INSTALLATION, keys.INSTALLATION, consistent_read=True)
+        except InstallationItem.DoesNotExist:
+            return None
+        return Installation(item.account_id, item.operator_key_id)
+
+    def get_account(self, account_id: str) -> Account | None:
+        try:
+            item = AccountItem.get(keys.account(account_id), keys.ACCOUNT, consistent_read=True)
+        except AccountItem.DoesNotExist:
+            return None
+        return Account(account_id, item.name, item.currency, item.created_at_ms)
+
+    def get_key(self, key_id: str) -> ApiKey | None:
+        key = keys.api_key(key_id)
+        try:
+            return _read_key(ApiKeyItem.get(key, key, consistent_read=True))
+        except ApiKeyItem.DoesNotExist:
+            return None
+
+    def list_keys(self, account_id: str, limit: int, start: str | None) -> Page[ApiKey]:
+        condition = ApiKeyItem.sk > start if start is not None else None
+        result = ApiKeyItem.by_account.query(account_id, range_key_condition=condition, limit=limit)
+        items = [_read_key(item) for item in result]
+        more = result.last_evaluated_key is not None
+        return Page(items, keys.api_key(items[-1].key_id) if more else None)
+
+    def add_installation(self, tx: Transaction, installation: Installation) -> None:
+        item = InstallationItem(
+            keys.INSTALLATION,
+            keys.INSTALLATION,
+            account_id=installation.account_id,
+            operator_key_id=installation.operator_key_id,
+        )
+        dynamo(tx).put(item, InstallationItem.pk.does_not_exist(), _already_bootstrapped)
+
+    def replace_operator_key(self, tx: Transaction, installation: Installation, key_id: str) -> None:
+        dynamo(tx).update(
+            InstallationItem,
+            (keys.INSTALLATION, keys.INSTALLATION),
+            [InstallationItem.operator_key_id.set(key_id)],
+            InstallationItem.operator_key_id == installation.operator_key_id,
+            _already_bootstrapped,
+        )
+
+    def add_account(self, tx: Transaction, account: Account) -> None:
+        item = AccountItem(
+            keys.account(account.account_id),
+            keys.ACCOUNT,
+            name=account.name,
+            currency=account.currency,
+            created_at_ms=account.created_at_ms,
+        )
+        dynamo(tx).put(item, AccountItem.pk.does_not_exist(), unexpected("The account"))
+
+    def add_key(self, tx: Transaction, key: ApiKey) -> None:
+        item = ApiKeyItem(
+            keys.api_key(key.key_id),
+            keys.api_key(key.key_id),
+            account_id=key.account_id,
+            role=key.role,
+            label=key.label,
+            digest=key.digest,
+            created_at_ms=key.created_at_ms,
+            host_id=key.host_id,
+        )
+        dynamo(tx).put(item, ApiKeyItem.pk.does_not_exist(), unexpected("The key"))
+
+    def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
+        key = keys.api_key(key_id)
+        dynamo(tx).update(
+            ApiKeyItem,
+            (key, key),
+            [ApiKeyItem.revoked_at_ms.set(at_ms)],
+            ApiKeyItem.pk.exists(),
+            unexpected("The key"),
+        )
+
+
+def _read_key(item: ApiKeyItem) -> ApiKey:
+    return ApiKey(
+        key_id=item.pk.removeprefix("KEY#"),
+        account_id=item.account_id,
+        role=cast("Role", item.role),
+        label=item.label,
+        digest=item.digest,
+        created_at_ms=item.created_at_ms,
+        host_id=item.host_id,
+        revoked_at_ms=item.revoked_at_ms,
+    )

@@ -1,0 +1,63 @@
+"""The errors that the domain raises, each with a stable ``code`` that clients may rely on.
+
+    DomainError
+    ├── InvalidInput        the request is wrong and will be wrong again
+    ├── Unauthenticated     nobody known is asking
+    ├── Forbidden           somebody known may not do this
+    ├── NotFound            there is no such thing, or it is not yours (the same answer)
+    ├── Conflict            the request is right but the state does not allow it
+    │   └── IdempotencyMismatch   the key was used with another body
+    ├── InsufficientFunds   the wallet cannot cover the hold
+    └── Unavailable         try again: contention or a dependency that did not answer
+
+`chalicelib.runtime.http` maps them to statuses; nothing here knows HTTP.
+"""
+
+from collections.abc import Mapping
+
+
+class DomainError(Exception):
+    """Base of all expected failures. ``extra`` holds members for the problem document."""
+
+    code = "error"
+
+    def __init__(
+        self, detail: str, *, code: str | None = None, extra: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if code is not None:
+            self.code = code
+        self.extra: Mapping[str, object] = extra or {}
+
+
+class InvalidInput(DomainError):
+    code = "invalid_request"
+
+
+class Unauthenticated(DomainError):
+    code = "invalid_credentials"
+
+
+class Forbidden(DomainError):
+    code = "forbidden"
+
+
+class NotFound(DomainError):
+    code = "not_found"
+
+
+class Conflict(DomainError):
+    code = "conflict"
+
+
+class IdempotencyMismatch(Conflict):
+    code = "idempotency_key_reused"
+
+
+class InsufficientFunds(DomainError):
+    code = "insufficient_funds"
+
+
+class Unavailable(DomainError):
+    code = "temporarily_unavailable"

@@ -1,0 +1,68 @@
+"""Routes of the fleet: operators enrol and look, hosts connect."""
+
+from http import HTTPStatus
+
+from chalicelib import wiring
+from chalicelib.fleet import service
+from chalicelib.fleet.model import derive_signing_key
+from chalicelib.fleet.schemas import (
+    EnrolmentRequest,
+    HostListBody,
+    HostRequest,
+    read_gpus,
+    render_credentials,
+    render_enrolled,
+    render_enrolment,
+    render_host,
+)
+from chalicelib.runtime.http import Answer, Api, Call
+
+api = Api(__name__, wiring.authenticate)
+
+
+@api.route("POST", "/v1/enrolments", permission="hosts:write", body=EnrolmentRequest)
+def create_enrolment(call: Call) -> Answer:
+    """Create a one-time token with which a machine becomes a host."""
+    body: EnrolmentRequest = call.read_body(EnrolmentRequest)
+    catalog = wiring.cached_catalog().get(fresh=True)
+    enrolment, token = service.create_enrolment(
+        wiring.fleet_ports(), call.principal, catalog, gpu_type=body.gpu_type, region=body.region
+    )
+    return Answer(render_enrolment(enrolment, token), HTTPStatus.CREATED)
+
+
+@api.route("POST", "/v1/hosts", public=True, body=HostRequest)
+def enrol_host(call: Call) -> Answer:
+    """Become a host, with an enrolment token as the bearer."""
+    body: HostRequest = call.read_body(HostRequest)
+    ports = wiring.fleet_ports()
+    enrolled = service.enrol_host(
+        ports,
+        call.bearer,
+        install_id=body.install_id,
+        agent_version=body.agent_version,
+        gpus=read_gpus(body),
+    )
+    signing_key = derive_signing_key(enrolled.host.host_id, ports.accounts.read_pepper())
+    status = HTTPStatus.CREATED if enrolled.created else HTTPStatus.OK
+    return Answer(render_enrolled(enrolled, signing_key, wiring.settings()), status)
+
+
+@api.route("POST", "/v1/hosts/{host_id}/credentials", permission="hosts:connect")
+def issue_credentials(call: Call, host_id: str) -> Answer:
+    """Give a host an hour's credentials for its queues."""
+    credentials = service.issue_credentials(wiring.fleet_ports(), call.principal, host_id)
+    return Answer(render_credentials(credentials))
+
+
+@api.route("GET", "/v1/hosts", permission="hosts:read")
+def list_hosts(_call: Call) -> Answer:
+    """List the hosts of every pool."""
+    page = service.list_hosts(wiring.fleet_ports(), wiring.cached_catalog().get(fresh=True))
+    return Answer(HostListBody(items=[render_host(host, liveness) for host, liveness in page.items]))
+
+
+@api.route("GET", "/v1/hosts/{host_id}", permission="hosts:read")
+def read_host(_call: Call, host_id: str) -> Answer:
+    """Show one host with its GPUs and leases."""
+    return Answer(render_host(*service.read_host(wiring.fleet_ports(), host_id)))

@@ -1,0 +1,139 @@
+"""Hosts, GPUs, leases with fencing, and commands to hosts.
+
+Invariant: a GPU has one lease record; its epoch rises with every change of that record, and whoever acts
+on a GPU names the epoch.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Literal
+
+from chalicelib.core.leases import Lease
+
+LeaseState = Literal["free", "leased", "wiping"]
+HostState = Literal["active", "retired"]
+
+#: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
+SUSPECT_AFTER_MS = 30_000
+ENROLMENT_LIFETIME_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Permission for one machine to become a host. ``install_id`` is set once it has been used."""
+
+    enrolment_id: str
+    host_id: str
+    digest: str
+    gpu_type: str
+    region: str
+    created_at_ms: int
+    expires_at_ms: int
+    install_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    gpu_uuid: str
+    pci_bus_id: str
+    model: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    host_id: str
+    gpu_type: str
+    region: str
+    state: HostState
+    gpu_count: int
+    free_gpus: int
+    install_id: str
+    agent_version: str
+    created_at_ms: int
+    commands_queue_url: str
+    api_key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostGpu:
+    """A GPU with its lease record."""
+
+    gpu: Gpu
+    lease_state: LeaseState
+    epoch: int
+    rental_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """The last proof that a host was there, by the queue's clock."""
+
+    last_seen_at_ms: int
+    boot_id: str
+    agent_version: str
+    gpus_ok: int
+    spool_records: int
+    records_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A host that may have room: read from an index, so it is only a hint until the transaction holds."""
+
+    host_id: str
+    region: str
+    free_leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    command: tuple[str, ...]
+    image: str | None
+    env: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostCommand:
+    """An order to a host, kept in the outbox until its queue has it."""
+
+    command_id: str
+    kind: Literal["start", "stop"]
+    host_id: str
+    rental_id: str
+    leases: tuple[Lease, ...]
+    issued_at_ms: int
+    workload: Workload | None = None
+
+
+def derive_signing_key(host_id: str, pepper: bytes) -> bytes:
+    """Return the key with which a host signs its messages and the cloud signs its commands (32 bytes).
+
+    Derived, so that consumers verify without a read and nothing secret is stored per host.
+    """
+    return hmac.new(pepper, f"host-signing-key:{host_id}".encode(), hashlib.sha256).digest()
+
+
+def choose_leases(candidate: Candidate, gpu_count: int, rental_id: str) -> tuple[Lease, ...]:
+    """Return ``gpu_count`` of the candidate's free leases.
+
+    The choice is spread by the rental's id: parallel starts on one host then mostly want different GPUs.
+    """
+
+    def rank(lease: Lease) -> bytes:
+        return hashlib.sha256(f"{rental_id}:{lease.gpu_uuid}".encode()).digest()
+
+    return tuple(
+        sorted(sorted(candidate.free_leases, key=rank)[:gpu_count], key=lambda lease: lease.gpu_uuid)
+    )
+
+
+def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candidate]:
+    """Best fit first: the host with the fewest free GPUs that still fits, equal ones spread by rental."""
+
+    def rank(candidate: Candidate) -> tuple[int, bytes]:
+        spread = hashlib.sha256(f"{rental_id}:{candidate.host_id}".encode()).digest()
+        return len(candidate.free_leases), spread
+
+    return sorted(candidates, key=rank)

@@ -1,0 +1,156 @@
+"""Bodies of the fleet routes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from chalicelib.core.clock import format_instant
+from chalicelib.fleet.model import Enrolment, Gpu, Host, HostGpu, Liveness
+from chalicelib.fleet.service import EnrolledHost, HostCredentials
+from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.runtime.settings import Settings
+
+Identifier = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")]
+MAX_GPUS_PER_HOST = 16
+
+
+class EnrolmentRequest(RequestBody):
+    gpu_type: Identifier
+    region: Identifier
+
+
+class EnrolmentBody(ResponseBody):
+    enrolment_id: str
+    gpu_type: str
+    region: str
+    expires_at: str
+    #: Shown once.
+    token: str
+
+
+class GpuRequest(RequestBody):
+    gpu_uuid: Identifier
+    pci_bus_id: Identifier
+    model: Annotated[str, Field(min_length=1, max_length=100)]
+    memory_mib: Annotated[int, Field(ge=0, le=10_000_000)]
+
+
+class HostRequest(RequestBody):
+    install_id: Identifier
+    agent_version: Annotated[str, Field(min_length=1, max_length=50)]
+    gpus: Annotated[list[GpuRequest], Field(min_length=1, max_length=MAX_GPUS_PER_HOST)]
+
+
+class EnrolledHostBody(ResponseBody):
+    host_id: str
+    api_key: str
+    #: Hexadecimal; signs the host's messages and verifies its commands.
+    signing_key: str
+    region: str
+    gpu_type: str
+    aws_region: str
+    heartbeats_queue_url: str
+    telemetry_queue_url: str
+    commands_queue_url: str
+    heartbeat_interval_seconds: int
+    telemetry_interval_seconds: int
+
+
+class CredentialsBody(ResponseBody):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expires_at: str
+
+
+class HostGpuBody(ResponseBody):
+    gpu_uuid: str
+    model: str
+    memory_mib: int
+    lease_state: str
+    epoch: int
+    rental_id: str | None
+
+
+class HostBody(ResponseBody):
+    host_id: str
+    gpu_type: str
+    region: str
+    state: str
+    gpu_count: int
+    free_gpus: int
+    agent_version: str
+    created_at: str
+    last_seen_at: str | None
+    telemetry_records_lost: int | None
+    gpus: list[HostGpuBody] | None = None
+
+
+class HostListBody(ResponseBody):
+    items: list[HostBody]
+
+
+def read_gpus(body: HostRequest) -> list[Gpu]:
+    return [Gpu(gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, gpu.memory_mib) for gpu in body.gpus]
+
+
+def render_enrolment(enrolment: Enrolment, token: str) -> EnrolmentBody:
+    return EnrolmentBody(
+        enrolment_id=enrolment.enrolment_id,
+        gpu_type=enrolment.gpu_type,
+        region=enrolment.region,
+        expires_at=format_instant(enrolment.expires_at_ms),
+        token=token,
+    )
+
+
+def render_enrolled(enrolled: EnrolledHost, signing_key: bytes, settings: Settings) -> EnrolledHostBody:
+    return EnrolledHostBody(
+        host_id=enrolled.host.host_id,
+        api_key=enrolled.key.token,
+        signing_key=signing_key.hex(),
+        region=enrolled.host.region,
+        gpu_type=enrolled.host.gpu_type,
+        aws_region=settings.aws_region,
+        heartbeats_queue_url=settings.heartbeats_queue_url,
+        telemetry_queue_url=settings.telemetry_queue_url,
+        commands_queue_url=enrolled.host.commands_queue_url,
+        heartbeat_interval_seconds=settings.heartbeat_interval_seconds,
+        telemetry_interval_seconds=settings.telemetry_interval_seconds,
+    )
+
+
+def render_credentials(credentials: HostCredentials) -> CredentialsBody:
+    return CredentialsBody(
+        access_key_id=credentials.access_key_id,
+        secret_access_key=credentials.secret_access_key,
+        session_token=credentials.session_token,
+        expires_at=format_instant(credentials.expires_at_ms),
+    )
+
+
+def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | None = None) -> HostBody:
+    return HostBody(
+        host_id=host.host_id,
+        gpu_type=host.gpu_type,
+        region=host.region,
+        state=host.state,
+        gpu_count=host.gpu_count,
+        free_gpus=host.free_gpus,
+        agent_version=liveness.agent_version if liveness else host.agent_version,
+        created_at=format_instant(host.created_at_ms),
+        last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
+        telemetry_records_lost=liveness.records_lost if liveness else None,
+        gpus=None if gpus is None else [_render_gpu(gpu) for gpu in gpus],
+    )
+
+
+def _render_gpu(row: HostGpu) -> HostGpuBody:
+    return HostGpuBody(
+        gpu_uuid=row.gpu.gpu_uuid,
+        model=row.gpu.model,
+        memory_mib=row.gpu.memory_mib,
+        lease_state=row.lease_state,
+        epoch=row.epoch,
+        rental_id=row.rental_id,
+    )

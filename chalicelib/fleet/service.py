@@ -1,0 +1,251 @@
+"""Use cases of the fleet: enrolment, credentials, liveness, capacity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from chalicelib.accounts.model import ApiKey, build_token, compute_digest, is_same_digest, parse_token
+from chalicelib.accounts.service import AccountPorts, IssuedKey, build_key
+from chalicelib.catalog.model import Catalog
+from chalicelib.catalog.service import Capacity
+from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from chalicelib.core.leases import Lease
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.principal import Principal
+from chalicelib.fleet.model import (
+    ENROLMENT_LIFETIME_MS,
+    Candidate,
+    Enrolment,
+    Gpu,
+    Host,
+    HostCommand,
+    HostGpu,
+    Liveness,
+)
+
+MAX_CANDIDATES = 8
+
+
+class CapacityTaken(Conflict):
+    """The GPUs were leased, or the host fell silent, since the candidate was read."""
+
+    code = "capacity_taken"
+
+
+class StaleEpoch(Conflict):
+    """Somebody acted on the lease before: the epoch is no longer the current one."""
+
+    code = "stale_epoch"
+
+
+class FleetStore(Protocol):
+    def get_enrolment(self, enrolment_id: str) -> Enrolment | None: ...
+    def get_host(self, host_id: str) -> Host | None: ...
+    def get_liveness(self, host_id: str) -> Liveness | None: ...
+    def list_gpus(self, host_id: str) -> list[HostGpu]: ...
+    def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
+    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
+        """Hosts with at least ``gpu_count`` free, fewest first. One index query; may be stale."""
+
+    def list_free(self, gpu_type: str, region: str) -> list[int]:
+        """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
+        ...
+
+    def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None: ...
+    def use_enrolment(self, tx: Transaction, enrolment: Enrolment, install_id: str) -> None:
+        """Fails with Conflict when another machine has used it."""
+
+    def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
+    def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
+    def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
+        """Keep the newest; return False for one that is older than what is stored."""
+
+    def take_leases(
+        self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
+    ) -> None:
+        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken."""
+
+    def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
+        """leased@e -> wiping@e+1. Fails with StaleEpoch."""
+
+    def free_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
+        """wiping@e -> free@e, and back into the host's free map. Fails with StaleEpoch."""
+
+    def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
+
+
+class HostIdentities(Protocol):
+    """Queues and cloud credentials of hosts (SQS and STS)."""
+
+    def ensure_command_queue(self, host_id: str) -> str:
+        """Return the URL of the host's own queue, creating it if need be. Safe to repeat."""
+        ...
+
+    def issue_credentials(self, host_id: str) -> "HostCredentials":
+        """Return credentials that may send to the ingest queues and read this host's commands only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostCredentials:
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCapacity:
+    """The catalogue's `CapacityReader`."""
+
+    store: FleetStore
+
+    def read_capacity(self, gpu_type: str, region: str) -> Capacity:
+        free = self.store.list_free(gpu_type, region)
+        return Capacity(sum(free), max(free, default=0))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPorts:
+    store: FleetStore
+    accounts: AccountPorts
+    identities: HostIdentities
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledHost:
+    host: Host
+    key: IssuedKey
+    created: bool
+
+
+def create_enrolment(
+    ports: FleetPorts, principal: Principal, catalog: Catalog, *, gpu_type: str, region: str
+) -> tuple[Enrolment, str]:
+    """Return a permission for one machine, and the token that is shown once.
+
+    Raises:
+        InvalidInput: there is no price for this GPU type in this region, so the host could not be offered.
+    """
+    if not [price for price in catalog.find_prices(gpu_type, region) if price.region == region]:
+        raise InvalidInput("Set a price for this GPU type and region first.", code="unknown_offer")
+    ids, now_ms = ports.accounts.ids, ports.accounts.clock.now_ms()
+    enrolment_id = ids.new_id("enr")
+    token = build_token("enrol", enrolment_id, ids.new_secret())
+    digest = compute_digest(token, ports.accounts.read_pepper())
+    enrolment = Enrolment(
+        enrolment_id, ids.new_id("hst"), digest, gpu_type, region, now_ms, now_ms + ENROLMENT_LIFETIME_MS
+    )
+    tx = ports.accounts.transactions()
+    ports.store.add_enrolment(tx, enrolment)
+    _add_audit(ports, tx, principal.account_id, principal.key_id, "enrolment.created", enrolment_id)
+    tx.commit()
+    return enrolment, token
+
+
+def enrol_host(
+    ports: FleetPorts, token: str, *, install_id: str, agent_version: str, gpus: Sequence[Gpu]
+) -> EnrolledHost:
+    """Turn a machine into a host, once per token; the same machine may ask again and gets a new key.
+
+    Raises:
+        Unauthenticated: the token is malformed, unknown, wrong or expired.
+        Conflict: ``enrolment_used`` by another machine.
+        InvalidInput: a GPU is listed twice.
+    """
+    enrolment = _check_enrolment(ports, token)
+    if enrolment.install_id not in {None, install_id}:
+        raise Conflict("This token was used by another machine; create a new one.", code="enrolment_used")
+    if len({gpu.gpu_uuid for gpu in gpus}) != len(gpus):
+        raise InvalidInput("A GPU is listed twice.", code="duplicate_gpu")
+    account_id = _read_operator_account(ports)
+    issued = build_key(ports.accounts, account_id, "host", enrolment.host_id, enrolment.host_id)
+    tx = ports.accounts.transactions()
+    ports.accounts.store.add_key(tx, issued.key)
+    host = ports.store.get_host(enrolment.host_id)
+    if host is None:
+        host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
+        ports.store.use_enrolment(tx, enrolment, install_id)
+        ports.store.add_host(tx, host, gpus)
+        created, action = True, "host.enrolled"
+    else:
+        ports.accounts.store.revoke_key(tx, host.api_key_id, ports.accounts.clock.now_ms())
+        ports.store.replace_host_key(tx, host, issued.key.key_id)
+        host = replace(host, api_key_id=issued.key.key_id)
+        created, action = False, "host.key_replaced"
+    _add_audit(ports, tx, account_id, enrolment.enrolment_id, action, host.host_id)
+    tx.commit()
+    return EnrolledHost(host, issued, created)
+
+
+def issue_credentials(ports: FleetPorts, principal: Principal, host_id: str) -> HostCredentials:
+    """Raises NotFound when the caller is not this host, Forbidden when the host was retired."""
+    if principal.host_id != host_id:
+        raise NotFound("There is no such host.")
+    host = ports.store.get_host(host_id)
+    if host is None or host.state != "active":
+        raise Forbidden("This host was retired.", code="host_retired")
+    return ports.identities.issue_credentials(host_id)
+
+
+def list_hosts(ports: FleetPorts, catalog: Catalog) -> Page[tuple[Host, Liveness | None]]:
+    """Return every offered host with its liveness, pool by pool."""
+    hosts = [
+        host for price in catalog.prices for host in ports.store.list_hosts(price.gpu_type, price.region)
+    ]
+    return Page([(host, ports.store.get_liveness(host.host_id)) for host in hosts])
+
+
+def read_host(ports: FleetPorts, host_id: str) -> tuple[Host, Liveness | None, list[HostGpu]]:
+    """Raises NotFound."""
+    host = ports.store.get_host(host_id)
+    if host is None:
+        raise NotFound("There is no such host.")
+    return host, ports.store.get_liveness(host_id), ports.store.list_gpus(host_id)
+
+
+def _check_enrolment(ports: FleetPorts, token: str) -> Enrolment:
+    enrolment = ports.store.get_enrolment(parse_token(token, "enrol"))
+    refused = Unauthenticated("The enrolment token is not valid.")
+    if enrolment is None:
+        raise refused
+    if not is_same_digest(enrolment.digest, compute_digest(token, ports.accounts.read_pepper())):
+        raise refused
+    if enrolment.install_id is None and enrolment.expires_at_ms < ports.accounts.clock.now_ms():
+        raise refused
+    return enrolment
+
+
+def _read_operator_account(ports: FleetPorts) -> str:
+    installation = ports.accounts.store.get_installation()
+    if installation is None:
+        raise Conflict("Bootstrap the installation first.", code="not_bootstrapped")
+    return installation.account_id
+
+
+def _build_host(
+    ports: FleetPorts, enrolment: Enrolment, key: ApiKey, install_id: str, agent_version: str, gpu_count: int
+) -> Host:
+    return Host(
+        host_id=enrolment.host_id,
+        gpu_type=enrolment.gpu_type,
+        region=enrolment.region,
+        state="active",
+        gpu_count=gpu_count,
+        free_gpus=gpu_count,
+        install_id=install_id,
+        agent_version=agent_version,
+        created_at_ms=ports.accounts.clock.now_ms(),
+        # Named after the host, which the token fixed: a crash before the commit leaves nothing astray.
+        commands_queue_url=ports.identities.ensure_command_queue(enrolment.host_id),
+        api_key_id=key.key_id,
+    )
+
+
+def _add_audit(
+    ports: FleetPorts, tx: Transaction, account_id: str, actor: str, action: str, subject: str
+) -> None:
+    now_ms = ports.accounts.clock.now_ms()
+    entry = AuditEntry(ports.accounts.ids.new_id("aud"), account_id, actor, action, subject, now_ms)
+    ports.accounts.audit.add_entry(tx, entry)

@@ -1,0 +1,99 @@
+"""Consumers of the two host queues: verify, decode, one service call."""
+
+import os
+
+from chalice.app import Blueprint, SQSEvent
+
+from chalicelib import wiring
+from chalicelib.core.leases import Lease
+from chalicelib.metering import service
+from chalicelib.metering.model import Interval
+from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
+from chalicelib.wire import v1
+
+functions = Blueprint(__name__)
+
+_UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
+
+
+@functions.on_sqs_message(
+    queue_arn=os.environ.get("HEARTBEATS_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_heartbeat"
+)
+def on_heartbeat(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
+    return consume(read_messages(event.to_dict()), handle_heartbeat, wiring.heartbeats_dead_letters())
+
+
+@functions.on_sqs_message(
+    queue_arn=os.environ.get("TELEMETRY_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_telemetry"
+)
+def on_telemetry(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
+    return consume(read_messages(event.to_dict()), handle_telemetry, wiring.telemetry_dead_letters())
+
+
+def handle_heartbeat(message: Message) -> None:
+    """Raises Rejected for a message that no retry can mend."""
+    envelope = _open(message)
+    try:
+        heartbeat = v1.decode_heartbeat(envelope)
+    except v1.InvalidMessage as invalid:
+        raise Rejected(invalid.reason, invalid.detail) from invalid
+    beat = service.Beat(
+        host_id=envelope.host_id,
+        boot_id=envelope.boot_id,
+        agent_version=heartbeat.agent_version,
+        gpus_ok=sum(gpu.state == "ok" for gpu in heartbeat.gpus),
+        spool_records=heartbeat.spool.depth_records,
+        records_lost=heartbeat.spool.records_lost,
+        sent_at_ms=message.sent_at_ms,
+        reports=tuple(_read_report(report) for report in heartbeat.workloads),
+    )
+    service.record_heartbeat(wiring.meter_ports(), beat)
+
+
+def handle_telemetry(message: Message) -> None:
+    """Raises Rejected for a message that no retry can mend."""
+    envelope = _open(message)
+    try:
+        telemetry = v1.decode_telemetry(envelope)
+    except v1.InvalidMessage as invalid:
+        raise Rejected(invalid.reason, invalid.detail) from invalid
+    record = service.TelemetryRecord(
+        envelope.host_id, envelope.boot_id, envelope.seq, envelope.record, message.sent_at_ms
+    )
+    intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
+    service.store_telemetry(wiring.meter_ports(), record, intervals)
+
+
+def _open(message: Message) -> v1.Envelope:
+    try:
+        envelope = v1.decode_envelope(message.body)
+        v1.verify_envelope(envelope, wiring.read_signing_key(envelope.host_id))
+    except v1.InvalidMessage as invalid:
+        raise Rejected(invalid.reason, invalid.detail) from invalid
+    return envelope
+
+
+def _read_report(report: v1.WorkloadReport) -> service.Report:
+    return service.Report(
+        rental_id=report.rental_id,
+        leases=tuple(Lease(lease.gpu_uuid, lease.epoch) for lease in report.leases),
+        state=report.state,
+        exit_code=report.exit_code,
+        ended_at_ms=report.ended_at_ms,
+        wiped=report.wiped,
+    )
+
+
+def _read_interval(interval: v1.EnergyInterval) -> Interval:
+    assert interval.rental_id is not None
+    return Interval(
+        rental_id=interval.rental_id,
+        gpu_uuid=interval.gpu_uuid,
+        epoch=interval.epoch,
+        interval_index=interval.interval_index,
+        final=interval.final,
+        started_at_ms=interval.started_at_ms,
+        ended_at_ms=interval.ended_at_ms,
+        energy_millijoules=interval.energy_millijoules,
+        estimated=interval.estimated,
+    )

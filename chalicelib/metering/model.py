@@ -1,0 +1,175 @@
+"""The meter of a rental: time from proofs of life, energy from counter intervals. All pure.
+
+Invariants: billable time never passes the last proof of life nor the moment the renter asked to stop; a
+silence longer than ``MAX_PROOF_GAP_MS`` is not billed; a heartbeat seen twice or late changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chalicelib.core.clock import format_hour
+from chalicelib.core.leases import Lease
+from chalicelib.core.money import compute_charge_micros
+
+MeterState = Literal["open", "closed", "settled"]
+
+#: A host is LOST after 60 s of silence (reliability knobs); time that nobody vouched for is not sold.
+MAX_PROOF_GAP_MS = 60_000
+HOUR_MS = 3_600_000
+#: Meters that are still to be charged are listed under this many index keys.
+OPEN_SHARDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Times are server times in ms. ``charge_seq`` is the cursor of the next posting."""
+
+    rental_id: str
+    account_id: str
+    host_id: str
+    region: str
+    leases: tuple[Lease, ...]
+    price_micros_per_gpu_hour: int
+    state: MeterState
+    started_at_ms: int
+    alive_through_ms: int
+    unproven_ms: int = 0
+    charge_seq: int = 0
+    charged_seconds: int = 0
+    charged_micros: int = 0
+
+    @property
+    def gpu_count(self) -> int:
+        return len(self.leases)
+
+    @property
+    def billable_seconds(self) -> int:
+        proven_ms = self.alive_through_ms - self.started_at_ms - self.unproven_ms
+        # Never below what was charged: a charge is corrected by a reversal, not by running backwards.
+        return max(proven_ms // 1000, self.charged_seconds)
+
+    @property
+    def due_micros(self) -> int:
+        """What the next posting charges: cumulative now, less cumulative before."""
+        cumulative = compute_charge_micros(
+            price_micros_per_gpu_hour=self.price_micros_per_gpu_hour,
+            gpu_count=self.gpu_count,
+            seconds=self.billable_seconds,
+        )
+        return cumulative - self.charged_micros
+
+
+def extend(meter: Meter, proof_at_ms: int) -> Meter:
+    """Return the meter after a proof of life; an older proof than the last leaves it as it is."""
+    if meter.state != "open" or proof_at_ms <= meter.alive_through_ms:
+        return meter
+    gap_ms = proof_at_ms - meter.alive_through_ms
+    unproven_ms = gap_ms if gap_ms > MAX_PROOF_GAP_MS else 0
+    return replace(meter, alive_through_ms=proof_at_ms, unproven_ms=meter.unproven_ms + unproven_ms)
+
+
+def close(meter: Meter, end_ms: int) -> Meter:
+    """Return the meter closed at ``end_ms`` or at its last proof, whichever is earlier."""
+    if meter.state != "open":
+        return meter
+    end_ms = max(meter.started_at_ms + meter.unproven_ms, min(end_ms, meter.alive_through_ms))
+    return replace(meter, state="closed", alive_through_ms=end_ms)
+
+
+def choose_shard(rental_id: str) -> str:
+    """Return the index key of an open meter: from the id's random tail, so that load spreads evenly."""
+    return f"OPEN#{sum(rental_id[-8:].encode()) % OPEN_SHARDS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Energy of one leased GPU between two readings (see `wire.v1.EnergyInterval`)."""
+
+    rental_id: str
+    gpu_uuid: str
+    epoch: int
+    interval_index: int
+    final: bool
+    started_at_ms: int
+    ended_at_ms: int
+    energy_millijoules: int
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyShare:
+    """The part of an interval that falls into one UTC hour."""
+
+    rental_id: str
+    gpu_uuid: str
+    hour: str
+    energy_millijoules: int
+    estimated_millijoules: int
+    #: An interval counts in the hour in which it begins.
+    intervals: int
+    #: Number of intervals of this GPU in the rental; known once the final one is in.
+    intervals_expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyEnergy:
+    """What is stored of one rental, GPU and hour."""
+
+    gpu_uuid: str
+    hour: str
+    energy_millijoules: int
+    estimated_millijoules: int
+    intervals: int
+    intervals_expected: int | None
+
+
+def split_by_hour(interval: Interval) -> Iterator[EnergyShare]:
+    """Yield the interval's energy per UTC hour, in proportion to time; the parts sum to the whole."""
+    expected = interval.interval_index + 1 if interval.final else None
+    duration_ms = interval.ended_at_ms - interval.started_at_ms
+    given, start_ms = 0, interval.started_at_ms
+    while True:
+        end_ms = min(interval.ended_at_ms, (start_ms // HOUR_MS + 1) * HOUR_MS)
+        elapsed_ms = end_ms - interval.started_at_ms
+        last = end_ms >= interval.ended_at_ms
+        total = (
+            interval.energy_millijoules if last else interval.energy_millijoules * elapsed_ms // duration_ms
+        )
+        energy = total - given
+        first = start_ms == interval.started_at_ms
+        yield EnergyShare(
+            interval.rental_id,
+            interval.gpu_uuid,
+            format_hour(start_ms),
+            energy,
+            energy if interval.estimated else 0,
+            1 if first else 0,
+            expected if first else None,
+        )
+        if last:
+            return
+        given, start_ms = total, end_ms
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyReading:
+    """A rental's energy and how complete the telemetry behind it is. ``expected`` is None until final."""
+
+    energy_millijoules: int
+    estimated_millijoules: int
+    intervals_stored: int
+    intervals_expected: int | None
+
+
+def sum_energy(hours: list[HourlyEnergy], gpu_count: int) -> EnergyReading:
+    expected = {
+        hour.gpu_uuid: hour.intervals_expected for hour in hours if hour.intervals_expected is not None
+    }
+    complete = len(expected) == gpu_count
+    return EnergyReading(
+        sum(hour.energy_millijoules for hour in hours),
+        sum(hour.estimated_millijoules for hour in hours),
+        sum(hour.intervals for hour in hours),
+        sum(expected.values()) if complete else None,
+    )

@@ -1,0 +1,272 @@
+"""Use cases of metering: heartbeats drive rentals and billable time, telemetry drives energy.
+
+The queue's clock counts (SentTimestamp), never the host's. What a host reports can end billable time
+early; nothing it reports can lengthen it beyond the proofs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.leases import Lease
+from chalicelib.core.ports import Transaction
+from chalicelib.fleet.model import Liveness
+from chalicelib.metering.model import (
+    EnergyShare,
+    HourlyEnergy,
+    Interval,
+    Meter,
+    close,
+    extend,
+    split_by_hour,
+)
+from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, mark_running
+from chalicelib.rentals.service import RentalPorts, end_rental, release_rental
+
+HOST_ACTOR_PREFIX = "host:"
+MAX_ATTEMPTS = 4
+
+
+class AlreadyStored(Conflict):
+    code = "already_stored"
+
+
+class MeterStore(Protocol):
+    def get_meter(self, rental_id: str) -> Meter | None: ...
+    def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
+    def count_duplicates(self, rental_id: str) -> int: ...
+    def list_open(self, shard: str) -> list[Meter]: ...
+    def open_meter(self, tx: Transaction, meter: Meter) -> None:
+        """Fails with AlreadyStored when the rental has one."""
+
+    def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
+        """Write the proofs of life. Fails with Unavailable when ``old``'s are no longer the stored ones."""
+
+    def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
+        """Advance the cursor. Fails with Unavailable when ``old.charge_seq`` is no longer the cursor."""
+
+    def add_record(self, tx: Transaction, record: "TelemetryRecord") -> None:
+        """Fails with AlreadyStored when (host, boot, seq) is there."""
+
+    def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
+    def add_duplicate(self, rental_id: str) -> None: ...
+
+
+class ChargeQueue(Protocol):
+    def request_charge(self, account_id: str, rental_id: str, deduplication_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPorts:
+    store: MeterStore
+    rentals: RentalPorts
+    charges: ChargeQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a host says of one workload (see `wire.v1.WorkloadReport`)."""
+
+    rental_id: str
+    leases: tuple[Lease, ...]
+    state: Literal["starting", "running", "exited", "failed", "terminated"]
+    exit_code: int | None
+    ended_at_ms: int | None
+    wiped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryRecord:
+    """One telemetry message as it came; (host_id, boot_id, seq) is its identity for ever."""
+
+    host_id: str
+    boot_id: str
+    seq: int
+    text: str
+    sent_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat, and when the queue took it."""
+
+    host_id: str
+    boot_id: str
+    agent_version: str
+    gpus_ok: int
+    spool_records: int
+    records_lost: int
+    sent_at_ms: int
+    reports: tuple[Report, ...]
+
+
+def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
+    """Apply one heartbeat. Late, repeated and reordered ones are harmless."""
+    liveness = Liveness(
+        beat.sent_at_ms,
+        beat.boot_id,
+        beat.agent_version,
+        beat.gpus_ok,
+        beat.spool_records,
+        beat.records_lost,
+    )
+    ports.rentals.fleet.record_liveness(beat.host_id, liveness)
+    for report in beat.reports:
+        apply_report(ports, beat.host_id, report, beat.sent_at_ms)
+
+
+def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:
+    """Apply what a host says of one workload; a report of a foreign rental or an old epoch is ignored."""
+    for _ in range(MAX_ATTEMPTS):
+        rental = ports.rentals.store.get_rental(report.rental_id)
+        if rental is None or rental.host_id != host_id or rental.state in {"terminated", "failed"}:
+            return
+        try:
+            _apply(ports, rental, report, sent_at_ms)
+        except Unavailable:
+            continue
+        return
+    raise Unavailable(f"The rental {report.rental_id} changes all the time.")
+
+
+def _apply(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
+    if report.state == "terminated":
+        if report.wiped and _same(report.leases, rental.wipe_leases) and rental.state == "terminating":
+            _finish(ports, rental, sent_at_ms)
+        return
+    if not _same(report.leases, rental.leases):
+        return
+    if report.state == "running":
+        _prove_life(ports, rental, sent_at_ms)
+    elif report.state in {"exited", "failed"} and rental.state in ACTIVE_STATES:
+        _end(ports, rental, report, sent_at_ms)
+
+
+def _prove_life(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
+    if rental.state == "provisioning":
+        _start_meter(ports, rental, sent_at_ms)
+        return
+    proof_ms = sent_at_ms
+    if rental.stop_requested_at_ms is not None:
+        proof_ms = min(proof_ms, rental.stop_requested_at_ms)
+    meter = ports.store.get_meter(rental.rental_id)
+    if meter is not None:
+        _extend(ports, meter, proof_ms)
+
+
+def _start_meter(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
+    # Whole seconds from the first: what people see is what is billed.
+    tx = ports.rentals.transactions()
+    ports.rentals.store.replace_rental(tx, rental, mark_running(rental, sent_at_ms))
+    ports.store.open_meter(tx, build_meter(rental, sent_at_ms))
+    tx.commit()
+
+
+def _extend(ports: MeterPorts, meter: Meter, proof_ms: int) -> Meter:
+    extended = extend(meter, proof_ms)
+    if extended != meter:
+        ports.store.replace_meter(None, meter, extended)
+    return extended
+
+
+def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
+    reason: Reason = "workload_exited"
+    if rental.state == "provisioning":
+        reason = "start_failed"
+    elif report.state == "failed" or report.exit_code != 0:
+        reason = "workload_failed"
+    end_ms = sent_at_ms
+    if report.ended_at_ms is not None:
+        end_ms = min(end_ms, report.ended_at_ms)
+    if rental.running_at_ms is not None:
+        # A host clock that runs behind must not make the time negative.
+        end_ms = max(end_ms, rental.running_at_ms)
+    meter = ports.store.get_meter(rental.rental_id)
+    if meter is not None:
+        _extend(ports, meter, end_ms)
+    end_rental(ports.rentals, rental, reason, end_ms, f"{HOST_ACTOR_PREFIX}{rental.host_id}")
+
+
+def _finish(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
+    meter = ports.store.get_meter(rental.rental_id)
+    stop_ms = rental.stop_requested_at_ms or sent_at_ms
+    tx = ports.rentals.transactions()
+    release_rental(ports.rentals, tx, rental, sent_at_ms)
+    if meter is None:
+        # It never ran: a closed meter of no length lets billing release the hold the usual way.
+        ports.store.open_meter(tx, close(build_meter(rental, stop_ms), stop_ms))
+    else:
+        # The acknowledgement proves that the host was there until the stop.
+        ports.store.replace_meter(tx, meter, close(extend(meter, stop_ms), stop_ms))
+    tx.commit()
+    ports.charges.request_charge(rental.account_id, rental.rental_id, f"{rental.rental_id}:final")
+
+
+def build_meter(rental: Rental, started_at_ms: int) -> Meter:
+    return Meter(
+        rental_id=rental.rental_id,
+        account_id=rental.account_id,
+        host_id=rental.host_id,
+        region=rental.region,
+        leases=rental.leases,
+        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
+        state="open",
+        started_at_ms=started_at_ms,
+        alive_through_ms=started_at_ms,
+    )
+
+
+def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Sequence[Interval]) -> bool:
+    """Store a record and add its energy, both or neither; return False when it was there already.
+
+    An interval of a rental that this host never had, or under another epoch, is kept as evidence only.
+    """
+    tx = ports.rentals.transactions()
+    ports.store.add_record(tx, record)
+    rentals = {each.rental_id: ports.rentals.store.get_rental(each.rental_id) for each in intervals}
+    counted = [each for each in intervals if _is_entitled(rentals[each.rental_id], record.host_id, each)]
+    for share in merge_shares([share for each in counted for share in split_by_hour(each)]):
+        ports.store.add_energy(tx, share)
+    try:
+        tx.commit()
+    except AlreadyStored:
+        for rental_id in sorted({each.rental_id for each in counted}):
+            ports.store.add_duplicate(rental_id)
+        return False
+    return True
+
+
+def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
+    """Return one share per (rental, GPU, hour): a transaction may touch an item once only."""
+    merged: dict[tuple[str, str, str], EnergyShare] = {}
+    for share in shares:
+        key = (share.rental_id, share.gpu_uuid, share.hour)
+        before = merged.get(key)
+        if before is None:
+            merged[key] = share
+            continue
+        merged[key] = EnergyShare(
+            *key,
+            before.energy_millijoules + share.energy_millijoules,
+            before.estimated_millijoules + share.estimated_millijoules,
+            before.intervals + share.intervals,
+            share.intervals_expected if share.intervals_expected is not None else before.intervals_expected,
+        )
+    return list(merged.values())
+
+
+def _is_entitled(rental: Rental | None, host_id: str, interval: Interval) -> bool:
+    return (
+        rental is not None
+        and rental.host_id == host_id
+        and Lease(interval.gpu_uuid, interval.epoch) in rental.leases
+    )
+
+
+def _same(left: Sequence[Lease], right: Sequence[Lease]) -> bool:
+    return sorted(left, key=_by_uuid) == sorted(right, key=_by_uuid)
+
+
+def _by_uuid(lease: Lease) -> str:
+    return lease.gpu_uuid

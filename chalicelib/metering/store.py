@@ -1,0 +1,172 @@
+"""Meters, hourly energy and raw telemetry in DynamoDB.
+
+Access: meter by rental; energy by rental prefix; meters to be charged by the sparse ``by_open`` index;
+a telemetry record by (host, boot, seq), which is also what makes it unique.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pynamodb.exceptions import UpdateError
+from pynamodb.expressions.condition import Condition
+
+from chalicelib.core.errors import DomainError, Unavailable
+from chalicelib.core.leases import Lease
+from chalicelib.core.ports import Transaction
+from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter, MeterState, choose_shard
+from chalicelib.metering.service import AlreadyStored, TelemetryRecord
+from chalicelib.storage import keys
+from chalicelib.storage.tables import DuplicatesItem, EnergyItem, MeterItem, TelemetryItem
+from chalicelib.storage.transaction import dynamo, unexpected
+
+#: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.
+RECORD_RETENTION_SECONDS = 400 * 86_400
+
+
+def _stored(_old: Any) -> DomainError:
+    return AlreadyStored("It is stored already.")
+
+
+class DynamoMeterStore:
+    def get_meter(self, rental_id: str) -> Meter | None:
+        try:
+            return _read(MeterItem.get(keys.rental(rental_id), keys.METER, consistent_read=True))
+        except MeterItem.DoesNotExist:
+            return None
+
+    def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
+        rows = EnergyItem.query(
+            keys.rental(rental_id), EnergyItem.sk.startswith(keys.ENERGY_PREFIX), consistent_read=True
+        )
+        return [
+            HourlyEnergy(
+                row.gpu_uuid,
+                row.hour,
+                row.energy_millijoules,
+                row.estimated_millijoules,
+                row.intervals,
+                row.intervals_expected,
+            )
+            for row in rows
+        ]
+
+    def count_duplicates(self, rental_id: str) -> int:
+        try:
+            item = DuplicatesItem.get(keys.rental(rental_id), keys.DUPLICATES, consistent_read=True)
+        except DuplicatesItem.DoesNotExist:
+            return 0
+        return item.duplicates
+
+    def list_open(self, shard: str) -> list[Meter]:
+        return [_read(item) for item in MeterItem.by_open.query(shard)]
+
+    def open_meter(self, tx: Transaction, meter: Meter) -> None:
+        item = MeterItem(
+            keys.rental(meter.rental_id),
+            keys.METER,
+            rental_id=meter.rental_id,
+            account_id=meter.account_id,
+            host_id=meter.host_id,
+            region=meter.region,
+            leases=[[lease.gpu_uuid, lease.epoch] for lease in meter.leases],
+            gpu_count=meter.gpu_count,
+            price_micros_per_gpu_hour=meter.price_micros_per_gpu_hour,
+            state=meter.state,
+            started_at_ms=meter.started_at_ms,
+            alive_through_ms=meter.alive_through_ms,
+            unproven_ms=meter.unproven_ms,
+            charge_seq=meter.charge_seq,
+            charged_seconds=meter.charged_seconds,
+            charged_micros=meter.charged_micros,
+            open_shard=choose_shard(meter.rental_id),
+        )
+        dynamo(tx).put(item, MeterItem.pk.does_not_exist(), _stored)
+
+    def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
+        actions = [
+            MeterItem.state.set(new.state),
+            MeterItem.alive_through_ms.set(new.alive_through_ms),
+            MeterItem.unproven_ms.set(new.unproven_ms),
+        ]
+        condition = (MeterItem.alive_through_ms == old.alive_through_ms) & (MeterItem.state == old.state)
+        key = (keys.rental(new.rental_id), keys.METER)
+        if tx is not None:
+            dynamo(tx).update(MeterItem, key, actions, condition, unexpected("The meter"))
+            return
+        _update_alone(MeterItem(*key), actions, condition)
+
+    def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
+        actions: list[Any] = [
+            MeterItem.charge_seq.set(new.charge_seq),
+            MeterItem.charged_seconds.set(new.charged_seconds),
+            MeterItem.charged_micros.set(new.charged_micros),
+        ]
+        condition: Condition = MeterItem.charge_seq == old.charge_seq
+        if new.state == "settled":
+            actions += [MeterItem.state.set("settled"), MeterItem.open_shard.remove()]
+            condition &= MeterItem.state == "closed"
+        dynamo(tx).update(
+            MeterItem,
+            (keys.rental(new.rental_id), keys.METER),
+            actions,
+            condition,
+            unexpected("The meter"),
+        )
+
+    def add_record(self, tx: Transaction, record: TelemetryRecord) -> None:
+        item = TelemetryItem(
+            keys.telemetry_boot(record.host_id, record.boot_id),
+            keys.sequence(record.seq),
+            host_id=record.host_id,
+            record=record.text,
+            sha256=hashlib.sha256(record.text.encode()).hexdigest(),
+            sent_at_ms=record.sent_at_ms,
+            expires_at=record.sent_at_ms // 1000 + RECORD_RETENTION_SECONDS,
+        )
+        dynamo(tx).put(item, TelemetryItem.pk.does_not_exist(), _stored)
+
+    def add_energy(self, tx: Transaction, share: EnergyShare) -> None:
+        # Plain additions are safe here alone: the record in the same transaction makes them once only.
+        actions: list[Any] = [
+            EnergyItem.gpu_uuid.set(share.gpu_uuid),
+            EnergyItem.hour.set(share.hour),
+            EnergyItem.energy_millijoules.add(share.energy_millijoules),
+            EnergyItem.estimated_millijoules.add(share.estimated_millijoules),
+            EnergyItem.intervals.add(share.intervals),
+        ]
+        if share.intervals_expected is not None:
+            actions.append(EnergyItem.intervals_expected.set(share.intervals_expected))
+        key = (keys.rental(share.rental_id), keys.energy(share.hour, share.gpu_uuid))
+        dynamo(tx).update(EnergyItem, key, actions, None, unexpected("The energy"))
+
+    def add_duplicate(self, rental_id: str) -> None:
+        # A statistic: a lost reply may count one twice, which costs nobody anything.
+        DuplicatesItem(keys.rental(rental_id), keys.DUPLICATES).update([DuplicatesItem.duplicates.add(1)])
+
+
+def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition) -> None:
+    try:
+        item.update(list(actions), condition)
+    except UpdateError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            raise Unavailable("The meter changed at the same time; try again.") from error
+        raise
+
+
+def _read(item: MeterItem) -> Meter:
+    return Meter(
+        rental_id=item.rental_id,
+        account_id=item.account_id,
+        host_id=item.host_id,
+        region=item.region,
+        leases=tuple(Lease(gpu_uuid, epoch) for gpu_uuid, epoch in item.leases),
+        price_micros_per_gpu_hour=item.price_micros_per_gpu_hour,
+        state=cast("MeterState", item.state),
+        started_at_ms=item.started_at_ms,
+        alive_through_ms=item.alive_through_ms,
+        unproven_ms=item.unproven_ms,
+        charge_seq=item.charge_seq,
+        charged_seconds=item.charged_seconds,
+        charged_micros=item.charged_micros,
+    )

@@ -1,0 +1,125 @@
+"""A rental: four separate facts, one reason table, pure transitions.
+
+`desired_state` is what the renter wants, `state` what is, `health` how the workload fares, `billing_state`
+what the meter does. No transition reads a clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chalicelib.core.errors import Conflict
+from chalicelib.core.leases import Lease
+
+State = Literal["provisioning", "running", "terminating", "terminated", "failed"]
+DesiredState = Literal["running", "terminated"]
+Health = Literal["unknown", "healthy", "unhealthy"]
+BillingState = Literal["not_started", "metering", "closed", "settled"]
+Reason = Literal[
+    "renter_requested", "workload_exited", "workload_failed", "start_failed", "balance_exhausted"
+]
+
+ACTIVE_STATES: frozenset[State] = frozenset({"provisioning", "running"})
+
+#: Seconds of price held before a start: 60 s charge tick + 45 s lease + 60 s to stop + 15 s slack.
+RUNWAY_SECONDS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRule:
+    """What ending for this reason means. Billable time always ends with the last proof of life."""
+
+    final_state: State
+    billable: bool
+
+
+REASONS: Mapping[Reason, ReasonRule] = {
+    "renter_requested": ReasonRule("terminated", billable=True),
+    "workload_exited": ReasonRule("terminated", billable=True),
+    "workload_failed": ReasonRule("failed", billable=True),
+    "start_failed": ReasonRule("failed", billable=False),
+    "balance_exhausted": ReasonRule("terminated", billable=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rental:
+    """``leases`` carry the epochs under which the rental may use its GPUs; they never change."""
+
+    rental_id: str
+    account_id: str
+    gpu_type: str
+    region: str
+    host_id: str
+    leases: tuple[Lease, ...]
+    price_micros_per_gpu_hour: int
+    currency: str
+    created_at_ms: int
+    label: str | None = None
+    state: State = "provisioning"
+    desired_state: DesiredState = "running"
+    health: Health = "unknown"
+    billing_state: BillingState = "not_started"
+    reason: Reason | None = None
+    running_at_ms: int | None = None
+    stop_requested_at_ms: int | None = None
+    terminated_at_ms: int | None = None
+    billed_seconds: int = 0
+    charge_micros: int = 0
+
+    @property
+    def gpu_count(self) -> int:
+        return len(self.leases)
+
+    @property
+    def wipe_leases(self) -> tuple[Lease, ...]:
+        """The epochs that a stop and its acknowledgement carry."""
+        return tuple(lease.advance() for lease in self.leases)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionState:
+    """Whether an action may be taken now and, if not, why not."""
+
+    available: bool
+    reason_code: str | None = None
+
+
+def list_actions(rental: Rental) -> dict[str, ActionState]:
+    if rental.state in ACTIVE_STATES:
+        return {"terminate": ActionState(available=True)}
+    code = "already_terminating" if rental.state == "terminating" else "already_terminated"
+    return {"terminate": ActionState(available=False, reason_code=code)}
+
+
+def mark_running(rental: Rental, at_ms: int) -> Rental:
+    """Raises Conflict unless the rental is provisioning."""
+    if rental.state != "provisioning":
+        raise Conflict(f"A rental that is {rental.state} does not start.", code="invalid_transition")
+    return replace(rental, state="running", health="healthy", billing_state="metering", running_at_ms=at_ms)
+
+
+def begin_termination(rental: Rental, reason: Reason, at_ms: int) -> Rental:
+    """Billable time ends here: what comes after ``at_ms`` is not the renter's.
+
+    Raises:
+        Conflict: the rental is ending or has ended.
+    """
+    if rental.state not in ACTIVE_STATES:
+        raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
+    return replace(
+        rental, state="terminating", desired_state="terminated", reason=reason, stop_requested_at_ms=at_ms
+    )
+
+
+def finish_termination(rental: Rental, at_ms: int) -> Rental:
+    """Raises Conflict unless the rental is terminating."""
+    if rental.state != "terminating" or rental.reason is None:
+        raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
+    return replace(
+        rental,
+        state=REASONS[rental.reason].final_state,
+        health="unknown",
+        billing_state="closed",
+        terminated_at_ms=at_ms,
+    )

@@ -1,0 +1,127 @@
+"""Bodies of the rental routes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from chalicelib.core.clock import format_instant
+from chalicelib.rentals.model import Rental, list_actions
+from chalicelib.rentals.service import RentalRequest
+from chalicelib.runtime.bodies import RequestBody, ResponseBody
+
+MAX_GPUS_PER_RENTAL = 16
+MAX_WORKLOAD_BYTES = 32 * 1024
+
+Argument = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
+EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+CatalogName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class CreateRentalRequest(RequestBody):
+    gpu_type: CatalogName
+    gpu_count: Annotated[int, Field(ge=1, le=MAX_GPUS_PER_RENTAL)] = 1
+    #: A region of the offers, or "any" for the cheapest with room.
+    region: CatalogName = "any"
+    command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    env: Annotated[dict[EnvironmentName, Argument], Field(max_length=64, default_factory=dict)]
+    max_price_micros_per_gpu_hour: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _check_size(self) -> "CreateRentalRequest":
+        texts = [*self.command, *self.env, *self.env.values()]
+        if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_WORKLOAD_BYTES:
+            raise ValueError(f"command and env may have {MAX_WORKLOAD_BYTES} bytes together")
+        return self
+
+
+class ActionRequest(RequestBody):
+    action: Literal["terminate"]
+
+
+class ActionBody(ResponseBody):
+    available: bool
+    reason_code: str | None
+
+
+class LeaseBody(ResponseBody):
+    gpu_uuid: str
+    epoch: int
+
+
+class RentalBody(ResponseBody):
+    rental_id: str
+    account_id: str
+    label: str | None
+    gpu_type: str
+    gpu_count: int
+    region: str
+    host_id: str
+    gpus: list[LeaseBody]
+    state: str
+    desired_state: str
+    health: str
+    billing_state: str
+    reason: str | None
+    price_micros_per_gpu_hour: int
+    currency: str
+    billed_seconds: int
+    charge_micros: int
+    created_at: str
+    running_at: str | None
+    stop_requested_at: str | None
+    terminated_at: str | None
+    actions: dict[str, ActionBody]
+
+
+class RentalListBody(ResponseBody):
+    items: list[RentalBody]
+    next_cursor: str | None
+
+
+def read_request(body: CreateRentalRequest) -> RentalRequest:
+    return RentalRequest(
+        gpu_type=body.gpu_type,
+        gpu_count=body.gpu_count,
+        region=body.region,
+        command=tuple(body.command),
+        image=body.image,
+        env=body.env,
+        max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
+        label=body.label,
+    )
+
+
+def render_rental(rental: Rental) -> RentalBody:
+    return RentalBody(
+        rental_id=rental.rental_id,
+        account_id=rental.account_id,
+        label=rental.label,
+        gpu_type=rental.gpu_type,
+        gpu_count=rental.gpu_count,
+        region=rental.region,
+        host_id=rental.host_id,
+        gpus=[LeaseBody(gpu_uuid=lease.gpu_uuid, epoch=lease.epoch) for lease in rental.leases],
+        state=rental.state,
+        desired_state=rental.desired_state,
+        health=rental.health,
+        billing_state=rental.billing_state,
+        reason=rental.reason,
+        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
+        currency=rental.currency,
+        billed_seconds=rental.billed_seconds,
+        charge_micros=rental.charge_micros,
+        created_at=format_instant(rental.created_at_ms),
+        running_at=_format(rental.running_at_ms),
+        stop_requested_at=_format(rental.stop_requested_at_ms),
+        terminated_at=_format(rental.terminated_at_ms),
+        actions={
+            name: ActionBody(available=state.available, reason_code=state.reason_code)
+            for name, state in list_actions(rental).items()
+        },
+    )
+
+
+def _format(epoch_ms: int | None) -> str | None:
+    return None if epoch_ms is None else format_instant(epoch_ms)

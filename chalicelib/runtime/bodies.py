@@ -1,0 +1,100 @@
+"""Request bodies: bytes in, validated model or a clear 4xx out."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chalicelib.core.errors import InvalidInput
+
+B = TypeVar("B", bound="RequestBody")
+MAX_BODY_BYTES = 256 * 1024
+MAX_DEPTH = 20
+_SHOWN_ERRORS = 20
+
+
+class RequestBody(BaseModel):
+    """Base of request bodies: unknown fields and type juggling are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+
+class ResponseBody(BaseModel):
+    """Base of response bodies."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+def read_bytes(event: Mapping[str, Any]) -> bytes:
+    """Return the raw body of an API Gateway event (payload version 1).
+
+    Raises:
+        InvalidInput: ``payload_too_large`` above ``MAX_BODY_BYTES``, ``invalid_json`` for broken base64.
+    """
+    body = event.get("body") or ""
+    try:
+        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidInput("The body is not valid UTF-8 JSON.", code="invalid_json") from error
+    if len(raw) > MAX_BODY_BYTES:
+        raise InvalidInput(f"The body may have {MAX_BODY_BYTES} bytes at most.", code="payload_too_large")
+    return raw
+
+
+def parse_body(raw: bytes, model: type[B]) -> B:
+    """Parse strictly: no duplicate keys, no NaN, bounded depth, no unknown field, no coercion.
+
+    Raises:
+        InvalidInput: ``invalid_json``, or ``invalid_request`` with a list of what is wrong where.
+    """
+    try:
+        value = json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("The body is not valid JSON.", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    if _measure_depth(value) > MAX_DEPTH:
+        raise InvalidInput(f"The body may nest {MAX_DEPTH} levels at most.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInput(
+            "Some fields are wrong; see errors.", extra={"errors": _describe(error)}
+        ) from error
+
+
+def _describe(error: ValidationError) -> list[dict[str, str]]:
+    return [
+        {"field": ".".join(str(part) for part in each["loc"]), "message": each["msg"]}
+        for each in error.errors(include_url=False, include_context=False, include_input=False)[
+            :_SHOWN_ERRORS
+        ]
+    ]
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate key")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _measure_depth(value: object) -> int:
+    depth = 0
+    level: list[Any] = [value]
+    while level:
+        depth += 1
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return depth

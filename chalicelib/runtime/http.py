@@ -1,0 +1,230 @@
+"""The HTTP edge: one wrapper authenticates, authorises, parses and maps errors for every route.
+
+A route declares the permission it needs, or that it is public; one that declares neither fails at import.
+Views are ``(call, **path_parameters) -> Answer``: parse, one service call, schema.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from chalice.app import Blueprint, Request, Response
+from pydantic import BaseModel
+from pynamodb.exceptions import PynamoDBException
+
+from chalicelib.core.errors import (
+    DomainError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from chalicelib.core.principal import Principal
+from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
+from chalicelib.runtime.observability import get_logger
+from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+
+#: Query parameters a route may take: name -> nothing else is accepted.
+NO_QUERY: frozenset[str] = frozenset()
+MAX_PATH_PARAMETER = 128
+MAX_IDEMPOTENCY_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated, parsed request."""
+
+    _principal: Principal | None
+    raw_body: bytes
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    request_id: str
+    _body: RequestBody | None = None
+
+    @property
+    def principal(self) -> Principal:
+        if self._principal is None:
+            raise Unauthenticated("This operation needs a key.")
+        return self._principal
+
+    @property
+    def bearer(self) -> str:
+        """Raises Unauthenticated: there is no ``Authorization: Bearer`` header."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("Send a key as 'Authorization: Bearer <key>'.")
+        return token.strip()
+
+    @property
+    def idempotency_key(self) -> str:
+        """Raises InvalidInput (``idempotency_key_missing``): the header is absent or malformed."""
+        key = self.headers.get("idempotency-key", "").strip()
+        if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY or not key.isascii() or not key.isprintable():
+            raise InvalidInput(
+                f"Send an Idempotency-Key header of 1 to {MAX_IDEMPOTENCY_KEY} printable characters.",
+                code="idempotency_key_missing",
+            )
+        return key
+
+    def read_body(self, model: type[Any]) -> Any:
+        assert isinstance(self._body, model)
+        return self._body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a view returns. ``body`` may be bytes that were rendered earlier (an idempotent replay)."""
+
+    body: BaseModel | str | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One declared route, for tests and documents."""
+
+    method: str
+    path: str
+    name: str
+    permission: str | None
+
+
+View = Callable[..., Answer]
+
+
+class Api:
+    """The routes of one slice. ``authenticate`` turns a key into a principal or raises Unauthenticated."""
+
+    def __init__(self, import_name: str, authenticate: Callable[[str], Principal]) -> None:
+        self.blueprint = Blueprint(import_name)
+        self.operations: list[Operation] = []
+        self._authenticate = authenticate
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        permission: str | None = None,
+        public: bool = False,
+        body: type[RequestBody] | None = None,
+        query: frozenset[str] = NO_QUERY,
+    ) -> Callable[[View], View]:
+        """Declare a route.
+
+        Raises:
+            ValueError: neither a permission nor ``public=True``, or both.
+        """
+        if (permission is None) == (not public):
+            raise ValueError(f"{method} {path} must declare a permission or be public")
+
+        def declare(view: View) -> View:
+            @functools.wraps(view)
+            def handle(**parameters: str) -> Response:
+                request = self.blueprint.current_request
+                return self._answer(view, request, parameters, permission, body, query)
+
+            self.operations.append(Operation(method, path, view.__name__, permission))
+            # Any content type reaches us, so that the refusal is a problem document too.
+            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            return view
+
+        return declare
+
+    def _answer(
+        self,
+        view: View,
+        request: Request,
+        parameters: Mapping[str, str],
+        permission: str | None,
+        body: type[RequestBody] | None,
+        query: frozenset[str],
+    ) -> Response:
+        request_id = str(request.context.get("requestId", "unknown"))
+        try:
+            call = self._admit(request, request_id, permission, body, query)
+            answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
+            response = _render(answer, request_id)
+        except DomainError as error:
+            response = build_problem(error, request_id)
+        except PynamoDBException as error:
+            get_logger().warning("storage did not answer", exc_info=error)
+            response = build_problem(Unavailable("The store did not answer; try again."), request_id)
+        except Exception:
+            get_logger().exception("unhandled", extra={"request_id": request_id})
+            response = build_internal_error(request_id)
+        get_logger().info(
+            "request",
+            extra={
+                "request_id": request_id,
+                "method": request.method,
+                "resource": request.context.get("resourcePath"),
+                "status": response.status_code,
+            },
+        )
+        return response
+
+    def _admit(
+        self,
+        request: Request,
+        request_id: str,
+        permission: str | None,
+        body: type[RequestBody] | None,
+        query: frozenset[str],
+    ) -> Call:
+        event = request.to_original_event()
+        call = Call(None, b"", {}, request.headers, request_id)
+        principal = None
+        if permission is not None:
+            principal = self._authenticate(call.bearer)
+            if permission not in principal.permissions:
+                raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
+        raw = read_bytes(event)
+        parsed = None
+        if body is not None:
+            _require_json(request.headers.get("content-type", ""))
+            parsed = parse_body(raw, body)
+        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+
+
+def _require_json(content_type: str) -> None:
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidInput("Send the body as application/json.", code="unsupported_media_type")
+
+
+def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
+    given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    unknown = sorted(set(given) - allowed)
+    if unknown:
+        raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
+    repeated = sorted(name for name, values in given.items() if len(values) > 1)
+    if repeated:
+        raise InvalidInput(f"The query parameter {repeated[0]} is given more than once.")
+    return {name: values[0] for name, values in given.items()}
+
+
+def _decode_parameter(value: str) -> str:
+    # API Gateway hands path parameters over percent-encoded, and Chalice leaves them so (aws/chalice#511).
+    decoded = unquote(value, errors="replace")
+    if not 0 < len(decoded) <= MAX_PATH_PARAMETER or not decoded.isprintable() or "#" in decoded:
+        raise NotFound("There is no such thing.")
+    return decoded
+
+
+def _render(answer: Answer, request_id: str) -> Response:
+    body = answer.body.model_dump_json() if isinstance(answer.body, BaseModel) else (answer.body or "")
+    return Response(
+        body=body,
+        status_code=answer.status.value,
+        headers={
+            **SECURITY_HEADERS,
+            "Content-Type": "application/json",
+            "X-Request-Id": request_id,
+            **answer.headers,
+        },
+    )

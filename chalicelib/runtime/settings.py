@@ -1,0 +1,39 @@
+"""What a function is told by its environment. Read once, on first use; secrets are never in it."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    table_prefix: str
+    aws_region: str
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
+    pepper_secret_arn: str
+    heartbeats_queue_arn: str
+    heartbeats_queue_url: str
+    heartbeats_dlq_url: str
+    telemetry_queue_arn: str
+    telemetry_queue_url: str
+    telemetry_dlq_url: str
+    charges_queue_url: str
+    charges_dlq_url: str
+    command_queue_prefix: str
+    host_role_arn: str
+    heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)
+    telemetry_interval_seconds: int = Field(default=60, ge=1, le=600)
+
+
+def parse_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises pydantic.ValidationError naming each variable that is missing or wrong."""
+    return Settings.model_validate({name.lower(): value for name, value in environment.items()})
+
+
+@cache
+def get_settings() -> Settings:
+    return parse_settings(os.environ)

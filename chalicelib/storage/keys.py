@@ -1,0 +1,98 @@
+"""Every key of every table is built and parsed here, nowhere else."""
+
+INSTALLATION = "INSTALLATION"
+ACCOUNT = "ACCOUNT"
+CATALOG = "CATALOG"
+ENROLMENT = "ENROLMENT"
+HOST = "HOST"
+HEARTBEAT = "HEARTBEAT"
+RENTAL = "RENTAL"
+METER = "METER"
+DUPLICATES = "DUPLICATES"
+JOURNAL = "JOURNAL"
+BALANCE = "BALANCE"
+RESPONSE = "RESPONSE"
+GPU_PREFIX = "GPU#"
+GPU_TYPE_PREFIX = "GPU_TYPE#"
+PRICE_PREFIX = "PRICE#"
+ENERGY_PREFIX = "ENERGY#"
+COMMAND_PREFIX = "COMMAND#"
+HOLD_PREFIX = "HOLD#"
+
+
+def account(account_id: str) -> str:
+    return f"ACCOUNT#{account_id}"
+
+
+def api_key(key_id: str) -> str:
+    return f"KEY#{key_id}"
+
+
+def gpu_type(name: str) -> str:
+    return f"{GPU_TYPE_PREFIX}{name}"
+
+
+def price(gpu_type_name: str, region: str) -> str:
+    return f"{PRICE_PREFIX}{gpu_type_name}#{region}"
+
+
+def enrolment(enrolment_id: str) -> str:
+    return f"ENROLMENT#{enrolment_id}"
+
+
+def host(host_id: str) -> str:
+    return f"HOST#{host_id}"
+
+
+def gpu(gpu_uuid: str) -> str:
+    return f"{GPU_PREFIX}{gpu_uuid}"
+
+
+def pool(gpu_type_name: str, region: str) -> str:
+    """The index key under which schedulable hosts of one GPU type and region are found."""
+    return f"{gpu_type_name}#{region}"
+
+
+def command(command_id: str) -> str:
+    return f"{COMMAND_PREFIX}{command_id}"
+
+
+def rental(rental_id: str) -> str:
+    return f"RENTAL#{rental_id}"
+
+
+def created(created_at_ms: int, entity_id: str) -> str:
+    """Sorts by creation time; the id makes it unique."""
+    return f"{created_at_ms:013d}#{entity_id}"
+
+
+def energy(hour: str, gpu_uuid: str) -> str:
+    return f"{ENERGY_PREFIX}{hour}#{gpu_uuid}"
+
+
+def telemetry_boot(host_id: str, boot_id: str) -> str:
+    return f"HOST#{host_id}#BOOT#{boot_id}"
+
+
+def sequence(seq: int) -> str:
+    return f"{seq:016d}"
+
+
+def journal(source: str, source_id: str) -> str:
+    return f"JOURNAL#{source}#{source_id}"
+
+
+def legs(ledger_account: str) -> str:
+    return f"LEGS#{ledger_account}"
+
+
+def leg_version(version: int) -> str:
+    return f"{version:012d}"
+
+
+def hold(rental_id: str) -> str:
+    return f"{HOLD_PREFIX}{rental_id}"
+
+
+def idempotency(account_id: str, key: str) -> str:
+    return f"ACCOUNT#{account_id}#{key}"

@@ -1,0 +1,226 @@
+"""One factory per port: which adapter serves it in a function. Adapters are imported inside.
+
+Only `api.py` and `functions.py` import this module. Nothing here runs at import.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.core.principal import Principal
+from chalicelib.runtime.settings import Settings, get_settings
+from chalicelib.runtime.system import SystemClock, SystemIds
+
+if TYPE_CHECKING:
+    from chalicelib.accounts.service import AccountPorts
+    from chalicelib.billing.service import BillingPorts
+    from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
+    from chalicelib.core.ports import Transaction
+    from chalicelib.fleet.service import FleetPorts, FleetStore
+    from chalicelib.metering.service import MeterPorts
+    from chalicelib.rentals.service import RentalPorts
+    from chalicelib.runtime.queues import DeadLetters
+    from chalicelib.runtime.secrets import CachedSecret
+
+CATALOG_TTL_MS = 60_000
+#: A function's calls to other services: fail well before API Gateway's 29 s.
+CONNECT_TIMEOUT_SECONDS = 1
+READ_TIMEOUT_SECONDS = 5
+
+
+def settings() -> Settings:
+    return get_settings()
+
+
+@cache
+def clock() -> SystemClock:
+    return SystemClock()
+
+
+@cache
+def ids() -> SystemIds:
+    return SystemIds()
+
+
+def start_transaction() -> "Transaction":
+    from chalicelib.runtime.system import draw_fraction, sleep_seconds
+    from chalicelib.storage.connection import bind
+    from chalicelib.storage.transaction import DynamoTransaction, Retry
+
+    connection = bind(settings().table_prefix, settings().aws_region)
+    return DynamoTransaction(connection, ids().new_id("tx"), Retry(sleep_seconds, draw_fraction))
+
+
+def bind_tables() -> None:
+    from chalicelib.storage.connection import bind
+
+    bind(settings().table_prefix, settings().aws_region)
+
+
+@cache
+def aws_client(service: str) -> Any:
+    """A botocore client; boto3 would double what PynamoDB has loaded."""
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+    )
+    return get_session().create_client(service, region_name=settings().aws_region, config=config)
+
+
+def sqs_client() -> Any:
+    return aws_client("sqs")
+
+
+@cache
+def _pepper() -> "CachedSecret":
+    from chalicelib.runtime.secrets import CachedSecret
+
+    return CachedSecret(aws_client("secretsmanager"), settings().pepper_secret_arn, clock())
+
+
+def read_pepper() -> bytes:
+    return _pepper().read()
+
+
+def read_signing_key(host_id: str) -> bytes:
+    from chalicelib.fleet.model import derive_signing_key
+
+    return derive_signing_key(host_id, read_pepper())
+
+
+@cache
+def account_ports() -> "AccountPorts":
+    from chalicelib.accounts.service import AccountPorts
+    from chalicelib.accounts.store import DynamoAccountStore
+    from chalicelib.compliance.store import DynamoAuditTrail
+
+    bind_tables()
+    return AccountPorts(
+        DynamoAccountStore(), DynamoAuditTrail(), start_transaction, clock(), ids(), read_pepper
+    )
+
+
+def authenticate(token: str) -> Principal:
+    from chalicelib.accounts.service import authenticate as check
+
+    return check(account_ports(), token)
+
+
+def account_exists(account_id: str) -> bool:
+    return account_ports().store.get_account(account_id) is not None
+
+
+@cache
+def catalog_ports() -> "CatalogPorts":
+    from chalicelib.catalog.service import CatalogPorts
+    from chalicelib.catalog.store import DynamoCatalogStore
+    from chalicelib.compliance.store import DynamoAuditTrail
+
+    bind_tables()
+    return CatalogPorts(DynamoCatalogStore(), DynamoAuditTrail(), start_transaction, clock(), ids())
+
+
+@cache
+def cached_catalog() -> "CachedCatalog":
+    from chalicelib.catalog.service import CachedCatalog
+
+    return CachedCatalog(catalog_ports().store.read_catalog, clock(), CATALOG_TTL_MS)
+
+
+def known_regions() -> frozenset[str]:
+    from chalicelib.carbon.grid import REGIONS
+
+    return REGIONS
+
+
+@cache
+def _fleet_store() -> "FleetStore":
+    from chalicelib.fleet.store import DynamoFleetStore
+
+    bind_tables()
+    return DynamoFleetStore()
+
+
+def capacity_reader() -> "CapacityReader":
+    from chalicelib.fleet.service import FleetCapacity
+
+    return FleetCapacity(_fleet_store())
+
+
+@cache
+def fleet_ports() -> "FleetPorts":
+    from chalicelib.fleet.aws_gateway import AwsHostIdentities
+    from chalicelib.fleet.service import FleetPorts
+
+    identities = AwsHostIdentities(
+        sqs=sqs_client(),
+        sts=aws_client("sts"),
+        command_queue_prefix=settings().command_queue_prefix,
+        host_role_arn=settings().host_role_arn,
+        ingest_queue_arns=(settings().heartbeats_queue_arn, settings().telemetry_queue_arn),
+    )
+    return FleetPorts(_fleet_store(), account_ports(), identities)
+
+
+@cache
+def rental_ports() -> "RentalPorts":
+    from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.rentals.service import RentalPorts
+    from chalicelib.rentals.store import DynamoRentalStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return RentalPorts(
+        store=DynamoRentalStore(),
+        fleet=_fleet_store(),
+        catalog=catalog_ports().store,
+        cached_catalog=cached_catalog(),
+        wallets=DynamoLedgerStore(),
+        idempotency=DynamoIdempotencyStore(),
+        audit=DynamoAuditTrail(),
+        transactions=start_transaction,
+        clock=clock(),
+        ids=ids(),
+        currency=settings().currency,
+    )
+
+
+@cache
+def meter_ports() -> "MeterPorts":
+    from chalicelib.billing.queue_gateway import SqsChargeQueue
+    from chalicelib.metering.service import MeterPorts
+    from chalicelib.metering.store import DynamoMeterStore
+
+    charges = SqsChargeQueue(sqs_client(), settings().charges_queue_url)
+    return MeterPorts(DynamoMeterStore(), rental_ports(), charges)
+
+
+@cache
+def billing_ports() -> "BillingPorts":
+    from chalicelib.billing.service import BillingPorts
+    from chalicelib.billing.store import DynamoLedgerStore
+
+    meters = meter_ports()
+    return BillingPorts(DynamoLedgerStore(), meters.store, meters.rentals, meters.charges)
+
+
+def _dead_letters(queue_url: str) -> "DeadLetters":
+    from chalicelib.runtime.queues import DeadLetters
+
+    return DeadLetters(sqs_client(), queue_url)
+
+
+def heartbeats_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().heartbeats_dlq_url)
+
+
+def telemetry_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().telemetry_dlq_url)
+
+
+def charges_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().charges_dlq_url)

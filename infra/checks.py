@@ -1,0 +1,108 @@
+"""Checks of `make check` that no linter has: locks that drifted, secrets, foreign names. Exit 1 with the reason."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = {
+    "requirements/lambda.in": "requirements.txt",
+    "requirements/dev.in": "requirements/dev.txt",
+    "requirements/uv.in": "requirements/uv.txt",
+    "requirements/ministack.in": "requirements/ministack.txt",
+}
+_NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:[=<>!~;]|$)")
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
+#: A path that exists on one machine only.
+_MACHINE_PATH = re.compile(r"(?<![\w.{}*-])/(?:home|root|Users|work)/[A-Za-z0-9_.-]+/")
+MAX_FILE_LINES = 400
+
+
+def list_tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [path for line in listed.stdout.splitlines() if (path := ROOT / line).is_file()]
+
+
+def check_locks() -> Iterator[str]:
+    """Every requirement is pinned in its lock, and Lambda's pins are those that were tested."""
+    for source, lock in LOCKS.items():
+        pinned = _read_pins(lock)
+        for line in (ROOT / source).read_text().splitlines():
+            match = _NAME.match(line)
+            if match and _normalize(match[1]) not in pinned:
+                yield f"{lock} does not pin {match[1]} of {source}; run `make lock`"
+    tested = _read_pins("requirements/dev.txt")
+    for name, version in _read_pins("requirements.txt").items():
+        if tested.get(name) != version:
+            yield f"requirements.txt has {name} {version}, the tests run {tested.get(name)}; run `make lock`"
+
+
+def _read_pins(lock: str) -> dict[str, str]:
+    return {_normalize(name): version for name, version in _PINNED.findall((ROOT / lock).read_text())}
+
+
+def _normalize(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_secrets() -> Iterator[str]:
+    """Scan what is tracked with detect-secrets; a false alarm is marked where it stands, with a reason."""
+    paths = [str(path.relative_to(ROOT)) for path in list_tracked() if path.suffix not in {".png", ".svg"}]
+    paths = [path for path in paths if not path.startswith("requirements")]
+    scan = subprocess.run(
+        [sys.executable, "-m", "detect_secrets", "scan", "--no-verify", *paths],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for path, findings in json.loads(scan.stdout)["results"].items():
+        for finding in findings:
+            yield f"{path}:{finding['line_number']} looks like a secret ({finding['type']})"
+
+
+def check_paths() -> Iterator[str]:
+    """Nothing names a path of one machine."""
+    for path in list_tracked():
+        if path.suffix in {".png"}:
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if _MACHINE_PATH.search(line):
+                yield f"{path.relative_to(ROOT)}:{number} names a path of one machine"
+
+
+def check_packages() -> Iterator[str]:
+    """Packages' ``__init__.py`` are empty, and files stay short."""
+    for path in list_tracked():
+        if path.suffix != ".py":
+            continue
+        text = path.read_text()
+        if path.name == "__init__.py" and text.strip():
+            yield f"{path.relative_to(ROOT)} is not empty: a function would import more than its slice"
+        lines = text.count("\n")
+        if lines > MAX_FILE_LINES:
+            yield f"{path.relative_to(ROOT)} has {lines} lines; split it by what it is about"
+
+
+CHECKS: tuple[Callable[[], Iterator[str]], ...] = (check_locks, check_secrets, check_paths, check_packages)
+
+
+def main() -> int:
+    problems = [problem for check in CHECKS for problem in check()]
+    for problem in problems:
+        print(problem)
+    print(f"{len(CHECKS)} further checks, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The import table of docs/architecture.md as an import-linter contract: which file of a slice may import what.
+
+Only direct imports count: what a slice's service imports is that service's own business.
+"""
+
+from grimp import ImportGraph
+from importlinter import Contract, ContractCheck, output
+
+#: Bottom to top; a slice may use the models and services of those before it.
+SLICES = ("accounts", "catalog", "fleet", "rentals", "metering", "billing", "carbon", "compliance")
+SHARED = ("core", "wire", "storage", "runtime")
+
+#: File of a slice -> files of its own slice, shared packages, and whether it may use lower slices.
+RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
+    "model": (frozenset(), frozenset({"core"}), False),
+    "service": (frozenset({"model"}), frozenset({"core"}), True),
+    "store": (frozenset({"model", "service"}), frozenset({"core", "storage"}), False),
+    "schemas": (frozenset({"model", "service"}), frozenset({"core", "runtime"}), False),
+    "api": (
+        frozenset({"model", "service", "schemas"}),
+        frozenset({"core", "wire", "runtime", "wiring"}),
+        False,
+    ),
+    "functions": (
+        frozenset({"model", "service", "schemas"}),
+        frozenset({"core", "wire", "runtime", "wiring"}),
+        False,
+    ),
+}
+#: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
+GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
+
+
+class SliceContract(Contract):
+    """Checks every direct import inside ``chalicelib`` against the table above."""
+
+    type_name = "slices"
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: FBT001, ARG002
+        broken = [
+            (importer, imported)
+            for importer in sorted(graph.find_descendants("chalicelib"))
+            for imported in sorted(graph.find_modules_directly_imported_by(importer))
+            if imported.startswith("chalicelib.") and not is_allowed(importer, imported)
+        ]
+        return ContractCheck(kept=not broken, metadata={"broken": broken})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for importer, imported in check.metadata["broken"]:
+            output.print_error(f"{importer} may not import {imported}", bold=False)
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    """Say whether one module of ``chalicelib`` may import another.
+
+    >>> is_allowed("chalicelib.rentals.service", "chalicelib.fleet.model")
+    True
+    >>> is_allowed("chalicelib.fleet.service", "chalicelib.rentals.model")
+    False
+    """
+    package, _, file = importer.removeprefix("chalicelib.").partition(".")
+    other_package, _, other_file = imported.removeprefix("chalicelib.").partition(".")
+    if package == "wiring":
+        return True
+    if package in {"core", "wire"}:
+        return other_package == package
+    if package in {"storage", "runtime"}:
+        return other_package in {package, "core"}
+    own, shared, lower = RULES.get(file, GATEWAY_RULE)
+    if other_package == package:
+        return other_file in own or (other_file not in RULES and file == "service")
+    if other_package in SLICES:
+        below = SLICES.index(other_package) < SLICES.index(package)
+        return lower and below and other_file in {"model", "service"}
+    return other_package in shared

@@ -1,0 +1,133 @@
+"""A seeded cloud to start tests from: operator, renter with credit, catalogue, hosts that are alive."""
+
+import json
+from dataclasses import dataclass
+
+from chalicelib.accounts.service import authenticate, bootstrap_installation, create_account, create_key
+from chalicelib.billing.service import GrantCredit, charge_rental, grant_credit
+from chalicelib.catalog.model import GpuType
+from chalicelib.catalog.service import put_gpu_type, put_price
+from chalicelib.core.idempotency import compute_fingerprint
+from chalicelib.core.principal import Principal
+from chalicelib.fleet.model import Gpu, Host, Liveness
+from chalicelib.fleet.service import create_enrolment, enrol_host
+from chalicelib.metering.service import Report, apply_report
+from chalicelib.rentals.model import Rental
+from chalicelib.rentals.service import CreateRental, Created, RentalRequest, create_rental
+from tests.fakes import FakeCloud
+
+REGION = "eu-north-1"
+GPU_TYPE = "H100-SXM-80GB"
+PRICE = 2_490_000
+CREDIT = 100_000_000
+
+
+@dataclass
+class Seeded:
+    cloud: FakeCloud
+    operator: Principal
+    renter: Principal
+
+    def rental(self, rental_id: str) -> Rental:
+        found = self.cloud.rentals.store.get_rental(rental_id)
+        assert found is not None
+        return found
+
+    def beat(self, host_id: str) -> None:
+        self.cloud.fleet_store.record_liveness(
+            host_id, Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
+        )
+
+    def report(
+        self, rental: Rental, state: str, *, wiped: bool = False, ended_at_ms: int | None = None
+    ) -> None:
+        """What the agent of the rental's host would say of its workload now."""
+        leases = rental.wipe_leases if state == "terminated" else rental.leases
+        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped)
+        apply_report(self.cloud.meters, rental.host_id, report, self.cloud.clock.now_ms())
+
+    def charge_all(self) -> None:
+        waiting = self.cloud.charges.waiting
+        while waiting:
+            charge_rental(self.cloud.billing, waiting[0])
+            # As on the queue: deleted once it is done, not when it is taken.
+            waiting.pop(0)
+
+
+def seed_cloud(*, hosts: int = 1, gpus: int = 8, credit_micros: int = CREDIT) -> Seeded:
+    cloud = FakeCloud()
+    bootstrapped = bootstrap_installation(cloud.accounts, currency="USD", rotate=False)
+    assert bootstrapped.operator_key is not None
+    operator = authenticate(cloud.accounts, bootstrapped.operator_key)
+    put_gpu_type(cloud.catalog, operator, GpuType(GPU_TYPE, "Hopper", 81_559, 700))
+    put_price(
+        cloud.catalog,
+        operator,
+        gpu_type=GPU_TYPE,
+        region=REGION,
+        price_micros_per_gpu_hour=PRICE,
+        known_regions=frozenset({REGION}),
+    )
+    seeded = Seeded(cloud, operator, operator)
+    seeded.renter = add_renter(seeded, credit_micros=credit_micros)
+    for number in range(hosts):
+        host = add_host(seeded, f"machine-{number}", gpus)
+        seeded.beat(host.host_id)
+    return seeded
+
+
+def add_renter(seeded: Seeded, *, name: str = "renter", credit_micros: int = CREDIT) -> Principal:
+    cloud = seeded.cloud
+    account = create_account(cloud.accounts, seeded.operator, name=name, currency="USD")
+    key = create_key(cloud.accounts, seeded.operator, account.account_id, label="first")
+    if credit_micros:
+        give_credit(seeded, account.account_id, credit_micros, key=f"seed-{account.account_id}")
+    return authenticate(cloud.accounts, key.token)
+
+
+def give_credit(seeded: Seeded, account_id: str, amount_micros: int, *, key: str) -> None:
+    command = GrantCredit(
+        account_id=account_id,
+        amount_micros=amount_micros,
+        reason="test credit",
+        idempotency_key=key,
+        fingerprint=compute_fingerprint("credit", str(amount_micros).encode()),
+        render=lambda balance: json.dumps({"available_micros": balance.available_micros}),
+    )
+    grant_credit(seeded.cloud.billing, seeded.operator, command, lambda _account_id: True)
+
+
+def add_host(seeded: Seeded, install_id: str, gpus: int = 8) -> Host:
+    cloud = seeded.cloud
+    _, token = create_enrolment(
+        cloud.fleet, seeded.operator, cloud.catalog.store.read_catalog(), gpu_type=GPU_TYPE, region=REGION
+    )
+    listed = [
+        Gpu(f"GPU-{install_id}-{index}", f"00000000:{index:02X}:00.0", "H100", 81_559)
+        for index in range(gpus)
+    ]
+    return enrol_host(cloud.fleet, token, install_id=install_id, agent_version="0.1.0", gpus=listed).host
+
+
+def rent(
+    seeded: Seeded,
+    gpu_count: int = 2,
+    *,
+    key: str = "key-1",
+    principal: Principal | None = None,
+    region: str = REGION,
+    max_price: int | None = None,
+    body: bytes = b"{}",
+) -> Created:
+    request = RentalRequest(GPU_TYPE, gpu_count, region, ("python", "train.py"), None, {}, max_price)
+    command = CreateRental(
+        request, key, compute_fingerprint("POST /v1/rentals", body), lambda rental: rental.rental_id
+    )
+    return create_rental(seeded.cloud.rentals, principal or seeded.renter, command)
+
+
+def start(seeded: Seeded, gpu_count: int = 2, *, key: str = "key-1") -> Rental:
+    """A rental whose workload runs since now."""
+    rental = seeded.rental(rent(seeded, gpu_count, key=key).body)
+    seeded.report(rental, "running")
+    return seeded.rental(rental.rental_id)

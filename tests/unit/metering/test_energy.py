@@ -1,0 +1,101 @@
+"""Energy: the parts sum to the whole, a record counts once, what is missing is known."""
+
+from chalicelib.metering.model import HOUR_MS, Interval, split_by_hour, sum_energy
+from chalicelib.metering.service import TelemetryRecord, merge_shares, store_telemetry
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.factories import seed_cloud, start
+from tests.fakes import START_MS
+
+
+def build_interval(
+    rental, index=0, *, final=False, energy=1000, epoch=None, start_ms=START_MS, length_ms=60_000
+):
+    lease = rental.leases[0]
+    return Interval(
+        rental.rental_id,
+        lease.gpu_uuid,
+        lease.epoch if epoch is None else epoch,
+        index,
+        final,
+        start_ms,
+        start_ms + length_ms,
+        energy,
+        estimated=False,
+    )
+
+
+def build_record(rental, seq=0, boot="boot-1", host=None):
+    return TelemetryRecord(host or rental.host_id, boot, seq, "{}", START_MS)
+
+
+@given(
+    st.integers(0, 10 * HOUR_MS),
+    st.integers(0, 5 * HOUR_MS),
+    st.integers(0, 2**53),
+    st.booleans(),
+    st.booleans(),
+)
+def test_hours_of_an_interval_sum_to_it_exactly(offset, length, energy, final, estimated):
+    interval = Interval(
+        "rnt", "GPU", 1, 4, final, START_MS + offset, START_MS + offset + length, energy, estimated
+    )
+    shares = list(split_by_hour(interval))
+    assert sum(share.energy_millijoules for share in shares) == energy
+    assert all(share.energy_millijoules >= 0 for share in shares)
+    assert sum(share.estimated_millijoules for share in shares) == (energy if estimated else 0)
+    assert sum(share.intervals for share in shares) == 1
+    assert [share.intervals_expected for share in shares if share.intervals_expected] == (
+        [5] if final else []
+    )
+    assert len({share.hour for share in shares}) == len(shares)
+    merged = merge_shares([*shares, *shares])
+    assert sum(share.energy_millijoules for share in merged) == 2 * energy
+
+
+def test_a_record_that_comes_twice_counts_once_and_is_counted_as_a_duplicate():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    interval = build_interval(rental)
+    assert store_telemetry(seeded.cloud.meters, build_record(rental), [interval])
+    assert not store_telemetry(seeded.cloud.meters, build_record(rental), [interval])
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    assert (reading.energy_millijoules, reading.intervals_stored) == (1000, 1)
+    assert seeded.cloud.meters.store.count_duplicates(rental.rental_id) == 1
+
+
+def test_a_new_boot_of_the_agent_starts_its_numbers_again_without_loss():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    store_telemetry(seeded.cloud.meters, build_record(rental, 0, "boot-1"), [build_interval(rental, 0)])
+    store_telemetry(
+        seeded.cloud.meters, build_record(rental, 0, "boot-2"), [build_interval(rental, 1, final=True)]
+    )
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    assert (reading.energy_millijoules, reading.intervals_stored, reading.intervals_expected) == (2000, 2, 2)
+
+
+def test_a_lost_interval_is_seen_once_the_final_one_is_there():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    store_telemetry(seeded.cloud.meters, build_record(rental, 0), [build_interval(rental, 0)])
+    store_telemetry(seeded.cloud.meters, build_record(rental, 2), [build_interval(rental, 2, final=True)])
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    assert (reading.intervals_expected, reading.intervals_stored) == (3, 2)
+
+
+def test_without_the_final_interval_completeness_is_unknown_not_assumed():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    store_telemetry(seeded.cloud.meters, build_record(rental, 0), [build_interval(rental, 0)])
+    assert sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1).intervals_expected is None
+
+
+def test_energy_of_a_foreign_host_or_epoch_is_kept_as_evidence_and_not_counted():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    store_telemetry(seeded.cloud.meters, build_record(rental, 0, host="hst_x"), [build_interval(rental)])
+    store_telemetry(seeded.cloud.meters, build_record(rental, 1), [build_interval(rental, epoch=99)])
+    assert seeded.cloud.meters.store.list_energy(rental.rental_id) == []
+    assert len(seeded.cloud.db.table("telemetry")) == 2
