@@ -1,4 +1,4 @@
-"""Checks of `make check` that no linter has: locks that drifted, secrets, foreign names. Exit 1 with the reason."""
+"""Checks of `make check` that no linter has. Exit 1 with the reasons."""
 
 import json
 import re
@@ -73,7 +73,7 @@ def check_secrets() -> Iterator[str]:
 def check_paths() -> Iterator[str]:
     """Nothing names a path of one machine."""
     for path in list_tracked():
-        if path.suffix in {".png"}:
+        if path.suffix == ".png":
             continue
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             if _MACHINE_PATH.search(line):

@@ -1,4 +1,4 @@
-"""The import table of docs/architecture.md as an import-linter contract: which file of a slice may import what.
+"""The import table of docs/architecture.md as an import-linter contract: which file may import what.
 
 Only direct imports count: what a slice's service imports is that service's own business.
 """

@@ -13,7 +13,7 @@ from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.service import CreateRental, Created, RentalRequest, create_rental
+from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
 from tests.fakes import FakeCloud
 
 REGION = "eu-north-1"

@@ -20,5 +20,5 @@ def bootstrap_installation(event: dict[str, Any], _context: Any) -> dict[str, st
     outcome = service.bootstrap_installation(
         wiring.account_ports(), currency=wiring.settings().currency, rotate=rotate
     )
-    get_logger().info("bootstrap", extra={"created": outcome.operator_key is not None, "rotate": rotate})
+    get_logger().info("bootstrap", extra={"issued": outcome.operator_key is not None, "rotate": rotate})
     return {"account_id": outcome.account_id, "operator_key": outcome.operator_key}

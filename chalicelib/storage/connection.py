@@ -1,8 +1,8 @@
 """Binds the models to their physical tables and gives them one botocore client.
 
 PynamoDB would build a session and a client for each model class (about 100 ms each on a cold start);
-they differ in nothing, so all models share the first. `tests/unit/storage` watches the one private
-attribute that this needs.
+they differ in nothing, so all models share the first. `tests/unit/storage` watches the two
+private attributes that this needs.
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,8 @@ def bind(table_prefix: str, region: str) -> Connection:
         meta.region = region
     shared: Connection | None = None
     for model in find_models():
+        # A class would take over its parent's connection, which does not know the class's indexes.
+        model._connection = None  # noqa: SLF001
         connection = model._get_connection().connection  # noqa: SLF001
         if shared is None:
             shared = connection

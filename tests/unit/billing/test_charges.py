@@ -3,6 +3,9 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from chalicelib.billing.model import (
     Journal,
     Leg,
@@ -15,9 +18,6 @@ from chalicelib.billing.service import charge_rental, dispatch_charges, read_usa
 from chalicelib.core.errors import IdempotencyMismatch
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.rentals.service import terminate_rental
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.factories import PRICE, add_renter, give_credit, rent, seed_cloud, start
 from tests.fakes import Crash
 

@@ -1,10 +1,10 @@
 """Energy: the parts sum to the whole, a record counts once, what is missing is known."""
 
-from chalicelib.metering.model import HOUR_MS, Interval, split_by_hour, sum_energy
-from chalicelib.metering.service import TelemetryRecord, merge_shares, store_telemetry
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.metering.model import HOUR_MS, Interval, split_by_hour, sum_energy
+from chalicelib.metering.service import TelemetryRecord, merge_shares, store_telemetry
 from tests.factories import seed_cloud, start
 from tests.fakes import START_MS
 

@@ -1,12 +1,12 @@
 """Billable time: what was proven, never more, whatever order the proofs come in."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from chalicelib.core.leases import Lease
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, extend
 from chalicelib.metering.service import Report, apply_report
 from chalicelib.rentals.service import terminate_rental
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.factories import PRICE, REGION, rent, seed_cloud, start
 from tests.fakes import START_MS
 

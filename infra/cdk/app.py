@@ -1,0 +1,38 @@
+"""``python -m infra.cdk.app``: synthesises one stage, named by the context (``stage``, ``architecture``)."""
+
+import os
+from pathlib import Path
+
+from aws_cdk import App
+
+from infra.cdk.stack import PlatformStack, Stage
+
+
+def build_stage(app: App) -> Stage:
+    """Read the stage from the context; ``dev`` and ``local`` lose their data with the stack."""
+
+    def read(name: str, default: str) -> str:
+        return str(app.node.try_get_context(name) or default)
+
+    name = read("stage", "dev")
+    return Stage(
+        name=name,
+        architecture=read("architecture", "arm64"),
+        protected=name not in {"dev", "local"},
+        enforce_tls=name != "local",
+        heartbeat_interval_seconds=int(read("heartbeat_interval_seconds", "10")),
+        telemetry_interval_seconds=int(read("telemetry_interval_seconds", "60")),
+    )
+
+
+def main() -> None:
+    # Chalice builds a session; without these it would ask the instance metadata service for a region.
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    app = App(outdir=os.environ.get("CDK_OUTDIR", str(Path.cwd() / "cdk.out")))
+    PlatformStack(app, build_stage(app))
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The Chalice application as a construct: bytecode, one role per function, real partial batches."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import CfnResource
+from aws_cdk import aws_iam as iam
+from chalice.cdk import Chalice
+from constructs import Construct
+
+from infra.cdk.bytecode import prepare_archive
+from infra.cdk.permissions import TABLE_ACCESS, Resources, build_statements
+
+ROOT = Path(__file__).resolve().parents[2]
+#: SAM event of each queue or stream consumer -> properties that Chalice cannot express (aws/chalice#2029).
+_BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+STREAM_RETRIES = 10
+
+
+class FastChalice(Chalice):
+    """Chalice's construct, with bytecode in the archives before they become assets."""
+
+    def _package_app(self) -> None:
+        super()._package_app()
+        for name in ("deployment.zip", "layer-deployment.zip"):
+            archive = Path(self._sam_package_dir) / name
+            if archive.exists():
+                prepare_archive(archive)
+
+    def read_sam(self) -> dict[str, Any]:
+        """Return the template as Chalice wrote it."""
+        sam: dict[str, Any] = json.loads((Path(self._sam_package_dir) / "sam.json").read_text())
+        return sam
+
+
+class Functions(Construct):
+    """Every Lambda function and the REST API."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environment: Mapping[str, str],
+        architecture: str,
+        resources: Resources,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.chalice = FastChalice(
+            scope,
+            "Chalice",
+            source_dir=str(ROOT),
+            stage_config={
+                "environment_variables": dict(environment),
+                "lambda_architecture": architecture,
+                "api_gateway_stage": "api",
+            },
+        )
+        self._resources = resources
+        for function in TABLE_ACCESS:
+            self._replace_policy(function)
+        self._override_sources()
+        self._add_gateway_responses()
+
+    def get_resource(self, name: str) -> CfnResource:
+        found: CfnResource = self.chalice.get_resource(name)
+        return found
+
+    def get_role(self, function: str) -> iam.CfnRole:
+        role = self.chalice.get_resource(name_role(function))
+        assert isinstance(role, iam.CfnRole)
+        return role
+
+    def _replace_policy(self, function: str) -> None:
+        # Inline in the role, not beside it: an event source mapping is refused while its role lacks rights.
+        document = {"Version": "2012-10-17", "Statement": build_statements(function, self._resources)}
+        self.get_role(function).add_property_override(
+            "Policies", [{"PolicyName": "least-privilege", "PolicyDocument": document}]
+        )
+
+    def _override_sources(self) -> None:
+        for function in ("OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded"):
+            resource = self.get_resource(function)
+            (event,) = self.chalice.read_sam()["Resources"][function]["Properties"]["Events"]
+            overrides: dict[str, Any] = dict(_BATCH)
+            if function == "OnCommandRecorded":
+                destination = {"Type": "SQS", "Destination": self._resources.queues.commands_dead.queue_arn}
+                overrides |= {
+                    "BisectBatchOnFunctionError": True,
+                    "MaximumRetryAttempts": STREAM_RETRIES,
+                    "DestinationConfig": {"OnFailure": destination},
+                }
+            for name, value in overrides.items():
+                resource.add_property_override(f"Events.{event}.Properties.{name}", value)
+
+    def _add_gateway_responses(self) -> None:
+        """What the gateway answers itself (unknown path, too large, throttled) is a problem document too."""
+        template = {
+            "type": "urn:provocative:problem:gateway",
+            "title": "$context.error.responseType",
+            "code": "gateway_$context.error.responseType",
+            "detail": "$context.error.message",
+            "request_id": "$context.requestId",
+        }
+        for response_type in ("DEFAULT_4XX", "DEFAULT_5XX"):
+            CfnResource(
+                self,
+                response_type.title().replace("_", ""),
+                type="AWS::ApiGateway::GatewayResponse",
+                properties={
+                    "RestApiId": self.get_resource("RestAPI").ref,
+                    "ResponseType": response_type,
+                    "ResponseTemplates": {"application/json": json.dumps(template)},
+                    "ResponseParameters": {
+                        "gatewayresponse.header.Content-Type": "'application/problem+json'",
+                        "gatewayresponse.header.Cache-Control": "'no-store'",
+                    },
+                },
+            )
+
+
+def name_role(function: str) -> str:
+    return "ApiHandlerRole" if function == "APIHandler" else f"{function}Role"

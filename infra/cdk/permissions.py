@@ -1,0 +1,135 @@
+"""What each function may touch: one statement list per function, nothing shared, no wildcard actions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infra.cdk.queues import Queues
+from infra.cdk.tables import TABLES, Tables
+
+Access = Literal["read", "write"]
+_APPEND_ONLY = frozenset(spec.name for spec in TABLES if spec.append_only)
+_STREAMED = frozenset(spec.name for spec in TABLES if spec.streamed)
+
+_READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:ConditionCheckItem")
+_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
+#: Books and audit: a put is conditional on absence, and no role can change or remove what stands there.
+_APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem")
+
+#: Tables of each function. Logical ids of the roles follow Chalice: the name in camel case + "Role".
+TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
+    "APIHandler": {
+        "accounts": "write",
+        "catalog": "write",
+        "fleet": "write",
+        "commands": "write",
+        "rentals": "write",
+        "metering": "read",
+        "ledger": "write",
+        "balances": "write",
+        "idempotency": "write",
+        "audit": "write",
+    },
+    "BootstrapInstallation": {"accounts": "write", "audit": "write"},
+    "OnHeartbeat": {
+        "fleet": "write",
+        "rentals": "write",
+        "metering": "write",
+        "commands": "write",
+        "audit": "write",
+    },
+    "OnTelemetry": {"telemetry": "write", "metering": "write", "rentals": "read"},
+    "OnCommandRecorded": {"fleet": "read"},
+    "DispatchCharges": {"metering": "read"},
+    "OnCharge": {
+        "metering": "write",
+        "rentals": "write",
+        "fleet": "write",
+        "commands": "write",
+        "ledger": "write",
+        "balances": "write",
+        "audit": "write",
+    },
+}
+READS_SECRET = ("APIHandler", "BootstrapInstallation", "OnHeartbeat", "OnTelemetry", "OnCommandRecorded")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """ARNs that statements name."""
+
+    tables: Tables
+    queues: Queues
+    secret_arn: str
+    host_role_arn: str
+    command_queues_arn: str
+    logs_arn: str
+
+
+def build_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    """Return the whole policy of one function's role."""
+    statements = [
+        allow(("logs:CreateLogStream", "logs:PutLogEvents"), [resources.logs_arn]),
+        *_build_table_statements(function, resources.tables),
+        *_build_queue_statements(function, resources),
+    ]
+    if function in READS_SECRET:
+        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
+    if function == "APIHandler":
+        statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
+        statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
+    if function == "OnCommandRecorded":
+        statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
+        statements.append(_build_stream_statement(resources.tables))
+    return statements
+
+
+def build_host_statements(resources: Resources) -> list[dict[str, Any]]:
+    """Return what a host may do at most; the session policy narrows it to its own command queue."""
+    ingest = [resources.queues.heartbeats.queue_arn, resources.queues.telemetry.queue_arn]
+    receive = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+    return [allow(("sqs:SendMessage",), ingest), allow(receive, [resources.command_queues_arn])]
+
+
+def allow(actions: Sequence[str], resources: Sequence[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+
+
+def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any]]:
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for name, access in TABLE_ACCESS[function].items():
+        actions = _READ if access == "read" else _APPEND if name in _APPEND_ONLY else _WRITE
+        arn = tables.by_name[name].table_arn
+        grouped.setdefault(actions, []).append(arn)
+        if any(spec.name == name and spec.indexes for spec in TABLES):
+            grouped.setdefault(("dynamodb:Query",), []).append(f"{arn}/index/*")
+    return [allow(actions, arns) for actions, arns in grouped.items()]
+
+
+def _build_queue_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    queues = resources.queues
+    consume = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+    consumed = {
+        "OnHeartbeat": queues.heartbeats,
+        "OnTelemetry": queues.telemetry,
+        "OnCharge": queues.charges,
+    }
+    sent = {
+        "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
+        "OnTelemetry": [queues.telemetry_dead],
+        "OnCharge": [queues.charges_dead],
+        "DispatchCharges": [queues.charges],
+        "OnCommandRecorded": [queues.commands_dead],
+    }
+    statements = []
+    if function in consumed:
+        statements.append(allow(consume, [consumed[function].queue_arn]))
+    if function in sent:
+        statements.append(allow(("sqs:SendMessage",), [queue.queue_arn for queue in sent[function]]))
+    return statements
+
+
+def _build_stream_statement(tables: Tables) -> dict[str, Any]:
+    streams = [tables.by_name[name].table_stream_arn for name in sorted(_STREAMED)]
+    actions = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
+    return allow(actions, [arn for arn in streams if arn is not None])

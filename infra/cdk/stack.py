@@ -1,0 +1,134 @@
+"""The platform as one stack per stage. The stack's id is the stage: Chalice names its stage after it."""
+
+from dataclasses import dataclass
+
+from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.cdk.alarms import Alarms
+from infra.cdk.functions import Functions
+from infra.cdk.permissions import Resources, build_host_statements
+from infra.cdk.queues import Queues
+from infra.cdk.tables import Tables
+
+APP_NAME = "provocative"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What differs between stages. ``protected`` keeps data when the stack goes."""
+
+    name: str
+    architecture: str = "arm64"
+    protected: bool = True
+    #: Off where everything is plain HTTP on loopback.
+    enforce_tls: bool = True
+    heartbeat_interval_seconds: int = 10
+    telemetry_interval_seconds: int = 60
+
+    @property
+    def prefix(self) -> str:
+        return f"{APP_NAME}-{self.name}"
+
+
+class PlatformStack(Stack):
+    """Tables, queues, functions, the host role, alarms, outputs."""
+
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        synthesizer = DefaultStackSynthesizer(generate_bootstrap_version_rule=stage.name != "local")
+        super().__init__(scope, stage.name, synthesizer=synthesizer)
+        self.stage = stage
+        self.tables = Tables(self, "Tables", prefix=stage.prefix, protected=stage.protected)
+        self.queues = Queues(self, "Queues", prefix=stage.prefix, enforce_tls=stage.enforce_tls)
+        self.pepper = secretsmanager.Secret(
+            self,
+            "Pepper",
+            description="Keys the digests of API keys and derives the hosts' signing keys",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True
+            ),
+        )
+        self.resources = Resources(
+            tables=self.tables,
+            queues=self.queues,
+            secret_arn=self.pepper.secret_arn,
+            # By name: the role trusts the API's role, whose policy names this one.
+            host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
+            command_queues_arn=self.format_sqs_arn(f"{stage.prefix}-commands-*"),
+            logs_arn=f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:/aws/lambda/{stage.name}-*",
+        )
+        self.functions = Functions(
+            self,
+            "Functions",
+            environment=self._build_environment(),
+            architecture=stage.architecture,
+            resources=self.resources,
+        )
+        self._add_host_role()
+        Alarms(self, "Alarms", dead=self.queues.dead_letter_queues)
+        self._add_outputs()
+
+    def format_sqs_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{name}"
+
+    def _build_environment(self) -> dict[str, str]:
+        stage, queues = self.stage, self.queues
+        stream_arn = self.tables.by_name["commands"].table_stream_arn
+        assert stream_arn is not None
+        return {
+            "STAGE": stage.name,
+            "TABLE_PREFIX": stage.prefix,
+            "CURRENCY": "USD",
+            "LOG_LEVEL": "INFO",
+            "POWERTOOLS_SERVICE_NAME": APP_NAME,
+            "HEARTBEATS_QUEUE_ARN": queues.heartbeats.queue_arn,
+            "HEARTBEATS_QUEUE_URL": queues.heartbeats.queue_url,
+            "HEARTBEATS_DLQ_URL": queues.heartbeats_dead.queue_url,
+            "TELEMETRY_QUEUE_ARN": queues.telemetry.queue_arn,
+            "TELEMETRY_QUEUE_URL": queues.telemetry.queue_url,
+            "TELEMETRY_DLQ_URL": queues.telemetry_dead.queue_url,
+            "CHARGES_QUEUE_ARN": queues.charges.queue_arn,
+            "CHARGES_QUEUE_URL": queues.charges.queue_url,
+            "CHARGES_DLQ_URL": queues.charges_dead.queue_url,
+            "COMMANDS_STREAM_ARN": stream_arn,
+            "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
+            "HOST_ROLE_ARN": self.resources.host_role_arn,
+            "PEPPER_SECRET_ARN": self.pepper.secret_arn,
+            "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
+            "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
+        }
+
+    def _add_host_role(self) -> None:
+        document = iam.PolicyDocument.from_json(
+            {"Version": "2012-10-17", "Statement": build_host_statements(self.resources)}
+        )
+        iam.Role(
+            self,
+            "HostRole",
+            role_name=f"{self.stage.prefix}-host",
+            assumed_by=iam.ArnPrincipal(self.functions.get_role("APIHandler").attr_arn),
+            inline_policies={"queues": document},
+        )
+
+    def _add_outputs(self) -> None:
+        rest_api = self.functions.get_resource("RestAPI").ref
+        outputs = {
+            "ApiUrl": f"https://{rest_api}.execute-api.{self.region}.{self.url_suffix}/api",
+            "RestApiId": rest_api,
+            "TablePrefix": self.stage.prefix,
+            "HeartbeatsQueueUrl": self.queues.heartbeats.queue_url,
+            "HeartbeatsDlqUrl": self.queues.heartbeats_dead.queue_url,
+            "TelemetryQueueUrl": self.queues.telemetry.queue_url,
+            "TelemetryDlqUrl": self.queues.telemetry_dead.queue_url,
+            "ChargesQueueUrl": self.queues.charges.queue_url,
+            "CommandQueuePrefix": f"{self.stage.prefix}-commands-",
+            "HostRoleArn": self.resources.host_role_arn,
+            "PepperSecretArn": self.pepper.secret_arn,
+            "BootstrapFunctionName": self.functions.get_resource("BootstrapInstallation").ref,
+        }
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value).override_logical_id(
+                f"{name}Output" if name == "RestApiId" else name
+            )

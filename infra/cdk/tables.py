@@ -1,0 +1,78 @@
+"""Tables: keys, indexes, streams and expiry stand in one list. Names match `chalicelib.storage.tables`."""
+
+from dataclasses import dataclass
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+STRING = dynamodb.AttributeType.STRING
+NUMBER = dynamodb.AttributeType.NUMBER
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    name: str
+    hash_key: str
+    range_key: str
+    range_type: dynamodb.AttributeType = STRING
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """``append_only`` tables give no role an update or a delete (see `permissions`)."""
+
+    name: str
+    indexes: tuple[IndexSpec, ...] = ()
+    streamed: bool = False
+    expires: bool = False
+    append_only: bool = False
+
+
+TABLES = (
+    TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
+    TableSpec("catalog"),
+    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),)),
+    TableSpec("commands", streamed=True, expires=True),
+    TableSpec("rentals", (IndexSpec("by_account", "account_id", "created_key"),)),
+    TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
+    TableSpec("telemetry", expires=True),
+    TableSpec("ledger", append_only=True),
+    TableSpec("balances"),
+    TableSpec("idempotency", expires=True),
+    TableSpec("audit", append_only=True),
+)
+
+
+class Tables(Construct):
+    """Every table, by name in ``by_name``."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, prefix: str, protected: bool) -> None:
+        super().__init__(scope, construct_id)
+        self.by_name = {spec.name: self._build(spec, prefix=prefix, protected=protected) for spec in TABLES}
+
+    def _build(self, spec: TableSpec, *, prefix: str, protected: bool) -> dynamodb.Table:
+        table = dynamodb.Table(
+            self,
+            spec.name.capitalize(),
+            table_name=f"{prefix}-{spec.name}",
+            partition_key=dynamodb.Attribute(name="pk", type=STRING),
+            sort_key=dynamodb.Attribute(name="sk", type=STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.AWS_MANAGED,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            deletion_protection=protected,
+            removal_policy=RemovalPolicy.RETAIN if protected else RemovalPolicy.DESTROY,
+            stream=dynamodb.StreamViewType.NEW_IMAGE if spec.streamed else None,
+            time_to_live_attribute="expires_at" if spec.expires else None,
+        )
+        for index in spec.indexes:
+            table.add_global_secondary_index(
+                index_name=index.name,
+                partition_key=dynamodb.Attribute(name=index.hash_key, type=STRING),
+                sort_key=dynamodb.Attribute(name=index.range_key, type=index.range_type),
+                projection_type=dynamodb.ProjectionType.ALL,
+            )
+        return table
