@@ -78,7 +78,7 @@ def sqs_client() -> Any:
 def _pepper() -> "CachedSecret":
     from chalicelib.runtime.secrets import CachedSecret
 
-    return CachedSecret(aws_client("secretsmanager"), settings().pepper_secret_arn, clock())
+    return CachedSecret(aws_client("secretsmanager"), settings().pepper_secret_id, clock())
 
 
 def read_pepper() -> bytes:

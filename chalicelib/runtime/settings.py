@@ -14,7 +14,7 @@ class Settings(BaseModel):
     table_prefix: str
     aws_region: str
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
-    pepper_secret_arn: str
+    pepper_secret_id: str
     heartbeats_queue_arn: str
     heartbeats_queue_url: str
     heartbeats_dlq_url: str

@@ -45,6 +45,7 @@ class PlatformStack(Stack):
         self.pepper = secretsmanager.Secret(
             self,
             "Pepper",
+            secret_name=f"{stage.prefix}-pepper",
             description="Keys the digests of API keys and derives the hosts' signing keys",
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 password_length=64, exclude_punctuation=True
@@ -53,11 +54,12 @@ class PlatformStack(Stack):
         self.resources = Resources(
             tables=self.tables,
             queues=self.queues,
-            secret_arn=self.pepper.secret_arn,
+            # Secrets Manager adds six characters to the name.
+            secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-pepper-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
-            command_queues_arn=self.format_sqs_arn(f"{stage.prefix}-commands-*"),
-            logs_arn=f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:/aws/lambda/{stage.name}-*",
+            command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
+            logs_arn=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}-*"),
         )
         self.functions = Functions(
             self,
@@ -70,8 +72,8 @@ class PlatformStack(Stack):
         Alarms(self, "Alarms", dead=self.queues.dead_letter_queues)
         self._add_outputs()
 
-    def format_sqs_arn(self, name: str) -> str:
-        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{name}"
+    def format_service_arn(self, service: str, name: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
 
     def _build_environment(self) -> dict[str, str]:
         stage, queues = self.stage, self.queues
@@ -95,7 +97,7 @@ class PlatformStack(Stack):
             "COMMANDS_STREAM_ARN": stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
-            "PEPPER_SECRET_ARN": self.pepper.secret_arn,
+            "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
         }
@@ -125,7 +127,6 @@ class PlatformStack(Stack):
             "ChargesQueueUrl": self.queues.charges.queue_url,
             "CommandQueuePrefix": f"{self.stage.prefix}-commands-",
             "HostRoleArn": self.resources.host_role_arn,
-            "PepperSecretArn": self.pepper.secret_arn,
             "BootstrapFunctionName": self.functions.get_resource("BootstrapInstallation").ref,
         }
         for name, value in outputs.items():

@@ -117,6 +117,7 @@ def build_environment(state_dir: Path, port: int) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
         "LAMBDA_EXECUTOR": "local",
+        "AUTH": "true",
     }
 
 
