@@ -1,0 +1,19 @@
+"""Waiting for something that another process does: polls until it holds, or fails with what it saw last."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.1
+
+
+def wait_for(read: Callable[[], T], holds: Callable[[T], bool], seconds: float = 30.0) -> T:
+    deadline = time.monotonic() + seconds
+    while True:
+        value = read()
+        if holds(value):
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s; the last value was {value!r}")
+        time.sleep(_POLL_SECONDS)
