@@ -1,4 +1,4 @@
-"""``python -m infra.local.guard COMMAND...``: runs a command that ends when its parent does (Linux)."""
+"""Runs a command that ends when its parent does (Linux): ``python guard.py COMMAND...``."""
 
 import ctypes
 import os
@@ -17,9 +17,7 @@ def main() -> None:
         if os.getppid() != parent:
             # The parent went while we were starting: the signal would never come.
             sys.exit(1)
-    # The guarded program has its own packages; ours must not be on its path.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    os.execvpe(sys.argv[1], sys.argv[1:], environment)  # noqa: S606
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606
 
 
 if __name__ == "__main__":

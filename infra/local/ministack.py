@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.environments import ensure_ministack
-from infra.local.paths import LOGS, ROOT
+from infra.local.paths import GUARD, LOGS
 from infra.local.progress import Progress, StepFailed
 
 HOST = "127.0.0.1"
@@ -76,7 +76,7 @@ def _start(python: Path, state_dir: Path, log: Path) -> Server:
     port = find_free_port(DEFAULT_PORT)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "infra.local.guard", str(python), "-m", "ministack"],
+            [sys.executable, str(GUARD), str(python), "-m", "ministack"],
             env=build_environment(state_dir, port),
             cwd=state_dir,
             stdin=subprocess.DEVNULL,
@@ -98,7 +98,6 @@ def _start(python: Path, state_dir: Path, log: Path) -> Server:
 def build_environment(state_dir: Path, port: int) -> dict[str, str]:
     """Nothing of the caller's environment but the path: no credentials, no proxies, no home."""
     return {
-        "PYTHONPATH": str(ROOT),
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "HOME": str(state_dir),

@@ -7,6 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 CACHE = LOCAL / "cache"
 LOGS = LOCAL / "logs"
+#: Run as a file, so that the guarded program needs nothing of ours on its path.
+GUARD = Path(__file__).with_name("guard.py")
 VENV_BIN = Path(sys.executable).parent
 CONFINED = {
     "UV_CACHE_DIR": str(CACHE / "uv"),

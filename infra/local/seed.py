@@ -1,4 +1,4 @@
-"""What a new installation needs before the first rental: made through the public API, as an operator would."""
+"""What a new installation needs before the first rental, made through the public API as an operator would."""
 
 import secrets
 from dataclasses import dataclass

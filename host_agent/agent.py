@@ -1,0 +1,243 @@
+"""The agent's state machine: commands in, workloads and meters on the host, records out.
+
+Invariants: what is to be done is durable before it is done, so every step may be done again after a crash;
+the meter moves only when the record that says so is on the disk; no network call happens here.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.wire.v1 import (
+    Command,
+    GpuSample,
+    GpuStatus,
+    Heartbeat,
+    Telemetry,
+)
+from host_agent import assignments, logs
+from host_agent.assignments import Assignments, Workload
+from host_agent.clock import Clock
+from host_agent.gpu import GpuError, GpuInfo, GpuLost, GpuReader, Reading
+from host_agent.identity import AGENT_VERSION
+from host_agent.metering import EnergyMeter, MeterState, Owner
+from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.runtime import WorkloadRuntime
+from host_agent.spool import SpoolBroken
+
+
+class Agent:
+    """One host. Methods may be called from several threads; one lock guards state and meter."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        gpus: list[GpuInfo],
+        reader: GpuReader,
+        runtime: WorkloadRuntime,
+        outbox: TelemetryOutbox,
+        heartbeats: HeartbeatSlot,
+        meter_state: bytes | None,
+        clock: Clock,
+    ) -> None:
+        """Raises msgspec.DecodeError: the state on disk is damaged."""
+        self._file = state_dir / "assignments.json"
+        self._gpus = [gpu.gpu_uuid for gpu in gpus]
+        self._reader = reader
+        self._runtime = runtime
+        self._outbox = outbox
+        self._heartbeats = heartbeats
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._assignments = assignments.load(self._file)
+        state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
+        self._meter = EnergyMeter(state, {gpu.gpu_uuid: gpu.power_limit_milliwatts for gpu in gpus})
+        self._statuses: dict[str, GpuStatus] = {}
+
+    def accept(self, command: Command) -> bool:
+        """Make a command durable. Returns whether it changed anything; `work` does what it asks.
+
+        Raises:
+            OSError: it is not durable; the queue must keep it.
+        """
+        with self._lock:
+            before = self._assignments
+            if command.kind == "start":
+                after = assignments.apply_start(before, command, self._clock.now_ms())
+            else:
+                after = assignments.apply_stop(before, command)
+            self._save(after)
+            return after is not before
+
+    def work(self) -> bool:
+        """Do what is outstanding; return whether anything changed that the cloud should hear of now."""
+        changed = False
+        for workload in list(self._assignments.workloads.values()):
+            try:
+                changed |= self._advance(workload)
+            except (OSError, SpoolBroken) as error:
+                logs.warn("workload_step_failed", rental_id=workload.rental_id, reason=str(error))
+        with self._lock:
+            self._save(assignments.forget_old(self._assignments, self._clock.now_ms()))
+        return changed
+
+    def beat(self) -> None:
+        """Look at the GPUs and put a heartbeat up for sending."""
+        readings = self.read_gpus()
+        with self._lock:
+            self._meter.observe(readings)
+            reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
+        heartbeat = Heartbeat(
+            observed_at_ms=self._clock.now_ms(),
+            agent_version=AGENT_VERSION,
+            gpus=[self._statuses.get(uuid, GpuStatus(uuid, "unknown")) for uuid in self._gpus],
+            workloads=[report for report in reports if report is not None],
+            spool=self._outbox.describe(),
+        )
+        self._heartbeats.put(heartbeat)
+
+    def sample(self) -> None:
+        """Cut every running interval and spool it with the samples."""
+        readings = self.read_gpus()
+        with self._lock:
+            cut = self._meter.cut(readings)
+            if self._outbox.put(
+                Telemetry(build_samples(readings), cut.intervals), msgspec.msgpack.encode(cut.state)
+            ):
+                self._meter.state = cut.state
+
+    def read_gpus(self) -> dict[str, Reading]:
+        """Read every GPU; one that cannot be read is left out, never zero."""
+        readings: dict[str, Reading] = {}
+        statuses: dict[str, GpuStatus] = {}
+        for gpu_uuid in self._gpus:
+            try:
+                readings[gpu_uuid] = self._reader.read(gpu_uuid)
+                statuses[gpu_uuid] = GpuStatus(gpu_uuid, "ok")
+            except GpuError as error:
+                lost = isinstance(error, GpuLost)
+                statuses[gpu_uuid] = GpuStatus(gpu_uuid, "lost" if lost else "unknown")
+                logs.warn("gpu_not_read", gpu_uuid=gpu_uuid, reason=str(error))
+        self._statuses = statuses
+        return readings
+
+    def count_workloads(self) -> Mapping[str, int]:
+        """Workloads by phase, for the status file."""
+        counts: dict[str, int] = {}
+        for workload in self._assignments.workloads.values():
+            counts[workload.phase] = counts.get(workload.phase, 0) + 1
+        return counts
+
+    def _advance(self, workload: Workload) -> bool:
+        if workload.phase == "starting":
+            return self._start(workload)
+        if workload.phase == "live":
+            return self._watch(workload)
+        if workload.phase == "stopping":
+            return self._stop(workload)
+        return False
+
+    def _start(self, workload: Workload) -> bool:
+        assert workload.spec is not None
+        gpu_uuids = [lease.gpu_uuid for lease in workload.leases]
+        unknown = [gpu_uuid for gpu_uuid in gpu_uuids if gpu_uuid not in self._gpus]
+        if unknown:
+            return self._end(workload, failed=True, detail="unknown_gpu")
+        status = self._runtime.inspect(workload.rental_id)
+        if status.state == "absent":
+            owners = {lease.gpu_uuid: Owner(workload.rental_id, lease.epoch) for lease in workload.leases}
+            self._hand_over(owners)
+            self._runtime.start(workload.rental_id, workload.spec.command, workload.spec.env, gpu_uuids)
+            return False
+        if status.state == "running":
+            self._change(workload.rental_id, phase="live")
+            logs.info("workload_running", rental_id=workload.rental_id)
+            return True
+        return self._watch(workload)
+
+    def _watch(self, workload: Workload) -> bool:
+        status = self._runtime.inspect(workload.rental_id)
+        if status.state in {"running", "starting"}:
+            return False
+        failed = status.state != "exited"
+        # What cannot be started is told by its kind alone: the text could name the tenant's program.
+        detail = status.detail.partition(":")[0] if failed else ""
+        return self._end(
+            workload, failed=failed, detail=detail, exit_code=status.exit_code, ended_at_ms=status.ended_at_ms
+        )
+
+    def _end(
+        self,
+        workload: Workload,
+        *,
+        failed: bool,
+        detail: str,
+        exit_code: int | None = None,
+        ended_at_ms: int | None = None,
+    ) -> bool:
+        self._change(
+            workload.rental_id,
+            phase="ended",
+            failed=failed,
+            detail=detail,
+            exit_code=exit_code,
+            ended_at_ms=self._clock.now_ms() if ended_at_ms is None else ended_at_ms,
+        )
+        logs.info("workload_ended", rental_id=workload.rental_id, failed=failed, exit_code=exit_code)
+        return True
+
+    def _stop(self, workload: Workload) -> bool:
+        """Kill, close the energy, wipe, and only then say so. Every step stands repetition."""
+        self._runtime.stop(workload.rental_id)
+        owned = [
+            gpu_uuid
+            for gpu_uuid, meter in self._meter.state.gpus.items()
+            if meter.owner is not None and meter.owner.rental_id == workload.rental_id
+        ]
+        self._hand_over(dict.fromkeys(owned))
+        self._runtime.wipe(workload.rental_id)
+        self._change(workload.rental_id, phase="terminated", terminated_at_ms=self._clock.now_ms(), spec=None)
+        logs.info("workload_terminated", rental_id=workload.rental_id)
+        return True
+
+    def _hand_over(self, owners: Mapping[str, Owner | None]) -> None:
+        """Cut at a lease boundary. Raises SpoolBroken: nothing has changed hands then."""
+        if not owners:
+            return
+        readings = self.read_gpus()
+        with self._lock:
+            cut = self._meter.change_owner(owners, readings, self._clock.now_ms())
+            if cut.state == self._meter.state:
+                return
+            record = Telemetry(
+                [sample for sample in build_samples(readings) if sample.gpu_uuid in owners], cut.intervals
+            )
+            if self._outbox.put(record, msgspec.msgpack.encode(cut.state), required=True):
+                self._meter.state = cut.state
+
+    def _change(self, rental_id: str, **facts: object) -> None:
+        with self._lock:
+            self._save(assignments.change(self._assignments, rental_id, **facts))
+
+    def _save(self, after: Assignments) -> None:
+        if after is not self._assignments:
+            assignments.save(self._file, after)
+            self._assignments = after
+
+
+def build_samples(readings: Mapping[str, Reading]) -> list[GpuSample]:
+    return [
+        GpuSample(
+            gpu_uuid=gpu_uuid,
+            sampled_at_ms=reading.sampled_at_ms,
+            energy_counter_millijoules=reading.energy_counter_millijoules,
+            power_milliwatts=reading.power_milliwatts,
+            utilization_percent=reading.utilization_percent,
+            memory_used_mib=reading.memory_used_mib,
+            temperature_celsius=reading.temperature_celsius,
+        )
+        for gpu_uuid, reading in readings.items()
+    ]

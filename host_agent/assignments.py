@@ -1,0 +1,132 @@
+"""What the host was told to do, durable before it is done: workloads and the newest epoch of each GPU.
+
+Pure rules over a value, and one file. A command that comes twice, late, or before the one it follows is
+decided here by its epochs.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from chalicelib.wire.v1 import Command, Lease, WorkloadReport, WorkloadSpec
+from host_agent.durable import read_if_there, write_atomic
+
+Phase = Literal["starting", "live", "ended", "stopping", "terminated"]
+#: How long a finished workload is still reported: the cloud may have missed it.
+REPORT_MS = 600_000
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """``leases`` are the start's, ``wipe_leases`` the stop's. ``detail`` never names what a tenant runs."""
+
+    rental_id: str
+    leases: list[Lease]
+    instance_id: str
+    phase: Phase
+    spec: WorkloadSpec | None = None
+    wipe_leases: list[Lease] = []
+    exit_code: int | None = None
+    ended_at_ms: int | None = None
+    failed: bool = False
+    detail: str = ""
+    terminated_at_ms: int | None = None
+
+
+class Assignments(msgspec.Struct, frozen=True):
+    epochs: dict[str, int] = {}
+    workloads: dict[str, Workload] = {}
+
+
+def apply_start(before: Assignments, command: Command, now_ms: int) -> Assignments:
+    """Return the assignments after a start; the same when it is known or superseded."""
+    if command.rental_id in before.workloads or command.workload is None:
+        return before
+    stale = _is_stale(before.epochs, command.leases)
+    workload = Workload(
+        rental_id=command.rental_id,
+        leases=command.leases,
+        instance_id=command.command_id,
+        phase="ended" if stale else "starting",
+        spec=command.workload,
+        failed=stale,
+        ended_at_ms=now_ms if stale else None,
+        detail="stale_epoch" if stale else "",
+    )
+    return _put(before, workload, [] if stale else command.leases)
+
+
+def apply_stop(before: Assignments, command: Command) -> Assignments:
+    """Return the assignments after a stop; an unknown rental becomes one that is being stopped.
+
+    So a start that comes after its stop finds it and does nothing.
+    """
+    known = before.workloads.get(command.rental_id)
+    if known is not None and known.phase in {"stopping", "terminated"}:
+        return before
+    if known is None:
+        known = Workload(command.rental_id, [], command.command_id, "stopping")
+    stopping = msgspec.structs.replace(known, phase="stopping", wipe_leases=command.leases)
+    return _put(before, stopping, command.leases)
+
+
+def change(before: Assignments, rental_id: str, **facts: object) -> Assignments:
+    """Return the assignments with some facts of one workload replaced."""
+    workload = msgspec.structs.replace(before.workloads[rental_id], **facts)
+    return _put(before, workload, [])
+
+
+def forget_old(before: Assignments, now_ms: int) -> Assignments:
+    """Drop workloads that ended long ago; their epochs stay for ever."""
+    kept = {
+        rental_id: workload
+        for rental_id, workload in before.workloads.items()
+        if workload.terminated_at_ms is None or now_ms - workload.terminated_at_ms < REPORT_MS
+    }
+    return before if len(kept) == len(before.workloads) else Assignments(before.epochs, kept)
+
+
+def build_report(workload: Workload) -> WorkloadReport | None:
+    """Return what the cloud is told; nothing while a stop is under way."""
+    if workload.phase == "stopping":
+        return None
+    states: Mapping[Phase, Literal["starting", "running", "terminated"]] = {
+        "starting": "starting",
+        "live": "running",
+        "terminated": "terminated",
+    }
+    ended: Literal["failed", "exited"] = "failed" if workload.failed else "exited"
+    terminated = workload.phase == "terminated"
+    return WorkloadReport(
+        rental_id=workload.rental_id,
+        leases=workload.wipe_leases if terminated else workload.leases,
+        state=states.get(workload.phase, ended),
+        instance_id=workload.instance_id,
+        exit_code=workload.exit_code,
+        ended_at_ms=workload.ended_at_ms,
+        wiped=terminated,
+        detail=workload.detail,
+    )
+
+
+def load(path: Path) -> Assignments:
+    """Raises msgspec.DecodeError: the file is damaged, and guessing would risk a tenant's GPUs."""
+    data = read_if_there(path)
+    return Assignments() if data is None else msgspec.json.decode(data, type=Assignments)
+
+
+def save(path: Path, assignments: Assignments) -> None:
+    """Raises OSError: nothing has changed then."""
+    write_atomic(path, msgspec.json.encode(assignments))
+
+
+def _is_stale(epochs: Mapping[str, int], leases: Sequence[Lease]) -> bool:
+    return any(lease.epoch <= epochs.get(lease.gpu_uuid, 0) for lease in leases)
+
+
+def _put(before: Assignments, workload: Workload, leases: Sequence[Lease]) -> Assignments:
+    epochs = dict(before.epochs)
+    for lease in leases:
+        epochs[lease.gpu_uuid] = max(lease.epoch, epochs.get(lease.gpu_uuid, 0))
+    return Assignments(epochs, {**before.workloads, workload.rental_id: workload})

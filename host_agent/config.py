@@ -1,0 +1,87 @@
+"""Settings of one agent, from a TOML file and the environment (which wins)."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+ENVIRONMENT_PREFIX = "PROVOCATIVE_"
+_VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; the message is one line for people."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    api_url: str
+    state_dir: str
+    #: Needed until the host is enrolled, ignored afterwards.
+    enrolment_token: str = ""
+    gpu_reader: Literal["nvml", "simulator"] = "nvml"
+    simulator_socket: str = ""
+    #: Override what the cloud says; seconds.
+    heartbeat_interval_seconds: float | None = None
+    telemetry_interval_seconds: float | None = None
+    #: How long SQS may hold a poll open; at most 20.
+    command_wait_seconds: int = 20
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    #: Given to every workload, below what the rental asks for. Never secrets.
+    workload_env: dict[str, str] = {}
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state_dir)
+
+
+_TYPES = {name: None for name in Config.__struct_fields__ if name != "workload_env"}
+
+
+def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """Raises ConfigError with one line that names the setting."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = _read_file(file)
+    for name in _TYPES:
+        value = environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}")
+        if value is not None:
+            values[name] = value
+    try:
+        config = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"bad configuration: {error}") from error
+    _validate(config)
+    return config
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+
+
+def _validate(config: Config) -> None:
+    parts = urlsplit(config.api_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"api_url must be an http(s) URL, not {config.api_url!r}")
+    if not config.state_path.is_absolute():
+        raise ConfigError(f"state_dir must be an absolute path, not {config.state_dir!r}")
+    if config.gpu_reader == "simulator" and not config.simulator_socket:
+        raise ConfigError('simulator_socket is needed with gpu_reader = "simulator"')
+    for name in ("heartbeat_interval_seconds", "telemetry_interval_seconds"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value <= 3600:  # noqa: PLR2004 - an hour, said in the message
+            raise ConfigError(f"{name} must be above 0 and at most 3600, not {value}")
+    if not 0 <= config.command_wait_seconds <= 20:  # noqa: PLR2004 - SQS WaitTimeSeconds
+        raise ConfigError(f"command_wait_seconds must be 0 to 20, not {config.command_wait_seconds}")
+    for name in config.workload_env:
+        if not _VARIABLE_NAME.match(name):
+            raise ConfigError(f"workload_env has a bad variable name {name!r}")

@@ -1,0 +1,142 @@
+"""What waits to be sent: telemetry until SQS has it, and the newest heartbeat only.
+
+Sequence numbers: telemetry gets its number when it is put here, so a reader sees a hole for each record
+that was lost. A heartbeat gets its number when it is first offered to the network: an unsent one that a
+newer one replaces leaves no hole, and one whose sending failed leaves an honest one.
+"""
+
+import threading
+from collections import deque
+
+import msgspec
+
+from chalicelib.wire.v1 import Heartbeat, SpoolStatus, Telemetry
+from host_agent import logs
+from host_agent.spool import Frame, Position, Spool, SpoolBroken, SpoolFull
+
+RING_RECORDS = 1000
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """One record to send. ``position`` is ``None`` for one that lives in memory only."""
+
+    boot_id: str
+    seq: int
+    record: Telemetry
+    position: Position | None = None
+
+
+class TelemetryOutbox:
+    """Thread-safe. The disk first; a bounded ring in memory while the disk refuses."""
+
+    def __init__(self, spool: Spool, boot_id: str) -> None:
+        self._spool = spool
+        self._boot_id = boot_id
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._ring: deque[Pending] = deque()
+        self._on_disk = True
+        self._lost = 0
+        self.waiting = threading.Event()
+        if spool.depth:
+            self.waiting.set()
+
+    def put(self, record: Telemetry, state: bytes, *, required: bool = False) -> bool:
+        """Return True when ``record`` and ``state`` are durable: only then may the meter go on.
+
+        Otherwise the samples may still go out from memory, and the energy stays with the meter: its next
+        interval covers the longer time, so a full or broken disk costs resolution and no energy.
+
+        Raises:
+            SpoolBroken: the record was ``required`` (a lease boundary) and the disk refused.
+        """
+        with self._lock:
+            frame = Frame(self._boot_id, self._seq, msgspec.json.encode(record), state)
+            try:
+                self._spool.append(frame, required=required)
+            except SpoolFull as error:
+                self._lost += 1
+                logs.warn("sample_dropped", reason=str(error))
+                return False
+            except SpoolBroken as error:
+                self._on_disk = False
+                logs.warn("spool_on_memory", reason=str(error))
+                if required:
+                    raise
+                self._remember(Telemetry(record.samples, []))
+                return False
+            self._on_disk = True
+            self._seq += 1
+            self.waiting.set()
+            return True
+
+    def take(self, limit: int) -> list[Pending]:
+        """Return up to ``limit`` unsent records, oldest first. They stay until `confirm`."""
+        with self._lock:
+            taken = [
+                Pending(frame.boot_id, frame.seq, msgspec.json.decode(frame.record, type=Telemetry), at)
+                for at, frame in self._spool.peek(limit)
+            ]
+            return (taken + list(self._ring))[:limit]
+
+    def confirm(self, sent: list[Pending], refused: list[Pending]) -> None:
+        """Forget what SQS confirmed, and what nobody will ever accept (counted as lost)."""
+        with self._lock:
+            done = sent + refused
+            self._lost += len(refused)
+            self._spool.acknowledge([each.position for each in done if each.position is not None])
+            for each in done:
+                if each.position is None and each in self._ring:
+                    self._ring.remove(each)
+            if not self._spool.depth and not self._ring:
+                self.waiting.clear()
+
+    def describe(self) -> SpoolStatus:
+        with self._lock:
+            return SpoolStatus(
+                depth_records=self._spool.depth + len(self._ring),
+                depth_bytes=self._spool.depth_bytes,
+                medium="disk" if self._on_disk else "memory",
+                records_lost=self._lost + self._spool.records_lost,
+            )
+
+    def _remember(self, record: Telemetry) -> None:
+        if len(self._ring) == RING_RECORDS:
+            self._ring.popleft()
+            self._lost += 1
+        self._ring.append(Pending(self._boot_id, self._seq, record))
+        self._seq += 1
+        self.waiting.set()
+
+
+class HeartbeatSlot:
+    """Holds the newest heartbeat. An old one says nothing true about now, so it is never sent late."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: Heartbeat | None = None
+        self._seq = 0
+        self.waiting = threading.Event()
+
+    def put(self, heartbeat: Heartbeat) -> None:
+        with self._lock:
+            self._newest = heartbeat
+            self.waiting.set()
+
+    def take(self) -> tuple[int, Heartbeat] | None:
+        """Return the newest heartbeat with its sequence number, and empty the slot."""
+        with self._lock:
+            if self._newest is None:
+                return None
+            taken = (self._seq, self._newest)
+            self._seq += 1
+            self._newest = None
+            self.waiting.clear()
+            return taken
+
+    def put_back(self, heartbeat: Heartbeat) -> None:
+        """After a failed attempt; a newer one that came meanwhile stays."""
+        with self._lock:
+            if self._newest is None:
+                self._newest = heartbeat
+                self.waiting.set()

@@ -1,0 +1,210 @@
+"""Builds one agent from its configuration and runs it until it is told to stop."""
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from host_agent import logs
+from host_agent.agent import Agent
+from host_agent.backoff import Backoff
+from host_agent.clock import Clock
+from host_agent.config import Config, ConfigError
+from host_agent.durable import write_atomic
+from host_agent.gpu import GpuReader, GpuUnavailable
+from host_agent.identity import ApiUnavailable, CredentialCache, HostApi, Identity, enrol, load_identity
+from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.process import ProcessRuntime
+from host_agent.sender import (
+    CommandReceiver,
+    Counters,
+    HeartbeatSender,
+    TelemetrySender,
+    keep_receiving,
+    keep_sending,
+)
+from host_agent.spool import Spool
+from host_agent.transport import ClockSkew, SqsQueue
+
+#: How often workloads are looked at; a change is reported at once.
+WORK_SECONDS = 0.2
+#: SQS holds a poll open; the connection must wait longer than that.
+_POLL_SLACK_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+
+
+def open_reader(config: Config, clock: Clock) -> GpuReader:
+    """Raises GpuUnavailable: the driver or the simulator is not there."""
+    if config.gpu_reader == "simulator":
+        from host_agent.simulator.reader import SimulatorReader
+
+        return SimulatorReader(Path(config.simulator_socket))
+    from host_agent.nvml import NvmlReader
+
+    return NvmlReader(clock)
+
+
+def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: threading.Event) -> Identity | None:
+    """Return the identity, enrolling if this machine has none; ``None`` when stopped meanwhile.
+
+    Raises:
+        ConfigError: there is no identity and no token.
+        ApiRefused: the API will not have this machine.
+    """
+    identity = load_identity(config.state_path)
+    if identity is not None:
+        return identity
+    if not config.enrolment_token:
+        raise ConfigError("this machine is not enrolled; set enrolment_token")
+    api = HostApi(config.api_url, clock)
+    backoff = Backoff(_draw)
+    while not stopped.is_set():
+        try:
+            gpus = reader.list_gpus()
+            return enrol(config.state_path, api, config.enrolment_token, gpus, lambda: secrets.token_hex(16))
+        except (ApiUnavailable, GpuUnavailable) as error:
+            delay = backoff.next_delay()
+            logs.warn("not_enrolled_yet", reason=str(error), retry_seconds=round(delay, 1))
+            stopped.wait(delay)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running host: the agent and the two threads that speak to the cloud."""
+
+    agent: Agent
+    counters: Counters
+    heartbeat_seconds: float
+    telemetry_seconds: float
+    status_file: Path
+    boot_id: str
+    host_id: str
+    outbox: TelemetryOutbox
+    wake: threading.Event
+    threads: tuple[threading.Thread, ...]
+
+
+def build_service(
+    config: Config, identity: Identity, reader: GpuReader, clock: Clock, stopped: threading.Event
+) -> Service:
+    """Raises OSError or msgspec.DecodeError: the state directory cannot be used."""
+    boot_id = secrets.token_hex(16)
+    signing_key = identity.read_signing_key()
+    spool = Spool(config.state_path / "spool")
+    outbox, slot = TelemetryOutbox(spool, boot_id), HeartbeatSlot()
+    runtime = ProcessRuntime(
+        config.state_path / "workloads",
+        {**config.workload_env, **_name_simulator(config)},
+        clock,
+        threading.Event().wait,
+    )
+    agent = Agent(
+        state_dir=config.state_path,
+        gpus=identity.gpus,
+        reader=reader,
+        runtime=runtime,
+        outbox=outbox,
+        heartbeats=slot,
+        meter_state=spool.latest_state,
+        clock=clock,
+    )
+    credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
+    skew = ClockSkew()
+
+    def open_queue(url: str, timeout_seconds: float = 10.0) -> SqsQueue:
+        return SqsQueue(url, identity.aws_region, credentials, clock, skew, timeout_seconds)
+
+    counters, wake = Counters(), threading.Event()
+    heartbeats = HeartbeatSender(
+        slot,
+        open_queue(identity.heartbeats_queue_url),
+        host_id=identity.host_id,
+        boot_id=boot_id,
+        signing_key=signing_key,
+    )
+    telemetry = TelemetrySender(
+        outbox, open_queue(identity.telemetry_queue_url), host_id=identity.host_id, signing_key=signing_key
+    )
+    commands = open_queue(identity.commands_queue_url, config.command_wait_seconds + _POLL_SLACK_SECONDS)
+    receiver = CommandReceiver(
+        agent, commands, signing_key=signing_key, wait_seconds=config.command_wait_seconds
+    )
+    return Service(
+        agent=agent,
+        counters=counters,
+        heartbeat_seconds=config.heartbeat_interval_seconds or identity.heartbeat_interval_seconds,
+        telemetry_seconds=config.telemetry_interval_seconds or identity.telemetry_interval_seconds,
+        status_file=config.state_path / "status.json",
+        boot_id=boot_id,
+        host_id=identity.host_id,
+        outbox=outbox,
+        wake=wake,
+        threads=(
+            _build_thread(keep_sending, heartbeats, telemetry, counters, Backoff(_draw), wake, stopped),
+            _build_thread(keep_receiving, receiver, counters, Backoff(_draw), lambda: None, stopped),
+        ),
+    )
+
+
+def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
+    """Run until ``stopped``; workloads go on without the agent."""
+    for thread in service.threads:
+        thread.start()
+    logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
+    next_beat = next_sample = clock.monotonic()
+    while not stopped.is_set():
+        now = clock.monotonic()
+        try:
+            changed = service.agent.work()
+            if changed or now >= next_beat:
+                service.agent.beat()
+                _write_status(service)
+                # Up to a tenth either way, so that a fleet started at once does not beat at once.
+                next_beat = now + service.heartbeat_seconds * (0.9 + 0.2 * _draw())
+            if now >= next_sample:
+                service.agent.sample()
+                next_sample = now + service.telemetry_seconds
+        except Exception:
+            logs.crash("step_failed")
+        service.wake.set()
+        stopped.wait(WORK_SECONDS)
+    service.agent.sample()
+    service.wake.set()
+    for thread in service.threads:
+        thread.join(_STOP_SECONDS)
+    _write_status(service)
+    logs.info("stopped", telemetry_left=service.outbox.describe().depth_records)
+
+
+def _write_status(service: Service) -> None:
+    spool = service.outbox.describe()
+    status = {
+        "pid": os.getpid(),
+        "host_id": service.host_id,
+        "boot_id": service.boot_id,
+        "spool": msgspec.to_builtins(spool),
+        "sent": msgspec.to_builtins(service.counters),
+        "workloads": dict(service.agent.count_workloads()),
+    }
+    write_atomic(service.status_file, msgspec.json.encode(status))
+
+
+def _name_simulator(config: Config) -> dict[str, str]:
+    if config.gpu_reader != "simulator":
+        return {}
+    from host_agent.simulator.workload import SOCKET_VARIABLE
+
+    return {SOCKET_VARIABLE: config.simulator_socket}
+
+
+def _build_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    return threading.Thread(target=target, args=arguments, name=target.__name__, daemon=True)
+
+
+def _draw() -> float:
+    return secrets.randbits(53) / (1 << 53)
