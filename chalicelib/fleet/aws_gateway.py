@@ -8,8 +8,11 @@ from chalicelib.fleet.service import HostCredentials
 
 #: A command that nobody fetched for a day is stale: the rental it belongs to was ended long before.
 COMMAND_RETENTION_SECONDS = 86_400
-VISIBILITY_TIMEOUT_SECONDS = 30
+#: An agent makes a command durable in milliseconds. A poll whose agent died swallows one for this long.
+VISIBILITY_TIMEOUT_SECONDS = 5
 CREDENTIAL_LIFETIME_SECONDS = 3600
+#: AWS checks a batch as SendMessage; the embedded cloud checks it under its own name.
+SEND_ACTIONS = ("sqs:SendMessage", "sqs:SendMessageBatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class AwsHostIdentities:
             "Statement": [
                 {
                     "Effect": "Allow",
-                    "Action": "sqs:SendMessage",
+                    "Action": list(SEND_ACTIONS),
                     "Resource": list(self.ingest_queue_arns),
                 },
                 {

@@ -45,7 +45,7 @@ class SimulatedGpu:
     _random: random.Random = field(init=False)
     _gain: float = field(init=False)
     #: Exact energy in joules at ``start_ms + n * STEP_MS``, the oldest dropped after ``HISTORY_STEPS``.
-    _history: array[float] = field(init=False)
+    _history: "array[float]" = field(init=False)
     _dropped: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from chalicelib.fleet.aws_gateway import SEND_ACTIONS
 from infra.cdk.queues import Queues
 from infra.cdk.tables import TABLES, Tables
 
@@ -88,7 +89,7 @@ def build_host_statements(resources: Resources) -> list[dict[str, Any]]:
     """Return what a host may do at most; the session policy narrows it to its own command queue."""
     ingest = [resources.queues.heartbeats.queue_arn, resources.queues.telemetry.queue_arn]
     receive = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
-    return [allow(("sqs:SendMessage",), ingest), allow(receive, [resources.command_queues_arn])]
+    return [allow(SEND_ACTIONS, ingest), allow(receive, [resources.command_queues_arn])]
 
 
 def allow(actions: Sequence[str], resources: Sequence[str]) -> dict[str, Any]:

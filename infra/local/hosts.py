@@ -64,7 +64,7 @@ class SimulatedHost:
         self._agent = self._spawn("host_agent", arguments, self.agent_log)
 
     def kill_agent(self) -> None:
-        """kill -9, as a crash would; the device and the workloads go on."""
+        """End the agent as a crash would (kill -9); the device and the workloads go on."""
         assert self._agent is not None
         self._agent.send_signal(signal.SIGKILL)
         self._agent.wait()
