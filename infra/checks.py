@@ -86,7 +86,8 @@ def check_packages() -> Iterator[str]:
         if path.suffix != ".py":
             continue
         text = path.read_text()
-        if path.name == "__init__.py" and text.strip():
+        shipped = path.relative_to(ROOT).parts[0] != "tests"
+        if path.name == "__init__.py" and text.strip() and shipped:
             yield f"{path.relative_to(ROOT)} is not empty: a function would import more than its slice"
         lines = text.count("\n")
         if lines > MAX_FILE_LINES:

@@ -4,8 +4,9 @@ The 26 characters are a ULID (48 bits of milliseconds, 80 random bits, Crockford
 """
 
 import re
+import string
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ALPHABET = string.digits + "abcdefghjkmnpqrstvwxyz"
 _PATTERN = re.compile(r"^[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}$")
 RANDOM_BYTES = 10
 

@@ -12,7 +12,7 @@ from chalicelib.core.principal import Principal
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.service import CreateRental, Created, RentalRequest, create_rental
+from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
 
 REGION = "eu-north-1"
 PRICE = 2_490_000

@@ -1,4 +1,4 @@
-"""Bad input: a 4xx problem with a stable code, nothing changed, never a 5xx. Over HTTP, as a client sees it."""
+"""Bad input over HTTP: a 4xx problem with a stable code, nothing changed, never a 5xx."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,0 +1,27 @@
+"""In-memory implementations of the ports, written once for all tests."""
+
+from tests.fakes.cloud import FakeCloud
+from tests.fakes.database import START_MS, Crash, FakeClock, FakeIds, MemoryDatabase, MemoryTransaction
+from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
+from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+
+__all__ = [
+    "START_MS",
+    "Crash",
+    "FakeAccountStore",
+    "FakeAuditTrail",
+    "FakeCatalogStore",
+    "FakeChargeQueue",
+    "FakeClock",
+    "FakeCloud",
+    "FakeFleetStore",
+    "FakeHostIdentities",
+    "FakeIdempotencyStore",
+    "FakeIds",
+    "FakeLedgerStore",
+    "FakeMeterStore",
+    "FakeRentalStore",
+    "MemoryDatabase",
+    "MemoryTransaction",
+]

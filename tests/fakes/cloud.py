@@ -1,0 +1,46 @@
+"""All ports over one in-memory database, as `chalicelib.wiring` builds them over DynamoDB."""
+
+from chalicelib.accounts.service import AccountPorts
+from chalicelib.billing.service import BillingPorts
+from chalicelib.catalog.service import CachedCatalog, CatalogPorts
+from chalicelib.fleet.service import FleetPorts
+from chalicelib.metering.service import MeterPorts
+from chalicelib.rentals.service import RentalPorts
+from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
+from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
+from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+
+
+class FakeCloud:
+    """All ports over one database, as `chalicelib.wiring` builds them over DynamoDB."""
+
+    def __init__(self) -> None:
+        self.db = MemoryDatabase()
+        self.clock, self.ids = FakeClock(), FakeIds()
+        self.audit = FakeAuditTrail(self.db)
+        self.fleet_store = FakeFleetStore(self.db)
+        self.charges = FakeChargeQueue()
+        self.pepper = b"pepper of the tests"
+        catalog_store = FakeCatalogStore(self.db)
+        ledger = FakeLedgerStore(self.db)
+        self.accounts = AccountPorts(
+            FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
+        )
+        self.catalog = CatalogPorts(catalog_store, self.audit, self.db.begin, self.clock, self.ids)
+        self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
+        self.rentals = RentalPorts(
+            store=FakeRentalStore(self.db),
+            fleet=self.fleet_store,
+            catalog=catalog_store,
+            cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
+            wallets=ledger,
+            idempotency=FakeIdempotencyStore(self.db),
+            audit=self.audit,
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
+            currency="USD",
+        )
+        self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
+        self.billing = BillingPorts(ledger, self.meters.store, self.rentals, self.charges)

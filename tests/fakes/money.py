@@ -1,0 +1,215 @@
+"""Rentals, meters, the ledger and the charge queue in memory."""
+
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.billing.model import CUSTOMER_PREFIX, Balance, Hold, Journal, Leg
+from chalicelib.billing.service import AlreadyPosted
+from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
+from chalicelib.core.paging import Page
+from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter, choose_shard
+from chalicelib.metering.service import AlreadyStored, TelemetryRecord
+from chalicelib.rentals.model import Rental
+from tests.fakes.database import MemoryStore
+
+
+class FakeRentalStore(MemoryStore):
+    def get_rental(self, rental_id: str) -> Rental | None:
+        return self.db.table("rentals").get(rental_id)
+
+    def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
+        rows = [row for row in self.db.table("rentals").values() if row.account_id == account_id]
+        rows.sort(key=lambda row: row.rental_id, reverse=True)
+        rest = [row for row in rows if start is None or row.rental_id < start]
+        return Page(rest[:limit], rest[limit - 1].rental_id if len(rest) > limit else None)
+
+    def add_rental(self, tx: Any, rental: Rental) -> None:
+        tx.put_new("rentals", rental.rental_id, rental, Unavailable("rental"))
+
+    def replace_rental(self, tx: Any, old: Rental, new: Rental) -> None:
+        rows = self.db.table("rentals")
+
+        def effect() -> None:
+            money = rows[old.rental_id]
+            rows[old.rental_id] = replace(
+                new, billed_seconds=money.billed_seconds, charge_micros=money.charge_micros
+            )
+
+        tx.add(lambda: None if rows[old.rental_id].state == old.state else Unavailable("rental"), effect)
+
+    def record_charge(
+        self, tx: Any, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
+    ) -> None:
+        rows = self.db.table("rentals")
+
+        def effect() -> None:
+            row = replace(rows[rental_id], billed_seconds=billed_seconds, charge_micros=charge_micros)
+            rows[rental_id] = replace(row, billing_state="settled") if settled else row
+
+        tx.add(lambda: None if rental_id in rows else Unavailable("rental"), effect)
+
+
+class FakeLedgerStore(MemoryStore):
+    """Rows: balances, holds ((account, rental)), journals, legs ((ledger account, sort key))."""
+
+    def get_balance(self, account_id: str) -> Balance | None:
+        return self.db.table("balances").get(account_id)
+
+    def get_hold(self, account_id: str, rental_id: str) -> Hold | None:
+        return self.db.table("holds").get((account_id, rental_id))
+
+    def read_legs(self, source: str, source_id: str) -> list[Leg]:
+        return [leg for leg, journal in self.db.table("legs").values() if journal == (source, source_id)]
+
+    def add_journal(self, tx: Any, journal: Journal, *, leg_version: int, balance_after_micros: int) -> None:
+        key = (journal.source, journal.source_id)
+        tx.put_new("journals", key, journal, AlreadyPosted("journal"))
+        for leg in journal.legs:
+            customer = leg.ledger_account.startswith(CUSTOMER_PREFIX)
+            sort_key = leg_version if customer else key
+            tx.put_new("legs", (leg.ledger_account, sort_key), (leg, key), Unavailable("leg"))
+
+    def open_balance(self, tx: Any, balance: Balance) -> None:
+        tx.put_new("balances", balance.account_id, balance, Unavailable("balance"))
+
+    def move_balance(self, tx: Any, balance: Balance, *, posted: int, held: int, count_leg: bool) -> None:
+        rows, key, available = self.db.table("balances"), balance.account_id, posted - held
+
+        def check() -> DomainError | None:
+            row = rows[key]
+            short = available < 0 and row.available_micros < -available
+            return Unavailable("balance") if short or row.leg_version != balance.leg_version else None
+
+        def effect() -> None:
+            row = rows[key]
+            rows[key] = replace(
+                row,
+                posted_micros=row.posted_micros + posted,
+                held_micros=row.held_micros + held,
+                available_micros=row.available_micros + available,
+                leg_version=row.leg_version + count_leg,
+            )
+
+        tx.add(check, effect)
+
+    def change_hold(self, tx: Any, account_id: str, old: Hold, new: Hold) -> None:
+        rows, key = self.db.table("holds"), (account_id, old.rental_id)
+        tx.add(
+            lambda: None if rows.get(key) == old else Unavailable("hold"), lambda: rows.__setitem__(key, new)
+        )
+
+    def add_hold(self, tx: Any, account_id: str, rental_id: str, amount_micros: int) -> None:
+        rows = self.db.table("balances")
+
+        def check() -> DomainError | None:
+            row = rows.get(account_id)
+            covered = row is not None and row.available_micros >= amount_micros
+            return None if covered else InsufficientFunds("hold")
+
+        def effect() -> None:
+            row = rows[account_id]
+            rows[account_id] = replace(
+                row,
+                held_micros=row.held_micros + amount_micros,
+                available_micros=row.available_micros - amount_micros,
+            )
+
+        tx.add(check, effect)
+        hold = Hold(rental_id, amount_micros, "pending")
+        tx.put_new("holds", (account_id, rental_id), hold, Unavailable("hold"))
+
+
+class FakeMeterStore(MemoryStore):
+    def get_meter(self, rental_id: str) -> Meter | None:
+        return self.db.table("meters").get(rental_id)
+
+    def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
+        return [row for (rental, _, _), row in self.db.table("energy").items() if rental == rental_id]
+
+    def count_duplicates(self, rental_id: str) -> int:
+        return self.db.table("duplicates").get(rental_id, 0)
+
+    def list_open(self, shard: str) -> list[Meter]:
+        meters = self.db.table("meters").values()
+        return [row for row in meters if row.state != "settled" and choose_shard(row.rental_id) == shard]
+
+    def open_meter(self, tx: Any, meter: Meter) -> None:
+        tx.put_new("meters", meter.rental_id, meter, AlreadyStored("meter"))
+
+    def replace_meter(self, tx: Any | None, old: Meter, new: Meter) -> None:
+        rows, alone = self.db.table("meters"), tx is None
+        tx = tx or self.db.begin()
+
+        def check() -> DomainError | None:
+            row = rows[old.rental_id]
+            same = (row.alive_through_ms, row.state) == (old.alive_through_ms, old.state)
+            return None if same else Unavailable("meter")
+
+        def effect() -> None:
+            rows[old.rental_id] = replace(
+                rows[old.rental_id],
+                state=new.state,
+                alive_through_ms=new.alive_through_ms,
+                unproven_ms=new.unproven_ms,
+            )
+
+        tx.add(check, effect)
+        if alone:
+            tx.commit()
+
+    def record_charge(self, tx: Any, old: Meter, new: Meter) -> None:
+        rows = self.db.table("meters")
+
+        def check() -> DomainError | None:
+            row = rows[old.rental_id]
+            settles_early = new.state == "settled" and row.state != "closed"
+            return Unavailable("meter") if row.charge_seq != old.charge_seq or settles_early else None
+
+        def effect() -> None:
+            row = rows[old.rental_id]
+            rows[old.rental_id] = replace(
+                row,
+                state="settled" if new.state == "settled" else row.state,
+                charge_seq=new.charge_seq,
+                charged_seconds=new.charged_seconds,
+                charged_micros=new.charged_micros,
+            )
+
+        tx.add(check, effect)
+
+    def add_record(self, tx: Any, record: TelemetryRecord) -> None:
+        key = (record.host_id, record.boot_id, record.seq)
+        tx.put_new("telemetry", key, record, AlreadyStored("record"))
+
+    def add_energy(self, tx: Any, share: EnergyShare) -> None:
+        rows, key = self.db.table("energy"), (share.rental_id, share.gpu_uuid, share.hour)
+
+        def effect() -> None:
+            row = rows.get(key, HourlyEnergy(share.gpu_uuid, share.hour, 0, 0, 0, None))
+            rows[key] = HourlyEnergy(
+                row.gpu_uuid,
+                row.hour,
+                row.energy_millijoules + share.energy_millijoules,
+                row.estimated_millijoules + share.estimated_millijoules,
+                row.intervals + share.intervals,
+                row.intervals_expected if share.intervals_expected is None else share.intervals_expected,
+            )
+
+        tx.add(lambda: None, effect)
+
+    def add_duplicate(self, rental_id: str) -> None:
+        rows = self.db.table("duplicates")
+        rows[rental_id] = rows.get(rental_id, 0) + 1
+
+
+class FakeChargeQueue:
+    """Requests wait here until the test takes them; one deduplication id is taken once."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+        self._seen: set[str] = set()
+
+    def request_charge(self, _account_id: str, rental_id: str, deduplication_id: str) -> None:
+        if deduplication_id not in self._seen:
+            self._seen.add(deduplication_id)
+            self.waiting.append(rental_id)

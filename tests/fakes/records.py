@@ -1,0 +1,105 @@
+"""Accounts, catalogue, idempotency keys and the audit trail in memory."""
+
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.accounts.model import Account, ApiKey, Installation
+from chalicelib.catalog.model import Catalog, GpuType, Price
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
+from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import AuditEntry
+from tests.fakes.database import MemoryStore
+
+
+class FakeAuditTrail(MemoryStore):
+    def add_entry(self, tx: Any, entry: AuditEntry) -> None:
+        tx.put_new("audit", entry.audit_id, entry, Unavailable("audit"))
+
+    @property
+    def entries(self) -> list[AuditEntry]:
+        return list(self.db.table("audit").values())
+
+
+class FakeIdempotencyStore(MemoryStore):
+    def find(self, account_id: str, key: str, now_ms: int) -> IdempotencyRecord | None:
+        record = self.db.table("idempotency").get((account_id, key))
+        return record if record is not None and record.expires_at_ms > now_ms else None
+
+    def add(self, tx: Any, record: IdempotencyRecord, now_ms: int) -> None:
+        key = (record.account_id, record.key)
+
+        def check() -> DomainError | None:
+            found = self.find(*key, now_ms)
+            return None if found is None else AlreadyAnswered(found)
+
+        tx.add(check, lambda: self.db.table("idempotency").__setitem__(key, record))
+
+
+class FakeAccountStore(MemoryStore):
+    def get_installation(self) -> Installation | None:
+        return self.db.table("installation").get("it")
+
+    def get_account(self, account_id: str) -> Account | None:
+        return self.db.table("accounts").get(account_id)
+
+    def get_key(self, key_id: str) -> ApiKey | None:
+        return self.db.table("keys").get(key_id)
+
+    def list_keys(self, account_id: str, limit: int, start: str | None) -> Page[ApiKey]:
+        rows = sorted(
+            (key for key in self.db.table("keys").values() if key.account_id == account_id),
+            key=lambda key: key.key_id,
+        )
+        rest = [row for row in rows if start is None or row.key_id > start]
+        return Page(rest[:limit], rest[limit - 1].key_id if len(rest) > limit else None)
+
+    def add_installation(self, tx: Any, installation: Installation) -> None:
+        tx.put_new("installation", "it", installation, Conflict("there", code="already_bootstrapped"))
+
+    def replace_operator_key(self, tx: Any, installation: Installation, key_id: str) -> None:
+        def check() -> DomainError | None:
+            same = self.get_installation() == installation
+            return None if same else Conflict("moved", code="already_bootstrapped")
+
+        new = replace(installation, operator_key_id=key_id)
+        tx.add(check, lambda: self.db.table("installation").__setitem__("it", new))
+
+    def add_account(self, tx: Any, account: Account) -> None:
+        tx.put_new("accounts", account.account_id, account, Unavailable("account"))
+
+    def add_key(self, tx: Any, key: ApiKey) -> None:
+        tx.put_new("keys", key.key_id, key, Unavailable("key"))
+
+    def revoke_key(self, tx: Any, key_id: str, at_ms: int) -> None:
+        rows = self.db.table("keys")
+
+        def effect() -> None:
+            rows[key_id] = replace(rows[key_id], revoked_at_ms=at_ms)
+
+        tx.add(lambda: None if key_id in rows else Unavailable("key"), effect)
+
+
+class FakeCatalogStore(MemoryStore):
+    def read_catalog(self) -> Catalog:
+        return Catalog(dict(self.db.table("gpu_types")), tuple(self.db.table("prices").values()))
+
+    def put_gpu_type(self, tx: Any, gpu_type: GpuType) -> None:
+        tx.add(lambda: None, lambda: self.db.table("gpu_types").__setitem__(gpu_type.name, gpu_type))
+
+    def put_price(self, tx: Any, price: Price) -> None:
+        rows, key = self.db.table("prices"), (price.gpu_type, price.region)
+
+        def check() -> DomainError | None:
+            current = rows.get(key)
+            moved = current is not None and current.version != price.version - 1
+            return Unavailable("price") if moved else None
+
+        tx.add(check, lambda: rows.__setitem__(key, price))
+
+    def require_price(self, tx: Any, price: Price) -> None:
+        def check() -> DomainError | None:
+            current = self.db.table("prices").get((price.gpu_type, price.region))
+            return None if current == price else Conflict("price", code="price_changed")
+
+        tx.add(check, lambda: None)
