@@ -5,7 +5,7 @@ A crash before a commit loses it; a crash after a commit has it and loses the re
 
 import threading
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.core.errors import DomainError
@@ -68,6 +68,7 @@ class MemoryDatabase:
         return MemoryTransaction(self)
 
 
+@dataclass
 class MemoryTransaction:
     database: MemoryDatabase
     checks: list[Check] = field(default_factory=list)
@@ -97,5 +98,6 @@ class MemoryTransaction:
                 raise Crash
 
 
+@dataclass
 class MemoryStore:
     db: MemoryDatabase

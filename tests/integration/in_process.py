@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chalicelib import wiring
-from chalicelib.runtime import settings
+from chalicelib.runtime import observability, settings
 from infra.local.cloud import EmbeddedCloud
 from infra.local.ministack import REGION
 
@@ -23,6 +23,7 @@ def wire_to(cloud: EmbeddedCloud) -> Iterator[None]:
     )
     added = {
         **configuration["Environment"]["Variables"],
+        "LOG_LEVEL": "WARNING",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": cloud.server.endpoint_url,
@@ -50,4 +51,5 @@ def forget() -> None:
     for cached in _CACHED:
         cached.cache_clear()
     settings.get_settings.cache_clear()
+    observability.get_logger.cache_clear()
     connection.bind.cache_clear()

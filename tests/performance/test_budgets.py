@@ -1,0 +1,54 @@
+"""Budgets of the API path: what it may import, and how many calls it may make. Counted, never timed."""
+
+import pytest
+
+from infra.local.cloud import EmbeddedCloud
+from infra.local.seed import GPU_TYPE, REGION, seed_installation
+from tests.integration.fleet_setup import add_host, become_operator
+from tests.integration.in_process import wire_to
+from tests.performance.counting import count_calls
+from tests.performance.imports import list_forbidden
+from tests.performance.requests import build_event, call
+
+
+def test_importing_the_api_loads_nothing_that_is_known_to_be_slow():
+    assert list_forbidden() == []
+
+
+@pytest.mark.parametrize("slice_name", ["accounts", "billing", "fleet", "metering"])
+def test_a_function_imports_no_routes_and_nothing_slow(slice_name):
+    code = f"import chalicelib.{slice_name}.functions"
+    assert list_forbidden(code) == []
+    assert list_forbidden(code, ("app", "chalicelib.rentals.api", "chalicelib.billing.api")) == []
+
+
+def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
+    seed = seed_installation(cloud)
+    path = "/v1/rentals/{rental_id}"
+    body = {"gpu_type": GPU_TYPE, "gpu_count": 1, "region": REGION, "command": ["true"]}
+
+    def post(key: str) -> str:
+        event = build_event("POST", "/v1/rentals", "/v1/rentals", seed.renter_key, body, Idempotency_Key=key)
+        status, answer = call(event)
+        assert status == 201, answer
+        return answer["rental_id"]
+
+    with wire_to(cloud):
+        add_host(become_operator(), GPU_TYPE, 4)
+        with count_calls() as first:
+            post("first")
+        with count_calls() as calls:
+            rental_id = post("second")
+        with count_calls() as looks:
+            status, _ = call(build_event("GET", f"/v1/rentals/{rental_id}", path, seed.renter_key))
+    assert status == 200
+    assert calls == ["GetItem", "Query", "TransactWriteItems"]
+    assert looks == ["GetItem", "GetItem"]
+    # The first request of a process reads the catalogue too.
+    assert first == ["GetItem", "Query", "Query", "TransactWriteItems"]
+
+
+def test_a_malformed_key_costs_no_call(cloud: EmbeddedCloud):
+    with wire_to(cloud), count_calls() as calls:
+        status, _ = call(build_event("GET", "/v1/rentals", "/v1/rentals", "pc_live_mistyped"))
+    assert (status, calls) == (401, [])
