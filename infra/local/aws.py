@@ -19,6 +19,12 @@ class Aws:
     session_token: str | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
+    def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
     def client(self, service: str) -> Any:
         if service not in self._clients:
             session = boto3.session.Session(

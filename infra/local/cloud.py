@@ -66,5 +66,8 @@ def run_cloud(
     assembly = synthesize(Synthesis(context), progress)
     with run_ministack(state_dir, progress) as server:
         aws = Aws(server.endpoint_url)
-        outputs = deploy_stack(aws, assembly, STACK_NAME, progress, server.log)
-        yield EmbeddedCloud(server, aws, outputs)
+        try:
+            outputs = deploy_stack(aws, assembly, STACK_NAME, progress, server.log)
+            yield EmbeddedCloud(server, aws, outputs)
+        finally:
+            aws.close()

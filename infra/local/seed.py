@@ -1,6 +1,7 @@
 """What a new installation needs before the first rental, made through the public API as an operator would."""
 
 import secrets
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ class Api:
         self._client = httpx.Client(
             base_url=base_url, headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT_SECONDS
         )
+        weakref.finalize(self, self._client.close)
 
     def request(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
         return self._client.request(

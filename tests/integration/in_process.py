@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from chalicelib import wiring
 from chalicelib.runtime import observability, settings
+from chalicelib.storage import connection
 from infra.local.cloud import EmbeddedCloud
 from infra.local.ministack import REGION
 
@@ -36,6 +37,7 @@ def wire_to(cloud: EmbeddedCloud) -> Iterator[None]:
     try:
         yield
     finally:
+        close_clients()
         forget()
         for name, value in before.items():
             if value is None:
@@ -44,10 +46,14 @@ def wire_to(cloud: EmbeddedCloud) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def close_clients() -> None:
+    for service in ("sqs", "sts", "secretsmanager"):
+        wiring.aws_client(service).close()
+    connection.bind(wiring.settings().table_prefix, wiring.settings().aws_region).client.close()
+
+
 def forget() -> None:
     """Drop what a process caches, as a cold start would."""
-    from chalicelib.storage import connection
-
     for cached in _CACHED:
         cached.cache_clear()
     settings.get_settings.cache_clear()

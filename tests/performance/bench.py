@@ -16,7 +16,7 @@ from infra.local.cloud import run_cloud
 from infra.local.progress import Progress, StepFailed
 from infra.local.seed import GPU_TYPE, REGION, Seed, seed_installation
 from tests.integration.fleet_setup import add_host, become_operator
-from tests.integration.in_process import forget, wire_to
+from tests.integration.in_process import close_clients, forget, wire_to
 from tests.performance.counting import count_calls
 from tests.performance.imports import ENTRY_POINT, FRAMEWORKS, measure_cpu_seconds, measure_import_ratio
 from tests.performance.requests import build_event, call
@@ -87,6 +87,7 @@ def measure_requests(seed: Seed, record: Callable[[str, float, str], None]) -> N
         )
         assert status == 200
 
+    close_clients()
     forget()
     with count_calls() as cold:
         rental_id = post()

@@ -18,7 +18,7 @@ class Context:
 def build_event(
     method: str, path: str, resource: str, key: str, body: object = None, **headers: str
 ) -> dict[str, Any]:
-    """Return the event of one request; ``resource`` is the route's pattern, as ``/v1/rentals/{rental_id}``."""
+    """Return the event of one request; ``resource`` is its route, as ``/v1/rentals/{rental_id}``."""
     parts = zip(resource.split("/"), path.split("/"), strict=True)
     sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}

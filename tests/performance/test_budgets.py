@@ -5,7 +5,7 @@ import pytest
 from infra.local.cloud import EmbeddedCloud
 from infra.local.seed import GPU_TYPE, REGION, seed_installation
 from tests.integration.fleet_setup import add_host, become_operator
-from tests.integration.in_process import wire_to
+from tests.integration.in_process import close_clients, forget, wire_to
 from tests.performance.counting import count_calls
 from tests.performance.imports import list_forbidden
 from tests.performance.requests import build_event, call
@@ -35,6 +35,8 @@ def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
 
     with wire_to(cloud):
         add_host(become_operator(), GPU_TYPE, 4)
+        close_clients()
+        forget()
         with count_calls() as first:
             post("first")
         with count_calls() as calls:
