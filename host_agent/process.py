@@ -91,7 +91,8 @@ class ProcessRuntime:
         if started is None:
             self._settle(directory, KILL_SECONDS)
             started = _load(directory / STARTED, Started)
-        if started is None:
+        if started is None or read_start_ticks(started.pid) not in {None, started.start_ticks}:
+            # Never ran, or the number is another's by now: ours ended before that could be.
             return
         _signal(started, signal.SIGTERM)
         if not self._settle(directory, STOP_GRACE_SECONDS):
@@ -100,8 +101,8 @@ class ProcessRuntime:
         for pid in _list_session(started.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        self._settle(directory, KILL_SECONDS)
-        if _list_session(started.pid):
+        session = started.pid
+        if not self._settle(directory, KILL_SECONDS, lambda: not _list_session(session)):
             raise TimeoutError(f"processes of {rental_id} do not end")
 
     def wipe(self, rental_id: str) -> None:
@@ -110,12 +111,12 @@ class ProcessRuntime:
             shutil.rmtree(directory)
             sync_directory(self._root)
 
-    def _settle(self, directory: Path, seconds: float) -> bool:
-        """Wait until no supervisor holds the workload; return whether that came true."""
+    def _settle(self, directory: Path, seconds: float, gone: Callable[[], bool] = lambda: True) -> bool:
+        """Wait until no supervisor holds the workload and it is ``gone``; return whether that came true."""
         if not (directory / SPEC).exists():
             return True
         for _ in range(int(seconds / _POLL_SECONDS)):
-            if not self._is_supervised(directory):
+            if not self._is_supervised(directory) and gone():
                 return True
             self._wait(_POLL_SECONDS)
         return False

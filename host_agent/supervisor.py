@@ -19,6 +19,8 @@ LOCK, SPEC, STARTED, ENDED, LOG = "lock", "spec.json", "started.json", "ended.js
 WORK = "work"
 MAX_LOG_BYTES = 1024 * 1024
 _CHUNK = 8192
+_LOCK_ATTEMPTS = 50
+_LOCK_PAUSE_SECONDS = 0.02
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -53,16 +55,27 @@ def read_start_ticks(pid: int) -> int | None:
 
 def main() -> int:
     directory = Path(sys.argv[1])
-    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take_lock(directory / LOCK):
         return 0
     if (directory / ENDED).exists() or (directory / STARTED).exists():
         return 0
     spec = msgspec.json.decode((directory / SPEC).read_bytes(), type=Spec)
     write_atomic(directory / ENDED, msgspec.json.encode(_run(directory, spec)))
     return 0
+
+
+def _take_lock(path: Path) -> bool:
+    """Hold the lock until this process ends; return whether it was free."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # An agent that looks whether we live holds it for an instant; a supervisor keeps it.
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def _run(directory: Path, spec: Spec) -> Ended:

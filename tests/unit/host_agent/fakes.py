@@ -1,0 +1,125 @@
+"""Fakes of the agent's ports."""
+
+from collections.abc import Mapping, Sequence
+
+from chalicelib.wire.v1 import Command, Lease, WorkloadSpec
+from host_agent.agent import Agent
+from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
+from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.runtime import WorkloadStatus
+from host_agent.spool import Spool
+
+START_MS = 1_800_000_000_000
+WATTS = 500
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.ms = START_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+class FakeReader:
+    """GPUs that draw ``WATTS`` each since ``START_MS``; single GPUs can be lost or silent."""
+
+    def __init__(self, clock: FakeClock, gpus: int = 2) -> None:
+        self._clock = clock
+        self.infos = [GpuInfo(f"GPU-{n}", f"0:{n}", "H100", 81_559, 700_000) for n in range(gpus)]
+        self.lost: set[str] = set()
+        self.silent: set[str] = set()
+
+    def list_gpus(self) -> list[GpuInfo]:
+        return self.infos
+
+    def read(self, gpu_uuid: str) -> Reading:
+        if gpu_uuid in self.lost:
+            raise GpuLost("gpu_lost")
+        if gpu_uuid in self.silent:
+            raise GpuUnavailable("silent")
+        elapsed_ms = self._clock.ms - START_MS
+        return Reading(self._clock.ms, elapsed_ms * WATTS, WATTS * 1000, 90, 1000, 60)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeRuntime:
+    """Workloads run as soon as they are started; tests end them by hand. Outlives agents, as processes do."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, WorkloadStatus] = {}
+        self.started: list[str] = []
+        self.wiped: list[str] = []
+
+    def start(
+        self, rental_id: str, command: Sequence[str], env: Mapping[str, str], gpu_uuids: Sequence[str]
+    ) -> None:
+        if rental_id not in self.statuses:
+            self.started.append(rental_id)
+            self.statuses[rental_id] = WorkloadStatus("running")
+
+    def inspect(self, rental_id: str) -> WorkloadStatus:
+        return self.statuses.get(rental_id, WorkloadStatus("absent"))
+
+    def stop(self, rental_id: str) -> None:
+        if rental_id in self.statuses:
+            self.statuses[rental_id] = WorkloadStatus("exited", 143, START_MS)
+
+    def wipe(self, rental_id: str) -> None:
+        self.statuses.pop(rental_id, None)
+        self.wiped.append(rental_id)
+
+
+class Host:
+    """A host's hardware, disk and workloads, on which agents may die and be started again."""
+
+    def __init__(self, directory, gpus: int = 2) -> None:
+        self.directory = directory
+        self.clock = FakeClock()
+        self.reader = FakeReader(self.clock, gpus)
+        self.runtime = FakeRuntime()
+        self.boots = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a new agent on the same disk, as after kill -9."""
+        self.boots += 1
+        self.spool = Spool(self.directory / "spool")
+        self.outbox = TelemetryOutbox(self.spool, f"boot-{self.boots}")
+        self.heartbeats = HeartbeatSlot()
+        self.agent = Agent(
+            state_dir=self.directory,
+            gpus=self.reader.infos,
+            reader=self.reader,
+            runtime=self.runtime,
+            outbox=self.outbox,
+            heartbeats=self.heartbeats,
+            meter_state=self.spool.latest_state,
+            clock=self.clock,
+        )
+
+    def reports(self) -> dict[str, object]:
+        self.agent.beat()
+        taken = self.heartbeats.take()
+        assert taken is not None
+        return {report.rental_id: report for report in taken[1].workloads}
+
+    def intervals(self) -> list:
+        return [each for pending in self.outbox.take(10_000) for each in pending.record.intervals]
+
+
+def build_start(rental_id: str = "rnt_1", epoch: int = 1, gpus: Sequence[str] = ("GPU-0",)) -> Command:
+    leases = [Lease(gpu, epoch) for gpu in gpus]
+    return Command(
+        1, f"cmd-start-{rental_id}", "start", "hst", rental_id, leases, START_MS, WorkloadSpec(["x"])
+    )
+
+
+def build_stop(rental_id: str = "rnt_1", epoch: int = 2, gpus: Sequence[str] = ("GPU-0",)) -> Command:
+    leases = [Lease(gpu, epoch) for gpu in gpus]
+    return Command(1, f"cmd-stop-{rental_id}", "stop", "hst", rental_id, leases, START_MS)

@@ -1,0 +1,194 @@
+"""What is sent to SQS is authentic, and only what SQS confirmed is forgotten."""
+
+import datetime as dt
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from chalicelib.wire.v1 import Telemetry, decode_envelope, encode_command, verify_envelope
+from host_agent.identity import ApiUnavailable
+from host_agent.outbox import TelemetryOutbox
+from host_agent.sender import CommandReceiver, TelemetrySender
+from host_agent.signing import AwsCredentials, sign_request
+from host_agent.spool import Spool
+from host_agent.transport import BatchOutcome, ClockSkew, Message, SqsQueue, TransportError
+from tests.unit.host_agent.fakes import START_MS, FakeClock, Host, build_start
+
+KEY = b"signing key"
+
+
+@pytest.mark.parametrize("token", ["", "session"])
+@pytest.mark.parametrize("host", ["sqs.us-east-1.amazonaws.com", "127.0.0.1:4566"])
+def test_signatures_are_those_of_the_reference_implementation(token, host, monkeypatch):
+    moment = dt.datetime.fromtimestamp(START_MS / 1000, dt.UTC)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: moment.replace(tzinfo=None))
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"}
+    body = b'{"QueueUrl": "x"}'
+    own = sign_request(
+        AwsCredentials("AKIDEXAMPLE", "secret", token),
+        region="us-east-1",
+        service="sqs",
+        method="POST",
+        host=host,
+        path="/",
+        headers=headers,
+        body=body,
+        at_ms=START_MS,
+    )
+    request = AWSRequest("POST", f"https://{host}/", headers=dict(headers), data=body)
+    SigV4Auth(Credentials("AKIDEXAMPLE", "secret", token or None), "sqs", "us-east-1").add_auth(request)
+    assert own["Authorization"] == request.headers["Authorization"]
+
+
+class FakeCredentials:
+    def __init__(self):
+        self.rejected = 0
+
+    def get(self):
+        return AwsCredentials("id", "secret", "token")
+
+    def reject(self, bad):
+        self.rejected += 1
+
+
+@pytest.fixture
+def sqs():
+    """A queue server on loopback that answers what the test says, and remembers what it was sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        answers: ClassVar[list] = []
+        seen: ClassVar[list] = []
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.seen.append((self.headers["X-Amz-Target"], json.loads(body)))
+            status, answer = self.answers.pop(0)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    Handler.answers, Handler.seen = [], []
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    credentials = FakeCredentials()
+    url = f"http://127.0.0.1:{server.server_port}/000000000000/q"
+    queue = SqsQueue(url, "us-east-1", credentials, FakeClock(), ClockSkew())
+    yield queue, Handler, credentials
+    queue._origin.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_batch_of_which_some_fail_confirms_the_others_only(sqs):
+    queue, handler, _ = sqs
+    failed = {"Id": "1", "Code": "InternalError", "SenderFault": False}
+    handler.answers.append((200, {"Successful": [{"Id": "0"}, {"Id": "2"}], "Failed": [failed]}))
+    outcome = queue.send_batch([b"a", b"b", b"c"])
+    assert (outcome.sent, outcome.refused) == ({0, 2}, set())
+    assert handler.seen[0][0] == "AmazonSQS.SendMessageBatch"
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_a_refusal_is_an_error_and_bad_credentials_are_forgotten(sqs, status):
+    queue, handler, credentials = sqs
+    handler.answers.append((status, {"__type": "Whatever", "message": "no"}))
+    with pytest.raises(TransportError):
+        queue.send(b"a")
+    assert credentials.rejected == (status == 403)
+
+
+def test_an_answer_that_is_no_json_is_an_error_and_not_an_empty_queue(sqs):
+    queue, handler, _ = sqs
+    handler.answers.append((200, {"Messages": "none"}))
+    with pytest.raises(TransportError):
+        queue.receive(0)
+
+
+def test_without_credentials_nothing_is_sent():
+    class NoCredentials(FakeCredentials):
+        def get(self):
+            raise ApiUnavailable("down")
+
+    queue = SqsQueue("http://127.0.0.1:9/q", "us-east-1", NoCredentials(), FakeClock(), ClockSkew())
+    with pytest.raises(TransportError):
+        queue.send(b"a")
+
+
+class FakeQueue:
+    """Confirms what ``confirm`` says of the batch; refuses all when it is ``None``."""
+
+    def __init__(self, confirm=None):
+        self.confirm, self.bodies, self.messages, self.deleted = confirm, [], [], []
+
+    def send_batch(self, bodies):
+        if self.confirm is None:
+            raise TransportError("no_answer", "down")
+        self.bodies += bodies
+        return BatchOutcome(frozenset(self.confirm(range(len(bodies)))), frozenset())
+
+    def receive(self, wait_seconds):
+        return self.messages
+
+    def delete(self, receipt_handle):
+        self.deleted.append(receipt_handle)
+
+
+def test_records_stay_until_the_queue_has_confirmed_them(tmp_path):
+    outbox = TelemetryOutbox(Spool(tmp_path), "boot")
+    for _ in range(25):
+        outbox.put(Telemetry([], []), b"")
+    queue = FakeQueue()
+    sender = TelemetrySender(outbox, queue, host_id="hst", signing_key=KEY)
+    with pytest.raises(TransportError):
+        sender.send_next()
+    assert outbox.describe().depth_records == 25
+    queue.confirm = lambda indexes: [index for index in indexes if index % 2]
+    while outbox.describe().depth_records:
+        sender.send_next()
+        queue.confirm = list
+    sent = [decode_envelope(body) for body in queue.bodies]
+    for envelope in sent:
+        verify_envelope(envelope, KEY)
+    assert {envelope.seq for envelope in sent} == set(range(25))
+
+
+def test_a_forged_command_is_dropped_and_a_real_one_is_durable_before_it_is_deleted(tmp_path):
+    host = Host(tmp_path)
+    queue = FakeQueue()
+    receiver = CommandReceiver(host.agent, queue, signing_key=KEY, wait_seconds=0)
+    queue.messages = [Message(encode_command(build_start("rnt_x"), b"other key"), "forged")]
+    assert receiver.receive_next() == 0
+    queue.messages = [Message(encode_command(build_start(), KEY), "real")]
+    assert receiver.receive_next() == 1
+    assert queue.deleted == ["forged", "real"]
+    host.restart()
+    host.agent.work()
+    assert host.runtime.started == ["rnt_1"]
+
+
+def test_a_command_that_cannot_be_made_durable_stays_in_the_queue(tmp_path, monkeypatch):
+    host = Host(tmp_path)
+    queue = FakeQueue()
+    queue.messages = [Message(encode_command(build_start(), KEY), "real")]
+
+    def fail(path, data, mode=0o600):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("host_agent.assignments.write_atomic", fail)
+    with pytest.raises(OSError, match="No space"):
+        CommandReceiver(host.agent, queue, signing_key=KEY, wait_seconds=0).receive_next()
+    assert queue.deleted == []
