@@ -41,9 +41,11 @@ def build_receipt(ports: BillingPorts, principal: Principal, rental_id: str) -> 
     rental = get_rental(ports.rentals, principal, rental_id)
     meter = ports.meters.get_meter(rental_id)
     legs = read_usage_legs(ports, meter) if meter else []
-    # A rental that never ran has no intervals, and none to wait for.
-    ran = meter is not None and rental.running_at_ms is not None
-    energy = sum_energy(ports.meters.list_energy(rental_id), rental.gpu_count if ran else 0)
+    hours = ports.meters.list_energy(rental_id)
+    # A rental whose workload was never started has no intervals, and none to wait for. One that failed to
+    # become healthy has some: the host's energy is counted from the start command.
+    started = bool(hours) or rental.running_at_ms is not None
+    energy = sum_energy(hours, rental.gpu_count if started else 0)
     telemetry = count_telemetry(
         stored=energy.intervals_stored,
         expected=energy.intervals_expected,

@@ -52,6 +52,9 @@ def parse_body(raw: bytes, model: type[B]) -> B:
     """
     try:
         value = json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        if b"\\u" in raw:
+            # Half of a surrogate pair is JSON, but no text: nothing could store or send it.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput("The body is not valid JSON.", code="invalid_json") from error
     if not isinstance(value, dict):

@@ -83,6 +83,7 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
     "null": ("null", 400, "invalid_request"),
     "empty": ("", 400, "invalid_json"),
     "broken JSON": ("{", 400, "invalid_json"),
+    "half of a surrogate pair": ('{"label": "\\ud800"}', 400, "invalid_json"),
     "NaN": ('{"gpu_count": NaN}', 400, "invalid_json"),
     "duplicate key": ('{"gpu_count": 1, "gpu_count": 2}', 400, "invalid_json"),
     "deep nesting": ('{"a":' * 50 + "1" + "}" * 50, 400, "invalid_request"),

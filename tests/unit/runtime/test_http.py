@@ -1,0 +1,222 @@
+"""Every route is authenticated, parsed strictly, and answers a problem document whatever goes wrong."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+from pydantic import Field
+from pynamodb.exceptions import GetError
+
+from chalicelib.core import errors
+from chalicelib.runtime.bodies import MAX_BODY_BYTES, MAX_DEPTH, RequestBody
+from chalicelib.runtime.http import Answer, Api
+from tests.unit.runtime.gateway import build_api, build_event, call
+
+THINGS = "/v1/things"
+THING = "/v1/things/{thing_id}"
+
+
+class ThingRequest(RequestBody):
+    count: Annotated[int, Field(ge=1, le=8)]
+    tags: Annotated[dict[str, str], Field(default_factory=dict)]
+
+
+class State:
+    """What the views saw, and what they shall raise."""
+
+    def __init__(self):
+        self.seen, self.error = [], None
+
+
+@pytest.fixture
+def state():
+    return State()
+
+
+@pytest.fixture
+def app(state):
+    def declare(api: Api) -> None:
+        @api.route("POST", THINGS, permission="things:read", body=ThingRequest)
+        def create_thing(request):
+            if state.error is not None:
+                raise state.error
+            state.seen.append(request.read_body(ThingRequest))
+            return Answer('{"done": true}', HTTPStatus.CREATED, {"X-Replayed": "true"})
+
+        @api.route("GET", THINGS, permission="things:read", query=frozenset({"limit"}))
+        def list_things(request):
+            state.seen.append(request.query)
+            return Answer('{"items": []}')
+
+        @api.route("GET", THING, permission="things:read")
+        def read_thing(request, thing_id):
+            state.seen.append(thing_id)
+            return Answer("{}")
+
+        @api.route("DELETE", THING, permission="things:write")
+        def delete_thing(request, thing_id):
+            raise AssertionError("never reached")
+
+        @api.route("GET", "/v1/open", public=True)
+        def read_open(request):
+            return Answer(request.principal.key_id)
+
+    return build_api(declare)
+
+
+def test_a_good_request_reaches_its_view_and_says_who_answered(app, state):
+    status, body, headers = call(app, build_event("POST", THINGS, body={"count": 2}))
+    assert (status, body) == (201, {"done": True})
+    assert state.seen == [ThingRequest(count=2)]
+    assert headers["X-Request-Id"] == "request-1"
+    assert headers["X-Replayed"] == "true"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_body_that_the_gateway_sent_as_base64_is_the_same_body(app, state):
+    status, _, _ = call(app, build_event("POST", THINGS, raw=b'{"count": 3}'))
+    assert (status, state.seen) == (201, [ThingRequest(count=3)])
+
+
+DEEP = '{"count": 1, "tags": ' + '{"a":' * (MAX_DEPTH + 1) + "1" + "}" * (MAX_DEPTH + 1) + "}"
+BAD_BODIES = {
+    "empty": ("", "invalid_json"),
+    "broken": ("{", "invalid_json"),
+    "NaN": ('{"count": NaN}', "invalid_json"),
+    "twice": ('{"count": 1, "count": 2}', "invalid_json"),
+    "bottomless": ("[" * 100_000, "invalid_json"),
+    "list": ("[]", "invalid_request"),
+    "deep": (DEEP, "invalid_request"),
+    "unknown": ('{"count": 1, "extra": 1}', "invalid_request"),
+    "text": ('{"count": "1"}', "invalid_request"),
+    "truth": ('{"count": true}', "invalid_request"),
+    "fraction": ('{"count": 1.0}', "invalid_request"),
+    "large": ('{"count": 1000000000}', "invalid_request"),
+    "lone surrogate": ('{"count": 1, "tags": {"a": "\\ud800"}}', "invalid_json"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+def test_a_bad_body_is_a_bad_request_and_reaches_no_view(app, state, name):
+    text, code = BAD_BODIES[name]
+    status, body, headers = call(app, build_event("POST", THINGS, raw=text))
+    assert (status, body["code"]) == (400, code)
+    assert headers["Content-Type"] == "application/problem+json"
+    assert body["type"] == f"urn:provocative:problem:{code}"
+    assert body["request_id"] == "request-1"
+    assert state.seen == []
+
+
+def test_what_is_wrong_is_said_by_field_and_never_repeats_the_input(app):
+    _, body, _ = call(app, build_event("POST", THINGS, body={"count": "secret", "more": 1}))
+    assert {error["field"] for error in body["errors"]} == {"count", "more"}
+    assert "secret" not in str(body)
+
+
+def test_a_body_above_the_limit_and_another_content_type_have_statuses_of_their_own(app):
+    large = '{"count": 1, "tags": {"a": "' + "x" * MAX_BODY_BYTES + '"}}'
+    status, body, _ = call(app, build_event("POST", THINGS, raw=large))
+    assert (status, body["code"]) == (413, "payload_too_large")
+    event = build_event("POST", THINGS, body={"count": 1}, headers={"Content-Type": "text/plain"})
+    status, body, _ = call(app, event)
+    assert (status, body["code"]) == (415, "unsupported_media_type")
+
+
+def test_without_the_routes_permission_a_known_key_is_forbidden(app):
+    status, body, _ = call(app, build_event("DELETE", THING, parameters={"thing_id": "x"}))
+    assert (status, body["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic good", "good", "Bearer bad"])
+def test_without_a_good_key_nothing_is_read_or_done(app, state, authorization):
+    # A body that would be refused: who may not come in is not told what is wrong with it.
+    event = build_event("POST", THINGS, raw="{", headers={"Authorization": authorization})
+    status, body, headers = call(app, event)
+    assert (status, body["code"]) == (401, "invalid_credentials")
+    assert headers["WWW-Authenticate"].startswith("Bearer")
+    assert state.seen == []
+
+
+def test_a_public_route_has_no_principal(app):
+    status, body, _ = call(app, build_event("GET", "/v1/open"))
+    assert (status, body["code"]) == (401, "invalid_credentials")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [(None, 200), ({"limit": ["1"]}, 200), ({"limit": ["1", "2"]}, 400), ({"other": ["1"]}, 400)],
+)
+def test_a_query_has_known_parameters_once_each(app, query, status):
+    assert call(app, build_event("GET", THINGS, query=query))[0] == status
+
+
+@pytest.mark.parametrize("value", ["x" * 129, "a%23b", "a%0Ab", "%00"])
+def test_an_identifier_that_cannot_be_one_is_not_found(app, state, value):
+    status, body, _ = call(app, build_event("GET", THING, parameters={"thing_id": value}))
+    assert (status, body["code"]) == (404, "not_found")
+    assert state.seen == []
+
+
+STATUSES = [
+    (errors.InvalidInput("d"), 400, "invalid_request"),
+    (errors.Unauthenticated("d"), 401, "invalid_credentials"),
+    (errors.InsufficientFunds("d"), 402, "insufficient_funds"),
+    (errors.Forbidden("d"), 403, "forbidden"),
+    (errors.NotFound("d"), 404, "not_found"),
+    (errors.Conflict("d", code="own_code", extra={"why": "x"}), 409, "own_code"),
+    (errors.IdempotencyMismatch("d"), 422, "idempotency_key_reused"),
+    (errors.Unavailable("d"), 503, "temporarily_unavailable"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "code"), STATUSES)
+def test_each_domain_error_has_its_status(app, state, error, status, code):
+    state.error = error
+    answered, body, headers = call(app, build_event("POST", THINGS, body={"count": 1}))
+    assert (answered, body["code"], body["status"], body["detail"]) == (status, code, status, "d")
+    assert body.get("why") == error.extra.get("why")
+    assert ("Retry-After" in headers) == (status == 503)
+
+
+def test_every_domain_error_has_a_status():
+    def walk(kind):
+        yield kind
+        for child in kind.__subclasses__():
+            yield from walk(child)
+
+    from chalicelib.runtime.problems import get_status
+
+    for kind in set(walk(errors.DomainError)) - {errors.DomainError}:
+        if kind.__module__ == "chalicelib.core.errors":
+            assert get_status(kind("d")).value < 500 or kind is errors.Unavailable
+
+
+def test_a_store_that_does_not_answer_is_temporary(app, state):
+    state.error = GetError("down", ConnectTimeoutError(endpoint_url="http://x"))
+    status, body, headers = call(app, build_event("POST", THINGS, body={"count": 1}))
+    assert (status, body["code"]) == (503, "temporarily_unavailable")
+    assert headers["Retry-After"] == "1"
+
+
+def test_a_bug_tells_nothing_but_the_request_id(app, state):
+    state.error = RuntimeError("password=hunter2")
+    status, body, headers = call(app, build_event("POST", THINGS, body={"count": 1}))
+    assert (status, body["code"], body["request_id"]) == (500, "internal_error", "request-1")
+    assert "hunter2" not in str(body) + str(headers)
+
+
+@pytest.mark.parametrize("options", [{}, {"permission": "x", "public": True}])
+def test_a_route_declares_a_permission_or_that_it_is_public(options):
+    with pytest.raises(ValueError, match="must declare"):
+        Api("x", lambda token: None).route("GET", "/", **options)
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "caf\u00e9", "a\tb"])
+def test_a_malformed_idempotency_key_is_refused(key):
+    from chalicelib.runtime.http import Call
+
+    with pytest.raises(errors.InvalidInput) as caught:
+        Call(None, b"", {}, {"idempotency-key": key}, "r").idempotency_key  # noqa: B018
+    assert caught.value.code == "idempotency_key_missing"

@@ -1,0 +1,53 @@
+"""Who may do what: every route, every role, written out."""
+
+import pytest
+
+import app
+from chalicelib.accounts.model import PERMISSIONS
+
+#: Route -> roles that may call it. A new route fails here until somebody has decided.
+ROUTES = {
+    "POST /v1/accounts": {"operator"},
+    "POST /v1/accounts/{account_id}/api-keys": {"operator", "renter"},
+    "POST /v1/accounts/{account_id}/credits": {"operator"},
+    "GET /v1/api-keys": {"operator", "renter"},
+    "DELETE /v1/api-keys/{key_id}": {"operator", "renter"},
+    "PUT /v1/gpu-types/{gpu_type}": {"operator"},
+    "PUT /v1/gpu-types/{gpu_type}/prices/{region}": {"operator"},
+    "GET /v1/offers": {"operator", "renter"},
+    "POST /v1/enrolments": {"operator"},
+    "POST /v1/hosts": "public",
+    "POST /v1/hosts/{host_id}/credentials": {"host"},
+    "GET /v1/hosts": {"operator"},
+    "GET /v1/hosts/{host_id}": {"operator"},
+    "POST /v1/rentals": {"renter"},
+    "GET /v1/rentals": {"renter"},
+    "GET /v1/rentals/{rental_id}": {"renter"},
+    "POST /v1/rentals/{rental_id}/actions": {"renter"},
+    "GET /v1/rentals/{rental_id}/receipt": {"renter"},
+    "GET /v1/wallet": {"renter"},
+}
+OPERATIONS = {
+    f"{operation.method} {operation.path}": operation for api in app.APIS for operation in api.operations
+}
+
+
+def test_every_route_is_decided():
+    assert set(OPERATIONS) == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_route_is_open_to_these_roles_and_no_other(route):
+    permission = OPERATIONS[route].permission
+    roles = {role for role, granted in PERMISSIONS.items() if permission in granted}
+    assert ("public" if permission is None else roles) == ROUTES[route]
+
+
+def test_every_permission_opens_something():
+    used = {operation.permission for operation in OPERATIONS.values()}
+    assert set().union(*PERMISSIONS.values()) <= used
+
+
+def test_every_operation_has_a_name_of_its_own():
+    names = [operation.name for operation in OPERATIONS.values()]
+    assert len(set(names)) == len(names)

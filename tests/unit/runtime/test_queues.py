@@ -1,0 +1,66 @@
+"""A message is acknowledged only when its effect is stored or it stands in the dead-letter queue."""
+
+import pytest
+
+from chalicelib.runtime.queues import DeadLetters, Message, Rejected, consume, read_messages
+
+
+class FakeSqs:
+    def __init__(self, *, down=False):
+        self.sent, self.down = [], down
+
+    def send_message(self, **message):
+        if self.down:
+            raise ConnectionError
+        self.sent.append(message)
+
+
+def build(count):
+    return [Message(f"m{number}", f"body {number}", 0) for number in range(count)]
+
+
+def run(count, outcomes, *, down=False):
+    sqs = FakeSqs(down=down)
+    handled = []
+
+    def handle(message):
+        handled.append(message.message_id)
+        error = outcomes.get(message.message_id)
+        if error is not None:
+            raise error
+
+    answer = consume(build(count), handle, DeadLetters(sqs, "dead"))
+    return handled, [each["itemIdentifier"] for each in answer["batchItemFailures"]], sqs.sent
+
+
+def test_one_that_fails_comes_again_alone_and_the_others_are_handled():
+    handled, failures, dead = run(4, {"m1": RuntimeError("store down")})
+    assert (handled, failures, dead) == (["m0", "m1", "m2", "m3"], ["m1"], [])
+
+
+def test_poison_is_a_dead_letter_with_its_reason_and_does_not_come_again():
+    _, failures, dead = run(3, {"m2": Rejected("bad_json", "line 1")})
+    assert failures == []
+    (letter,) = dead
+    assert letter["MessageBody"] == "body 2"
+    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    assert attributes == {"reason": "bad_json", "detail": "line 1", "message_id": "m2"}
+
+
+def test_poison_that_cannot_be_put_aside_is_not_lost():
+    _, failures, _ = run(2, {"m0": Rejected("bad_json", "")}, down=True)
+    assert failures == ["m0"]
+
+
+def test_a_detail_of_any_length_fits_and_an_empty_one_is_allowed():
+    _, failures, dead = run(2, {"m0": Rejected("r", "x" * 10_000), "m1": Rejected("r", "")})
+    assert failures == []
+    details = [letter["MessageAttributes"]["detail"]["StringValue"] for letter in dead]
+    assert [len(detail) for detail in details] == [512, 1]
+
+
+def test_the_time_of_a_message_is_the_queues():
+    record = {"messageId": "m", "body": "b", "attributes": {"SentTimestamp": "17"}}
+    assert read_messages({"Records": [record]}) == [Message("m", "b", 17)]
+    with pytest.raises(KeyError):
+        read_messages({})
