@@ -123,7 +123,8 @@ def _read_failure(error: TransactWriteError, writes: Sequence[_Write]) -> Domain
     codes = {reason.code for reason in reasons if reason is not None}
     if codes and codes <= _RETRYABLE:
         return None
-    if error.cause_response_code in _RETRYABLE_CALLS or isinstance(error.cause, BotoCoreError):
+    # In this order: PynamoDB cannot read a code from a timeout, whose ``response`` is there but None.
+    if isinstance(error.cause, BotoCoreError) or error.cause_response_code in _RETRYABLE_CALLS:
         # A lost reply leaves the outcome unknown: the same token makes the next attempt the same attempt.
         return None
     raise error

@@ -1,0 +1,212 @@
+"""The production template: data survives, rights are least, nothing waits for ever, a person is called."""
+
+import json
+import subprocess
+import zipfile
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from infra.cdk.queues import MAX_RECEIVES
+from infra.cdk.tables import TABLES
+from infra.local.paths import VENV_BIN
+
+DAY = 86_400
+BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded"}
+APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
+
+
+def select(template, kind):
+    return {name: each for name, each in template["Resources"].items() if each["Type"] == kind}
+
+
+def list_statements(template):
+    """Yield (role, statement) of every role's policies."""
+    for name, role in select(template, "AWS::IAM::Role").items():
+        for policy in role["Properties"].get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mistake(template):
+    tables = select(template, "AWS::DynamoDB::Table")
+    assert len(tables) == len(TABLES)
+    for table in tables.values():
+        properties = table["Properties"]
+        assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        assert properties["SSESpecification"]["SSEEnabled"]
+        assert properties["DeletionProtectionEnabled"]
+        assert properties["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+
+
+def test_every_source_queue_has_dead_letters_that_outlive_it(template):
+    queues = select(template, "AWS::SQS::Queue")
+    sources = {name: each for name, each in queues.items() if "RedrivePolicy" in each["Properties"]}
+    assert len(sources) == 3
+    for source in sources.values():
+        redrive = source["Properties"]["RedrivePolicy"]
+        dead = queues[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]
+        assert redrive["maxReceiveCount"] == MAX_RECEIVES
+        assert source["Properties"]["MessageRetentionPeriod"] == 4 * DAY
+        assert dead["Properties"]["MessageRetentionPeriod"] == 14 * DAY
+        assert source["Properties"].get("FifoQueue") == dead["Properties"].get("FifoQueue")
+    assert all(each["Properties"]["SqsManagedSseEnabled"] for each in queues.values())
+
+
+def test_a_message_stays_hidden_longer_than_its_function_may_run(template):
+    queues = select(template, "AWS::SQS::Queue")
+    for function in select(template, "AWS::Serverless::Function").values():
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "SQS":
+                queue = queues[event["Properties"]["Queue"]["Fn::GetAtt"][0]]["Properties"]
+                assert queue["VisibilityTimeout"] >= 6 * function["Properties"]["Timeout"]
+
+
+def test_plain_http_is_refused_by_every_queue(template):
+    denied = {}
+    for policy in select(template, "AWS::SQS::QueuePolicy").values():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny" and "aws:SecureTransport" in str(statement["Condition"]):
+                for queue in policy["Properties"]["Queues"]:
+                    denied[queue["Ref"]] = statement
+    assert set(denied) == set(select(template, "AWS::SQS::Queue"))
+
+
+def test_every_batch_reports_its_failures_one_by_one(template):
+    functions = select(template, "AWS::Serverless::Function")
+    batched = set()
+    for name, function in functions.items():
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] in {"SQS", "DynamoDB"}:
+                assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+                batched.add(name)
+    assert batched == BATCHED
+
+
+def test_a_command_that_cannot_be_delivered_does_not_block_the_stream_for_ever(template):
+    (event,) = select(template, "AWS::Serverless::Function")["OnCommandRecorded"]["Properties"][
+        "Events"
+    ].values()
+    properties = event["Properties"]
+    assert properties["BisectBatchOnFunctionError"]
+    assert 0 < properties["MaximumRetryAttempts"] < 100
+    assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+
+
+def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(template):
+    functions = select(template, "AWS::Serverless::Function")
+    roles = set()
+    for function in functions.values():
+        properties = function["Properties"]
+        assert properties["Architectures"] == ["arm64"]
+        assert properties["Runtime"].startswith("python3.1")
+        assert 0 < properties["Timeout"] <= 60
+        assert 256 <= properties["MemorySize"] <= 1769
+        roles.add(properties["Role"]["Fn::GetAtt"][0])
+    assert len(roles) == len(functions) == 7
+    assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
+
+
+def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template):
+    (api,) = select(template, "AWS::Serverless::Api").values()
+    assert "REGIONAL" in json.dumps(api["Properties"]["EndpointConfiguration"])
+    responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
+    assert {each["Properties"]["ResponseType"] for each in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    for each in responses:
+        assert "problem+json" in json.dumps(each["Properties"]["ResponseParameters"])
+
+
+def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
+    seen = 0
+    for role, statement in list_statements(template):
+        for action in as_list(statement["Action"]):
+            assert "*" not in action, (role, action)
+        for resource in as_list(statement["Resource"]):
+            assert resource != "*", (role, statement)
+        seen += 1
+    assert seen > 15
+    for role in select(template, "AWS::IAM::Role").values():
+        assert not role["Properties"].get("ManagedPolicyArns")
+
+
+def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail(template):
+    tables = {
+        name: each["Properties"]["TableName"].removeprefix("provocative-prod-")
+        for name, each in select(template, "AWS::DynamoDB::Table").items()
+    }
+    protected = {name for name, table in tables.items() if table in APPEND_ONLY}
+    assert len(protected) == len(APPEND_ONLY) == 2
+    writers = 0
+    for role, statement in list_statements(template):
+        touched = {name for name in protected if name in json.dumps(statement["Resource"])}
+        if touched:
+            for action in as_list(statement["Action"]):
+                assert not fnmatchcase(action, "dynamodb:[UD]*"), (role, action)
+                assert action != "dynamodb:BatchWriteItem"
+                writers += action == "dynamodb:PutItem"
+    assert writers > 0
+    for _, statement in list_statements(template):
+        assert "dynamodb:DeleteItem" not in as_list(statement["Action"])
+
+
+def test_only_functions_that_need_the_pepper_may_read_it(template):
+    readers = {
+        role
+        for role, statement in list_statements(template)
+        if "secretsmanager:GetSecretValue" in as_list(statement["Action"])
+    }
+    assert readers == {
+        "ApiHandlerRole",
+        "BootstrapInstallationRole",
+        "OnHeartbeatRole",
+        "OnTelemetryRole",
+        "OnCommandRecordedRole",
+    }
+
+
+def test_no_secret_is_in_the_environment_of_a_function(template):
+    for function in select(template, "AWS::Serverless::Function").values():
+        for name, value in function["Properties"]["Environment"]["Variables"].items():
+            assert "{{resolve" not in json.dumps(value), name
+            assert not any(word in name for word in ("PASSWORD", "TOKEN", "API_KEY"))
+
+
+def test_a_dead_letter_calls_a_person(template):
+    alarms = select(template, "AWS::CloudWatch::Alarm").values()
+    watched = set()
+    for alarm in alarms:
+        properties = alarm["Properties"]
+        assert (properties["Threshold"], properties["EvaluationPeriods"]) == (1, 1)
+        assert "docs/runbook.md" in properties["AlarmDescription"]
+        watched.add(properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0])
+    dead = {name for name in select(template, "AWS::SQS::Queue") if "Dead" in name}
+    assert watched == dead
+
+
+def test_cfn_lint_has_nothing_to_say(production):
+    done = subprocess.run(
+        [
+            str(VENV_BIN / "cfn-lint"),
+            "--non-zero-exit-code",
+            "warning",
+            str(production / "prod.template.json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_archives_hold_bytecode_for_the_functions_own_python_and_no_tests(production: Path):
+    names = {}
+    for archive in production.glob("asset.*.zip"):
+        with zipfile.ZipFile(archive) as opened:
+            names[archive.name] = opened.namelist()
+    code = next(each for each in names.values() if "app.py" in each)
+    assert any(name.endswith(".pyc") for name in code)
+    assert not any(name.startswith(("tests/", "host_agent/", "infra/", "docs/")) for name in code)
