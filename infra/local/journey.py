@@ -49,6 +49,8 @@ class Evidence:
     intervals: list[v1.EnergyInterval]
     simulated_energy_millijoules: float
     ledger_sum_micros: int
+    #: Between "running" and the request to end, by the clock of whoever rented.
+    observed_seconds: float
 
 
 def join_hosts(seed: Seed, cloud: EmbeddedCloud, fleet: SimulatedFleet) -> None:
@@ -86,6 +88,7 @@ def run_journey(seed: Seed, cloud: EmbeddedCloud, fleet: SimulatedFleet, timelin
     timeline.note("the same request again: the same rental, nothing started twice")
     _watch(renter, rental["rental_id"], "running")
     timings["running"] = _elapsed_ms(asked)
+    running = time.monotonic()
     timeline.note("running: the workload is healthy, the meter starts")
     _disturb(rental, fleet, timeline)
     ended = time.monotonic()
@@ -111,6 +114,7 @@ def run_journey(seed: Seed, cloud: EmbeddedCloud, fleet: SimulatedFleet, timelin
         intervals=intervals,
         simulated_energy_millijoules=read_truth(fleet, intervals),
         ledger_sum_micros=sum_ledger(cloud),
+        observed_seconds=ended - running,
     )
 
 

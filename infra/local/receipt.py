@@ -13,6 +13,8 @@ from infra.local.journey import Evidence
 
 #: The issue's bound between measured and simulated energy.
 ENERGY_TOLERANCE = 0.01
+#: A renter sees "running" up to a poll and a call later than the cloud.
+BILLED_TOLERANCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ def check_receipt(receipt: dict[str, Any], evidence: Evidence) -> list[Check]:
             "the charge is floor(seconds x GPUs x price / 3600)",
             receipt["charge_micros"] == expected,
             f"{expected}",
+        ),
+        Check(
+            "billed is the time that the renter saw it run",
+            abs(receipt["billed_seconds"] - evidence.observed_seconds) <= BILLED_TOLERANCE_SECONDS,
+            f"{receipt['billed_seconds']} s billed, {evidence.observed_seconds:.1f} s seen",
         ),
         Check(
             "the ledger sums to zero",

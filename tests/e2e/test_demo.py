@@ -1,0 +1,111 @@
+"""The two things that a newcomer runs, as processes of their own: `make demo` and `make up`."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from infra.local.paths import LOCAL, ROOT
+from tests.integration.waiting import wait_for
+
+RECEIPT = LOCAL / "demo" / "receipt.json"
+FIELDS = {
+    "rental_id",
+    "gpu_type",
+    "gpu_count",
+    "billed_seconds",
+    "price_micros_per_gpu_hour",
+    "charge_micros",
+    "ledger_sum_micros",
+    "wallet_before_micros",
+    "wallet_after_micros",
+    "energy_millijoules",
+    "simulated_energy_millijoules",
+    "emissions_mg_co2e",
+    "intensity",
+    "telemetry",
+    "timings_ms",
+}
+
+
+def test_the_demonstration_holds_what_it_promises():
+    RECEIPT.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.local", "demo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "BROKEN" not in done.stdout
+    assert done.stdout.count("held") >= 9
+    receipt = json.loads(RECEIPT.read_text())
+    assert set(receipt) == FIELDS
+    assert (receipt["gpu_count"], receipt["ledger_sum_micros"]) == (2, 0)
+    assert 28 <= receipt["billed_seconds"] <= 32
+    assert receipt["charge_micros"] == (
+        receipt["billed_seconds"] * 2 * receipt["price_micros_per_gpu_hour"] // 3600
+    )
+    assert receipt["wallet_before_micros"] - receipt["wallet_after_micros"] == receipt["charge_micros"]
+    truth = receipt["simulated_energy_millijoules"]
+    assert abs(receipt["energy_millijoules"] - truth) <= truth / 100
+    # Two simulated GPUs under load for half a minute: between idle and the limit of 700 W each.
+    assert 2 * 30 * 60_000 < truth < 2 * 40 * 700_000
+    assert receipt["telemetry"]["lost"] == 0
+    assert receipt["telemetry"]["stored"] == receipt["telemetry"]["sent"] >= 4
+    assert set(receipt["intensity"]) == {"value", "unit", "method", "source", "version"}
+    assert set(receipt["timings_ms"]) == {"accepted", "running", "terminated", "receipt"}
+
+
+@contextmanager
+def stay_up() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the platform; yields the process and what it said once it was up."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "infra.local", "up"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if "/receipt -H" in line:
+                break
+        yield process, said
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+
+def test_the_platform_stays_up_says_how_to_use_it_and_leaves_nothing_behind():
+    with stay_up() as (process, said):
+        api, key = (re.search(rf"export {name}=(\S+)", said)[1] for name in ("API", "KEY"))
+        with httpx.Client(base_url=api, headers={"Authorization": f"Bearer {key}"}) as client:
+            (offer,) = client.get("/v1/offers").json()["items"]
+            body = {"gpu_type": offer["gpu_type"], "gpu_count": 1, "command": ["sleep", "600"]}
+            created = client.post("/v1/rentals", json=body, headers={"Idempotency-Key": "first"})
+            assert created.status_code == 201, created.text
+            path = f"/v1/rentals/{created.json()['rental_id']}"
+            wait_for(lambda: client.get(path).json()["state"], lambda state: state == "running")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        port = int(re.search(r"AWS endpoint\s+http://127\.0\.0\.1:(\d+)", said)[1])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(LOCAL / "run" / "up") not in listed
