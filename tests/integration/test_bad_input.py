@@ -83,14 +83,13 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
     "null": ("null", 400, "invalid_request"),
     "empty": ("", 400, "invalid_json"),
     "broken JSON": ("{", 400, "invalid_json"),
-    "half of a surrogate pair": ('{"label": "\\ud800"}', 400, "invalid_json"),
     "NaN": ('{"gpu_count": NaN}', 400, "invalid_json"),
     "duplicate key": ('{"gpu_count": 1, "gpu_count": 2}', 400, "invalid_json"),
     "deep nesting": ('{"a":' * 50 + "1" + "}" * 50, 400, "invalid_request"),
     "very deep nesting": ("[" * 100_000, 400, "invalid_json"),
     "workload of 40 KiB": ({**GOOD, "command": ["x" * 8000] * 5}, 400, "invalid_request"),
     "body over 256 KiB": ("x" * (256 * 1024 + 1), 413, "payload_too_large"),
-    "lone surrogate": ('{"gpu_type": "\\ud800", "command": ["a"]}', 400, "invalid_request"),
+    "lone surrogate": ('{"gpu_type": "\\ud800", "command": ["a"]}', 400, "invalid_json"),
 }
 
 

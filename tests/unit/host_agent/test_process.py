@@ -72,7 +72,7 @@ def test_an_agent_that_looks_at_the_wrong_moment_does_not_turn_the_supervisor_aw
     with contextlib.suppress(subprocess.TimeoutExpired):
         runtime._children[0].wait(0.5)
     os.close(lock)
-    wait_for(runtime, "r", "running")
+    assert wait_for(runtime, "r", "running").state == "running"
 
 
 def test_the_exit_code_is_known_to_an_agent_that_was_not_there(build):
