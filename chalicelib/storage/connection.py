@@ -7,6 +7,7 @@ private attributes that this needs.
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from pynamodb.connection import Connection
 from pynamodb.models import Model
@@ -24,9 +25,11 @@ def find_models(root: type[Model] = tables.Table) -> Iterator[type[Model]]:
 @cache
 def bind(table_prefix: str, region: str) -> Connection:
     """Point every model at ``<table_prefix>-<table>`` and return the shared connection. No I/O."""
-    metas = {model.Meta for model in find_models()}
+    metas: set[Any] = {model.Meta for model in find_models()}
     for meta in metas:
-        meta.table_name = f"{table_prefix}-{meta.table_name.removeprefix(f'{table_prefix}-')}"
+        # What the class said first stays known: a process may be bound to another stage later.
+        meta.logical_name = meta.logical_name or meta.table_name
+        meta.table_name = f"{table_prefix}-{meta.logical_name}"
         meta.region = region
     shared: Connection | None = None
     for model in find_models():

@@ -27,7 +27,9 @@ class IntegerAttribute(Attribute[int]):
 
 
 class _Meta:
+    #: Named without the stage's prefix, which `chalicelib.storage.connection.bind` puts before it.
     table_name = ""
+    logical_name = ""
     region = "us-east-1"
     # Well under API Gateway's 29 s for the sum of a request's calls.
     connect_timeout_seconds = 1

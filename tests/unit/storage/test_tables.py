@@ -57,10 +57,12 @@ def test_all_models_share_one_client(bound):
     assert clients == {id(bound.client)}
 
 
-def test_binding_twice_names_the_tables_once(bound):
-    connection.bind.cache_clear()
-    connection.bind("prefix", "us-east-1")
-    assert {model.Meta.table_name.count("prefix") for model in list_models()} == {1}
+def test_binding_again_names_the_tables_anew(bound):
+    for prefix in ("other", "prefix", "prefix"):
+        connection.bind.cache_clear()
+        connection.bind(prefix, "us-east-1").client.close()
+        assert {model.Meta.table_name.partition("-")[0] for model in list_models()} == {prefix}
+        assert {model.Meta.table_name.count("-") for model in list_models()} == {1}
 
 
 def test_calls_give_up_long_before_the_gateway_does(bound):
