@@ -119,7 +119,7 @@ def rent(
     max_price: int | None = None,
     body: bytes = b"{}",
 ) -> Created:
-    request = RentalRequest(GPU_TYPE, gpu_count, region, ("python", "train.py"), None, {}, max_price)
+    request = RentalRequest(GPU_TYPE, gpu_count, region, ("python", "train.py"), {}, max_price)
     command = CreateRental(
         request, key, compute_fingerprint("POST /v1/rentals", body), lambda rental: rental.rental_id
     )

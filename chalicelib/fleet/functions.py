@@ -70,5 +70,5 @@ def build_wire_command(stored: Mapping[str, Any]) -> v1.Command:
         issued_at_ms=stored["issued_at_ms"],
         workload=None
         if workload is None
-        else v1.WorkloadSpec(list(workload["command"]), workload["image"], workload["env"]),
+        else v1.WorkloadSpec(list(workload["command"]), env=workload["env"]),
     )

@@ -90,7 +90,6 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Workload:
     command: tuple[str, ...]
-    image: str | None
     env: dict[str, str]
 
 

@@ -23,7 +23,6 @@ class CreateRentalRequest(RequestBody):
     #: A region of the offers, or "any" for the cheapest with room.
     region: CatalogName = "any"
     command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     env: Annotated[dict[EnvironmentName, Argument], Field(max_length=64, default_factory=dict)]
     max_price_micros_per_gpu_hour: Annotated[int, Field(ge=0, le=10**12)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
@@ -86,7 +85,6 @@ def read_request(body: CreateRentalRequest) -> RentalRequest:
         gpu_count=body.gpu_count,
         region=body.region,
         command=tuple(body.command),
-        image=body.image,
         env=body.env,
         max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
         label=body.label,

@@ -90,7 +90,6 @@ class RentalRequest:
     gpu_count: int
     region: str
     command: tuple[str, ...]
-    image: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     max_price_micros_per_gpu_hour: int | None = None
     label: str | None = None
@@ -296,7 +295,7 @@ def _build_start(ports: RentalPorts, rental: Rental, request: RentalRequest, now
         rental_id=rental.rental_id,
         leases=rental.leases,
         issued_at_ms=now_ms,
-        workload=Workload(request.command, request.image, dict(request.env)),
+        workload=Workload(request.command, dict(request.env)),
     )
 
 

@@ -216,7 +216,7 @@ def test_an_order_in_the_outbox_becomes_the_same_order_on_the_wire():
         "rental_id": "rnt_1",
         "leases": [{"gpu_uuid": "GPU-a", "epoch": 3}],
         "issued_at_ms": 7,
-        "workload": {"command": ["x"], "image": None, "env": {"A": "1"}},
+        "workload": {"command": ["x"], "env": {"A": "1"}},
     }
     command = build_wire_command(stored)
     assert (command.kind, command.leases[0].epoch, command.workload.env) == ("start", 3, {"A": "1"})
