@@ -11,6 +11,8 @@ export UV_CACHE_DIR := $(LOCAL)/cache/uv
 export PIP_CACHE_DIR := $(LOCAL)/cache/pip
 export XDG_CACHE_HOME := $(LOCAL)/cache
 export JSII_RUNTIME_PACKAGE_CACHE_ROOT := $(LOCAL)/cache/jsii
+# Trust what this machine trusts: a company's proxy has a certificate of its own.
+export UV_SYSTEM_CERTS := true
 export PYTHONDONTWRITEBYTECODE :=
 export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
