@@ -67,6 +67,10 @@ lock: .venv/.ready ## Resolve and lock all dependencies again
 	  --custom-compile-command "make lock" lambda.in -c dev.txt -o ../requirements.txt
 	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" ministack.in -o ministack.txt
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" compiler.in -o compiler.txt
+	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" peers.in -o peers.txt
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

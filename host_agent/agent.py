@@ -20,7 +20,7 @@ from chalicelib.wire.v1 import (
 from host_agent import assignments, logs
 from host_agent.assignments import Assignments, Workload
 from host_agent.clock import Clock
-from host_agent.gpu import GpuError, GpuInfo, GpuLost, GpuReader, Reading
+from host_agent.gpu import GpuInfo, GpuLost, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
@@ -36,7 +36,7 @@ class Agent:
         *,
         state_dir: Path,
         gpus: list[GpuInfo],
-        reader: GpuReader,
+        reader: RoundReader,
         runtime: WorkloadRuntime,
         outbox: TelemetryOutbox,
         heartbeats: HeartbeatSlot,
@@ -113,14 +113,14 @@ class Agent:
         """Read every GPU; one that cannot be read is left out, never zero."""
         readings: dict[str, Reading] = {}
         statuses: dict[str, GpuStatus] = {}
-        for gpu_uuid in self._gpus:
-            try:
-                readings[gpu_uuid] = self._reader.read(gpu_uuid)
+        for gpu_uuid, found in self._reader.read_round(self._gpus).items():
+            if isinstance(found, Reading):
+                readings[gpu_uuid] = found
                 statuses[gpu_uuid] = GpuStatus(gpu_uuid, "ok")
-            except GpuError as error:
-                lost = isinstance(error, GpuLost)
+            else:
+                lost = isinstance(found, GpuLost)
                 statuses[gpu_uuid] = GpuStatus(gpu_uuid, "lost" if lost else "unknown")
-                logs.warn("gpu_not_read", gpu_uuid=gpu_uuid, reason=str(error))
+                logs.warn("gpu_not_read", gpu_uuid=gpu_uuid, reason=str(found))
         self._statuses = statuses
         return readings
 

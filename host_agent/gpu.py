@@ -1,8 +1,30 @@
 """What the agent needs of a host's GPUs. ``None`` means that a value is not known; it is never zero."""
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import msgspec
+
+#: Which of NVML's power figures a reading holds. They differ: an average lags, an instant can miss a spike.
+PowerSource = Literal["field_average", "field_instant", "power_usage"]
+
+
+class MigInstance(msgspec.Struct, frozen=True):
+    """One GPU instance of a partitioned board. ``slices`` of the board's seven are its own."""
+
+    mig_uuid: str
+    slices: int
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What one GPU's driver answers, call by call, as probed when the reader met the GPU.
+
+    ``calls`` maps each call to ``ok``, ``not_supported``, ``no_permission`` or another stable code.
+    """
+
+    calls: dict[str, str] = {}
+    power_source: PowerSource | None = None
+    mig: list[MigInstance] = []
 
 
 class GpuInfo(msgspec.Struct, frozen=True):
@@ -12,6 +34,7 @@ class GpuInfo(msgspec.Struct, frozen=True):
     memory_mib: int
     #: Enforced board limit; bounds what a counter can plausibly gain.
     power_limit_milliwatts: int | None = None
+    capabilities: Capabilities = Capabilities()
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -23,6 +46,19 @@ class Reading(msgspec.Struct, frozen=True):
     utilization_percent: int | None = None
     memory_used_mib: int | None = None
     temperature_celsius: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    #: Kelvin until the hardware slows down; 0 or less: it does.
+    slowdown_margin_celsius: int | None = None
+    #: Bit mask of NVML's nvmlClocksEventReasons.
+    clocks_event_reasons: int | None = None
+    #: Errors since the driver was loaded.
+    ecc_uncorrected: int | None = None
+    ecc_corrected: int | None = None
+    row_remap_pending: bool | None = None
+    row_remap_failed: bool | None = None
+    pcie_replays: int | None = None
+    pcie_link_width: int | None = None
 
 
 class GpuError(Exception):
@@ -38,12 +74,12 @@ class GpuLost(GpuError):
 
 
 class GpuUnavailable(GpuError):
-    """No answer now (driver not loaded, permission, socket gone); nothing is known about the GPU."""
+    """No answer now (driver not loaded, permission, hung call); nothing is known about the GPU."""
 
 
 class GpuReader(Protocol):
     def list_gpus(self) -> list[GpuInfo]:
-        """Return every GPU of the host, at least one.
+        """Return every GPU that this agent manages, at least one.
 
         Raises:
             GpuUnavailable: also when the driver answers but shows no GPU at all.
@@ -53,3 +89,11 @@ class GpuReader(Protocol):
         """Raises GpuLost or GpuUnavailable."""
 
     def close(self) -> None: ...
+
+
+#: A look at several GPUs: each has its reading, or why there is none.
+Round = Mapping[str, Reading | GpuError]
+
+
+class RoundReader(Protocol):
+    def read_round(self, gpu_uuids: Sequence[str]) -> Round: ...

@@ -1,43 +1,71 @@
 """GPU reader over NVML. The only module that imports ``pynvml``, and only when a reader is made.
 
-Power comes from field 185 (one-second average) and, where the driver has no such field, from
-``nvmlDeviceGetPowerUsage``. The energy counter exists from Volta on and moves in steps of 20 to 100 ms.
+At first sight of a GPU each call is probed once, and the answers are published as its capabilities; what a
+GPU does not offer is never asked again. GPUs are known by UUID and PCI bus id: an index changes with the bus.
+
+Power comes from field 185 (one-second average), else 186 (instant), else ``nvmlDeviceGetPowerUsage``, whose
+meaning depends on the board. The energy counter exists from Volta on and moves in steps of 20 to 100 ms.
 Sources: NVML API reference (field values, ``nvmlDeviceGetTotalEnergyConsumption``).
 """
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from host_agent.clock import Clock
-from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
+from host_agent.gpu import Capabilities, GpuInfo, GpuLost, GpuUnavailable, MigInstance, PowerSource, Reading
 
 T = TypeVar("T")
 
-#: NVML_FI_DEV_POWER_AVERAGE; scope 0 is the GPU, scope 1 the module (GH200).
-_POWER_AVERAGE_FIELD = 185
+#: NVML_FI_DEV_POWER_AVERAGE and NVML_FI_DEV_POWER_INSTANT.
+_POWER_FIELDS: dict[PowerSource, int] = {"field_average": 185, "field_instant": 186}
+#: Scope of a power field: the GPU, else the whole module (GH200, GB200).
+_POWER_SCOPES = (0, 1)
 _BYTES_PER_MIB = 1024 * 1024
+#: Between two attempts to open a driver that is being replaced.
+_REOPEN_SECONDS = 5.0
+VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+
+
+class _Device(msgspec.Struct):
+    """What is known of a GPU while the driver is open. ``offered`` are the calls that it answers."""
+
+    handle: Any
+    offered: frozenset[str]
+    power: tuple[PowerSource, int] | None
+    slowdown_celsius: int | None
 
 
 class NvmlReader:
     """Raises GpuUnavailable at construction when the library or the driver is not there."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, visible_devices: str | None = None) -> None:
         self._clock = clock
+        self._visible = os.environ.get(VISIBLE_DEVICES, "all") if visible_devices is None else visible_devices
         try:
             self._nvml: Any = importlib.import_module("pynvml")
         except ImportError as error:
             raise GpuUnavailable("bindings_missing", "nvidia-ml-py is not installed") from error
         nvml = self._nvml
-        self._lost = {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
-        self._absent = {nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_DATA}
-        self._reopen = {
-            nvml.NVML_ERROR_UNINITIALIZED,
-            nvml.NVML_ERROR_DRIVER_NOT_LOADED,
-            nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        self._codes = {
+            nvml.NVML_ERROR_NOT_SUPPORTED: "not_supported",
+            nvml.NVML_ERROR_NO_DATA: "not_supported",
+            nvml.NVML_ERROR_FUNCTION_NOT_FOUND: "not_supported",
+            nvml.NVML_ERROR_NO_PERMISSION: "no_permission",
+            nvml.NVML_ERROR_GPU_IS_LOST: "gpu_lost",
+            nvml.NVML_ERROR_RESET_REQUIRED: "reset_required",
+            nvml.NVML_ERROR_LIBRARY_NOT_FOUND: "library_missing",
+            nvml.NVML_ERROR_UNINITIALIZED: "uninitialized",
+            nvml.NVML_ERROR_DRIVER_NOT_LOADED: "driver_not_loaded",
+            nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver_mismatch",
         }
-        self._handles: dict[str, Any] = {}
+        self._calls = _list_calls(nvml)
+        self._devices: dict[str, _Device] = {}
         self._open = False
+        self._reopen_at = 0.0
         self._connect()
 
     def list_gpus(self) -> list[GpuInfo]:
@@ -47,71 +75,154 @@ class NvmlReader:
         gpus = [self._describe(self._call(nvml.nvmlDeviceGetHandleByIndex, i)) for i in range(count)]
         if not gpus:
             raise GpuUnavailable("no_gpus", "the driver shows no GPU")
-        return gpus
+        return select_visible(gpus, self._visible)
 
     def read(self, gpu_uuid: str) -> Reading:
         self._connect()
-        nvml = self._nvml
-        handle = self._handles.get(gpu_uuid)
-        if handle is None:
-            handle = self._call(nvml.nvmlDeviceGetHandleByUUID, gpu_uuid)
-            self._handles[gpu_uuid] = handle
-        counter = self._optional(nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        device = self._devices.get(gpu_uuid)
+        if device is None:
+            handle = self._call(self._nvml.nvmlDeviceGetHandleByUUID, gpu_uuid)
+            device, _ = self._meet(gpu_uuid, handle)
+        # The counter first, its instant at once: what it shows is true of then.
+        counter = self._read_value(device, "energy_counter")
         sampled_at_ms = self._clock.now_ms()
-        rates = self._optional(nvml.nvmlDeviceGetUtilizationRates, handle)
-        memory = self._optional(nvml.nvmlDeviceGetMemoryInfo, handle)
+        rates = self._read_value(device, "utilization")
+        memory = self._read_value(device, "memory")
+        temperature = self._read_value(device, "temperature")
+        remap = self._read_value(device, "row_remapping")
+        slowdown = device.slowdown_celsius
         return Reading(
             sampled_at_ms=sampled_at_ms,
             energy_counter_millijoules=counter,
-            power_milliwatts=self._read_power(handle),
+            power_milliwatts=self._read_power(device),
             utilization_percent=None if rates is None else int(rates.gpu),
             memory_used_mib=None if memory is None else int(memory.used) // _BYTES_PER_MIB,
-            temperature_celsius=self._optional(
-                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
-            ),
+            temperature_celsius=temperature,
+            sm_clock_mhz=self._read_value(device, "sm_clock"),
+            memory_clock_mhz=self._read_value(device, "memory_clock"),
+            slowdown_margin_celsius=None
+            if temperature is None or slowdown is None
+            else slowdown - temperature,
+            clocks_event_reasons=self._read_value(device, "clocks_event_reasons"),
+            ecc_uncorrected=self._read_value(device, "ecc_uncorrected"),
+            ecc_corrected=self._read_value(device, "ecc_corrected"),
+            row_remap_pending=None if remap is None else bool(remap[2]),
+            row_remap_failed=None if remap is None else bool(remap[3]),
+            pcie_replays=self._read_value(device, "pcie_replays"),
+            pcie_link_width=self._read_value(device, "pcie_link_width"),
         )
 
     def close(self) -> None:
         if self._open:
-            self._open = False
-            self._handles.clear()
+            self._forget()
             self._nvml.nvmlShutdown()
 
     def _connect(self) -> None:
+        """Open the driver, at most once in a while: one that is being replaced needs its time."""
         if self._open:
             return
+        if self._clock.monotonic() < self._reopen_at:
+            raise GpuUnavailable("driver_not_loaded", "waiting before the driver is tried again")
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError as error:
-            raise GpuUnavailable("nvml_init", str(error)) from error
+            self._reopen_at = self._clock.monotonic() + _REOPEN_SECONDS
+            raise GpuUnavailable(self._name(error), str(error)) from error
         self._open = True
+
+    def _forget(self) -> None:
+        self._open = False
+        self._devices.clear()
 
     def _describe(self, handle: Any) -> GpuInfo:
         nvml = self._nvml
-        memory = self._optional(nvml.nvmlDeviceGetMemoryInfo, handle)
+        gpu_uuid = _text(self._call(nvml.nvmlDeviceGetUUID, handle))
+        device, capabilities = self._meet(gpu_uuid, handle)
+        memory = self._read_value(device, "memory")
         return GpuInfo(
-            gpu_uuid=_text(self._call(nvml.nvmlDeviceGetUUID, handle)),
+            gpu_uuid=gpu_uuid,
             pci_bus_id=_text(self._call(nvml.nvmlDeviceGetPciInfo, handle).busId),
             model=_text(self._call(nvml.nvmlDeviceGetName, handle)),
             memory_mib=0 if memory is None else int(memory.total) // _BYTES_PER_MIB,
-            power_limit_milliwatts=self._optional(nvml.nvmlDeviceGetEnforcedPowerLimit, handle),
+            power_limit_milliwatts=self._read_value(device, "power_limit"),
+            capabilities=capabilities,
         )
 
-    def _read_power(self, handle: Any) -> int | None:
-        nvml = self._nvml
-        values = self._optional(nvml.nvmlDeviceGetFieldValues, handle, [(_POWER_AVERAGE_FIELD, 0)])
-        if values is not None and values[0].nvmlReturn == nvml.NVML_SUCCESS:
-            return int(values[0].value.uiVal)
-        return self._optional(nvml.nvmlDeviceGetPowerUsage, handle)
+    def _meet(self, gpu_uuid: str, handle: Any) -> tuple[_Device, Capabilities]:
+        """Probe every call of a GPU once. Raises GpuLost or GpuUnavailable: it does not answer at all."""
+        calls = {name: self._probe(call, handle) for name, call in self._calls.items()}
+        power: tuple[PowerSource, int] | None = None
+        for source, field in _POWER_FIELDS.items():
+            scope = next(
+                (each for each in _POWER_SCOPES if self._read_field(handle, field, each) is not None), None
+            )
+            calls[source] = "not_supported" if scope is None else "ok"
+            if power is None and scope is not None:
+                power = (source, scope)
+        if power is None and calls["power_usage"] == "ok":
+            power = ("power_usage", 0)
+        offered = frozenset(name for name, answer in calls.items() if answer == "ok")
+        device = _Device(handle, offered, power, None)
+        device.slowdown_celsius = self._read_value(device, "slowdown_temperature")
+        self._devices[gpu_uuid] = device
+        mig = self._list_instances(handle) if "mig_mode" in offered else []
+        return device, Capabilities(calls, None if power is None else power[0], mig)
 
-    def _optional(self, function: Callable[..., T], *arguments: Any) -> T | None:
-        """Call NVML; ``None`` when this GPU does not offer the value."""
+    def _list_instances(self, handle: Any) -> list[MigInstance]:
+        """Read the partition once: MIG calls are slow, and a partition does not change under a lease."""
+        nvml = self._nvml
+        if self._call(nvml.nvmlDeviceGetMigMode, handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return []
+        found = []
+        for index in range(self._call(nvml.nvmlDeviceGetMaxMigDeviceCount, handle)):
+            try:
+                instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+            except nvml.NVMLError as error:
+                if error.value == nvml.NVML_ERROR_NOT_FOUND:
+                    continue
+                raise self._translate(error) from error
+            slices = int(self._call(nvml.nvmlDeviceGetAttributes_v2, instance).gpuInstanceSliceCount)
+            found.append(MigInstance(_text(self._call(nvml.nvmlDeviceGetUUID, instance)), slices))
+        return found
+
+    def _probe(self, call: Callable[[Any], Any], handle: Any) -> str:
         try:
-            return function(*arguments)
+            call(handle)
         except self._nvml.NVMLError as error:
-            if error.value in self._absent:
+            name = self._name(error)
+            if name not in {"not_supported", "no_permission", "nvml_error"}:
+                raise self._translate(error) from error
+            return name
+        return "ok"
+
+    def _read_value(self, device: _Device, name: str) -> Any:
+        """Call NVML; ``None`` when this GPU does not offer the value, or not now."""
+        if name not in device.offered:
+            return None
+        try:
+            return self._calls[name](device.handle)
+        except self._nvml.NVMLError as error:
+            if self._name(error) in {"not_supported", "no_permission"}:
                 return None
             raise self._translate(error) from error
+
+    def _read_power(self, device: _Device) -> int | None:
+        if device.power is None:
+            return None
+        source, scope = device.power
+        if source == "power_usage":
+            value: int | None = self._read_value(device, "power_usage")
+            return value
+        return self._read_field(device.handle, _POWER_FIELDS[source], scope)
+
+    def _read_field(self, handle: Any, field: int, scope: int) -> int | None:
+        try:
+            (value,) = self._nvml.nvmlDeviceGetFieldValues(handle, [(field, scope)])
+        except self._nvml.NVMLError as error:
+            if self._name(error) in {"not_supported", "no_permission"}:
+                return None
+            raise self._translate(error) from error
+        return int(value.value.uiVal) if value.nvmlReturn == self._nvml.NVML_SUCCESS else None
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -119,14 +230,67 @@ class NvmlReader:
         except self._nvml.NVMLError as error:
             raise self._translate(error) from error
 
+    def _name(self, error: Any) -> str:
+        return self._codes.get(error.value, "nvml_error")
+
     def _translate(self, error: Any) -> GpuLost | GpuUnavailable:
-        if error.value in self._lost:
-            return GpuLost("gpu_lost", str(error))
-        if error.value in self._reopen:
+        name = self._name(error)
+        if name in {"gpu_lost", "reset_required"}:
+            return GpuLost(name, str(error))
+        if name in {"uninitialized", "driver_not_loaded", "driver_mismatch"}:
             # A driver upgrade leaves every handle stale: the next call starts over.
-            self._open = False
-            self._handles.clear()
-        return GpuUnavailable("nvml_error", str(error))
+            self._forget()
+        return GpuUnavailable(name, str(error))
+
+
+def _list_calls(nvml: Any) -> dict[str, Callable[[Any], Any]]:
+    """Return what is asked of every GPU, by the name under which its capabilities list it."""
+    uncorrected, corrected = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED
+    volatile = nvml.NVML_VOLATILE_ECC
+    return {
+        "energy_counter": nvml.nvmlDeviceGetTotalEnergyConsumption,
+        "power_usage": nvml.nvmlDeviceGetPowerUsage,
+        "power_limit": nvml.nvmlDeviceGetEnforcedPowerLimit,
+        "utilization": nvml.nvmlDeviceGetUtilizationRates,
+        "memory": nvml.nvmlDeviceGetMemoryInfo,
+        "temperature": lambda handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        "slowdown_temperature": lambda handle: nvml.nvmlDeviceGetTemperatureThreshold(
+            handle, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        ),
+        "sm_clock": lambda handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+        "memory_clock": lambda handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+        "clocks_event_reasons": nvml.nvmlDeviceGetCurrentClocksEventReasons,
+        "ecc_uncorrected": lambda handle: nvml.nvmlDeviceGetTotalEccErrors(handle, uncorrected, volatile),
+        "ecc_corrected": lambda handle: nvml.nvmlDeviceGetTotalEccErrors(handle, corrected, volatile),
+        "row_remapping": nvml.nvmlDeviceGetRemappedRows,
+        "pcie_replays": nvml.nvmlDeviceGetPcieReplayCounter,
+        "pcie_link_width": nvml.nvmlDeviceGetCurrPcieLinkWidth,
+        "mig_mode": nvml.nvmlDeviceGetMigMode,
+    }
+
+
+def select_visible(gpus: list[GpuInfo], visible: str) -> list[GpuInfo]:
+    """Return the GPUs that ``NVIDIA_VISIBLE_DEVICES`` names, by UUID (or its beginning) or PCI bus id.
+
+    Raises:
+        GpuUnavailable: it names an index, nothing, or a GPU that is not there.
+    """
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if names == ["all"]:
+        return gpus
+    if not names or names in (["none"], ["void"]):
+        raise GpuUnavailable("no_gpus", f"{VISIBLE_DEVICES} hides every GPU")
+    chosen: dict[str, GpuInfo] = {}
+    for name in names:
+        if name.isdigit():
+            raise GpuUnavailable("bad_visible_devices", f"name GPUs by UUID, not by index ({name})")
+        found = [
+            gpu for gpu in gpus if gpu.gpu_uuid.startswith(name) or gpu.pci_bus_id.lower() == name.lower()
+        ]
+        if len(found) != 1:
+            raise GpuUnavailable("bad_visible_devices", f"{name} names {len(found)} GPUs of this host")
+        chosen[found[0].gpu_uuid] = found[0]
+    return list(chosen.values())
 
 
 def _text(value: str | bytes) -> str:

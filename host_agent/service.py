@@ -15,7 +15,7 @@ from host_agent.backoff import Backoff
 from host_agent.clock import Clock
 from host_agent.config import Config, ConfigError
 from host_agent.durable import write_atomic
-from host_agent.gpu import GpuReader, GpuUnavailable
+from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
 from host_agent.identity import ApiUnavailable, CredentialCache, HostApi, Identity, enrol, load_identity
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.process import ProcessRuntime
@@ -29,6 +29,7 @@ from host_agent.sender import (
 )
 from host_agent.spool import Spool
 from host_agent.transport import ClockSkew, SqsQueue
+from host_agent.watchdog import WatchedReader
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -78,6 +79,7 @@ class Service:
     """A running host: the agent and the two threads that speak to the cloud."""
 
     agent: Agent
+    gpus: list[GpuInfo]
     counters: Counters
     heartbeat_seconds: float
     telemetry_seconds: float
@@ -103,10 +105,11 @@ def build_service(
         clock,
         threading.Event().wait,
     )
+    gpus = look_again(reader, identity.gpus)
     agent = Agent(
         state_dir=config.state_path,
-        gpus=identity.gpus,
-        reader=reader,
+        gpus=gpus,
+        reader=WatchedReader(reader),
         runtime=runtime,
         outbox=outbox,
         heartbeats=slot,
@@ -136,6 +139,7 @@ def build_service(
     )
     return Service(
         agent=agent,
+        gpus=gpus,
         counters=counters,
         heartbeat_seconds=config.heartbeat_interval_seconds or identity.heartbeat_interval_seconds,
         telemetry_seconds=config.telemetry_interval_seconds or identity.telemetry_interval_seconds,
@@ -149,6 +153,19 @@ def build_service(
             _build_thread(keep_receiving, receiver, counters, Backoff(_draw), lambda: None, stopped),
         ),
     )
+
+
+def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
+    """Return the enrolled GPUs with what the driver says of them now; one that is gone stays as it was."""
+    try:
+        present = {gpu.gpu_uuid: gpu for gpu in reader.list_gpus()}
+    except GpuError as error:
+        logs.warn("gpus_not_listed", reason=str(error))
+        return enrolled
+    known = {gpu.gpu_uuid for gpu in enrolled}
+    for gpu_uuid in sorted(known ^ set(present)):
+        logs.warn("gpus_changed", gpu_uuid=gpu_uuid, enrolled=gpu_uuid in known)
+    return [present.get(gpu.gpu_uuid, gpu) for gpu in enrolled]
 
 
 def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
@@ -190,6 +207,7 @@ def _write_status(service: Service) -> None:
         "spool": msgspec.to_builtins(spool),
         "sent": msgspec.to_builtins(service.counters),
         "workloads": dict(service.agent.count_workloads()),
+        "gpus": msgspec.to_builtins(service.gpus),
     }
     write_atomic(service.status_file, msgspec.json.encode(status))
 

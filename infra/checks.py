@@ -13,6 +13,8 @@ LOCKS = {
     "requirements/dev.in": "requirements/dev.txt",
     "requirements/uv.in": "requirements/uv.txt",
     "requirements/ministack.in": "requirements/ministack.txt",
+    "requirements/compiler.in": "requirements/compiler.txt",
+    "requirements/peers.in": "requirements/peers.txt",
 }
 _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:[=<>!~;]|$)")
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.environments import ensure_ministack
+from infra.local.environments import ensure_environment
 from infra.local.paths import GUARD, LOGS
 from infra.local.progress import Progress, StepFailed
 
@@ -46,7 +46,7 @@ def run_ministack(state_dir: Path, progress: Progress) -> Iterator[Server]:
     Raises:
         StepFailed: it could not be installed or did not start.
     """
-    python = ensure_ministack(progress)
+    python = ensure_environment("ministack", "the embedded cloud", progress)
     shutil.rmtree(state_dir, ignore_errors=True)
     (state_dir / "tmp").mkdir(parents=True)
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -1,20 +1,20 @@
-"""The NVML reader against the real library, wherever there is one."""
+"""The NVML reader through pynvml's own ctypes path: on the real library where there is one, and simulated."""
+
+import subprocess
+import sys
 
 import pytest
 
 from host_agent.clock import SystemClock
-from host_agent.gpu import GpuUnavailable
+from host_agent.gpu import GpuLost, GpuUnavailable, Reading
 from host_agent.nvml import NvmlReader
+from host_agent.watchdog import WatchedReader
+from tests.gpu.simulation import state
+from tests.gpu.simulation.library import build_environment
 
 
-@pytest.fixture(scope="module")
-def reader():
-    try:
-        opened = NvmlReader(SystemClock())
-    except GpuUnavailable as error:
-        pytest.skip(f"no NVIDIA driver here: {error}")
-    yield opened
-    opened.close()
+def open_reader(visible="all"):
+    return NvmlReader(SystemClock(), visible)
 
 
 def test_every_gpu_is_named_by_uuid_and_read_without_guessing(reader):
@@ -33,3 +33,180 @@ def test_the_energy_counter_never_falls(reader):
         if first is not None:
             assert second is not None
             assert second >= first
+
+
+def test_what_the_capabilities_promise_is_read_and_nothing_else(reader):
+    for gpu in reader.list_gpus():
+        calls = gpu.capabilities.calls
+        reading = reader.read(gpu.gpu_uuid)
+        assert (reading.energy_counter_millijoules is not None) == (calls["energy_counter"] == "ok")
+        assert (reading.power_milliwatts is not None) == (gpu.capabilities.power_source is not None)
+        assert (reading.utilization_percent is not None) == (calls["utilization"] == "ok")
+        assert (reading.ecc_uncorrected is not None) == (calls["ecc_uncorrected"] == "ok")
+
+
+def test_every_figure_is_what_the_library_says(simulation):
+    simulation.set(1, energy=123_456, power_average=650_000, power_instant=700_001, utilization_gpu=97)
+    simulation.set(1, temperature=80, ecc_uncorrected=2, remap_pending=1, clocks_event_reasons=0x40)
+    reader = open_reader()
+    reading = reader.read(simulation.uuids[1])
+    assert reading == Reading(
+        sampled_at_ms=reading.sampled_at_ms,
+        energy_counter_millijoules=123_456,
+        power_milliwatts=650_000,
+        utilization_percent=97,
+        memory_used_mib=540,
+        temperature_celsius=80,
+        sm_clock_mhz=1980,
+        memory_clock_mhz=2619,
+        slowdown_margin_celsius=7,
+        clocks_event_reasons=0x40,
+        ecc_uncorrected=2,
+        ecc_corrected=0,
+        row_remap_pending=True,
+        row_remap_failed=False,
+        pcie_replays=0,
+        pcie_link_width=16,
+    )
+    reader.close()
+
+
+def test_none_is_not_zero(simulation):
+    nothing = dict.fromkeys(state.CELLS)
+    simulation.set(0, **nothing)
+    reader = open_reader()
+    reading = reader.read(simulation.uuids[0])
+    assert reading == Reading(reading.sampled_at_ms)
+    capabilities = reader.list_gpus()[0].capabilities
+    assert set(capabilities.calls.values()) == {"not_supported"}
+    assert capabilities.power_source is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "source", "power"),
+    [
+        ([], "field_average", 1),
+        (["power_average"], "field_instant", 2),
+        (["power_average", "power_instant"], "power_usage", 3),
+    ],
+)
+def test_the_best_power_figure_is_taken_and_named(simulation, missing, source, power):
+    simulation.set(0, power_average=1, power_instant=2, power_usage=3)
+    simulation.set(0, **dict.fromkeys(missing))
+    reader = open_reader()
+    assert reader.list_gpus()[0].capabilities.power_source == source
+    assert reader.read(simulation.uuids[0]).power_milliwatts == power
+
+
+def test_a_value_that_is_gone_for_a_moment_is_unknown_and_the_others_are_read(simulation):
+    reader = open_reader()
+    assert reader.read(simulation.uuids[0]).utilization_percent == 0
+    simulation.set(0, utilization_gpu=None)
+    reading = reader.read(simulation.uuids[0])
+    assert (reading.utilization_percent, reading.temperature_celsius) == (None, 29)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "reason"),
+    [
+        (state.GPU_IS_LOST, GpuLost, "gpu_lost"),
+        (state.RESET_REQUIRED, GpuLost, "reset_required"),
+        (state.VERSION_MISMATCH, GpuUnavailable, "driver_mismatch"),
+        (999, GpuUnavailable, "nvml_error"),
+    ],
+)
+def test_each_way_in_which_a_gpu_fails_has_its_state_and_the_others_go_on(simulation, code, kind, reason):
+    reader = open_reader()
+    reader.list_gpus()
+    simulation.fail(0, code)
+    found = WatchedReader(reader).read_round(simulation.uuids)
+    assert isinstance(found[simulation.uuids[0]], kind)
+    assert found[simulation.uuids[0]].reason == reason
+    if code != state.VERSION_MISMATCH:
+        assert isinstance(found[simulation.uuids[1]], Reading)
+    simulation.fail(0, 0)
+    assert isinstance(WatchedReader(reader).read_round(simulation.uuids)[simulation.uuids[0]], Reading)
+
+
+class SteppingClock(SystemClock):
+    def __init__(self):
+        self.seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+def test_a_driver_that_is_replaced_is_opened_again_with_patience(simulation):
+    clock = SteppingClock()
+    reader = NvmlReader(clock, "all")
+    reader.read(simulation.uuids[0])
+    simulation.fail_driver(state.VERSION_MISMATCH)
+    for _ in range(3):
+        with pytest.raises(GpuUnavailable):
+            reader.read(simulation.uuids[0])
+    simulation.fail_driver(state.SUCCESS)
+    with pytest.raises(GpuUnavailable, match="waiting"):
+        reader.read(simulation.uuids[0])
+    clock.seconds += 6
+    assert reader.read(simulation.uuids[0]).power_milliwatts == 72_000
+
+
+def test_f35_a_hung_call_makes_one_gpu_unknown_and_the_others_go_on(simulation):
+    reader = WatchedReader(open_reader(), limit_seconds=0.3)
+    simulation.hang(0, 1000)
+    for _ in range(2):
+        found = reader.read_round(simulation.uuids)
+        assert found[simulation.uuids[0]].reason == "nvml_hung"
+        assert isinstance(found[simulation.uuids[1]], Reading)
+    simulation.hang(0, 0)
+    for thread in list(reader._hung.values()):
+        thread.join()
+    assert isinstance(reader.read_round(simulation.uuids)[simulation.uuids[0]], Reading)
+
+
+def test_f35_a_changed_number_of_gpus_is_seen_and_the_gone_one_is_unknown(simulation):
+    reader = open_reader()
+    assert len(reader.list_gpus()) == 2
+    reader.close()
+    simulation.show(1)
+    reader = open_reader()
+    assert [gpu.gpu_uuid for gpu in reader.list_gpus()] == simulation.uuids[:1]
+    with pytest.raises(GpuUnavailable):
+        reader.read(simulation.uuids[1])
+    simulation.show(0)
+    with pytest.raises(GpuUnavailable, match="no_gpus"):
+        reader.list_gpus()
+
+
+def test_a_partition_is_listed_with_its_slices(simulation):
+    uuids = simulation.partition(0, [3, 2, 2])
+    first, second = open_reader().list_gpus()
+    assert [(each.mig_uuid, each.slices) for each in first.capabilities.mig] == list(
+        zip(uuids, [3, 2, 2], strict=True)
+    )
+    assert second.capabilities.mig == []
+
+
+@pytest.mark.parametrize("visible", ["{uuid}", "{short}", "{bus}", " {uuid} , {uuid}"])
+def test_only_visible_gpus_are_managed(simulation, visible):
+    names = {"uuid": simulation.uuids[1], "short": simulation.uuids[1], "bus": "00000000:11:00.0"}
+    (gpu,) = open_reader(visible.format(**names)).list_gpus()
+    assert gpu.gpu_uuid == simulation.uuids[1]
+
+
+@pytest.mark.parametrize("visible", ["0", "GPU-none", "none", "void", "", "GPU-5111"])
+def test_a_list_that_names_no_gpu_clearly_is_an_error_and_not_an_empty_host(simulation, visible):
+    with pytest.raises(GpuUnavailable):
+        open_reader(visible).list_gpus()
+
+
+def test_pynvml_finds_the_library_by_its_name_as_on_a_host(simulation, tmp_path):
+    code = (
+        "from host_agent.nvml import NvmlReader; from host_agent.clock import SystemClock\n"
+        "print(*(gpu.gpu_uuid for gpu in NvmlReader(SystemClock()).list_gpus()))"
+    )
+    environment = {**build_environment(tmp_path / "nvml.state"), "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == simulation.uuids, done.stderr

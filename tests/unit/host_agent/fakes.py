@@ -8,6 +8,7 @@ from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.runtime import WorkloadStatus
 from host_agent.spool import Spool
+from host_agent.watchdog import WatchedReader
 
 START_MS = 1_800_000_000_000
 WATTS = 500
@@ -95,7 +96,7 @@ class Host:
         self.agent = Agent(
             state_dir=self.directory,
             gpus=self.reader.infos,
-            reader=self.reader,
+            reader=WatchedReader(self.reader),
             runtime=self.runtime,
             outbox=self.outbox,
             heartbeats=self.heartbeats,

@@ -1,0 +1,239 @@
+/* A libnvidia-ml.so.1 without a GPU: answers what a memory-mapped file says (see state.py, same layout).
+ *
+ * NVML_SIMULATION names the file. Each value of a GPU is a cell with the return code that the call gives; a
+ * GPU's fault overrides all its cells, and hang_ms makes each of its calls take that long.
+ */
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+  ENERGY, POWER_USAGE, POWER_AVERAGE, POWER_INSTANT, POWER_LIMIT, UTILIZATION_GPU, UTILIZATION_MEMORY,
+  MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
+  ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
+  MIG_MODE, CELLS
+};
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
+       DRIVER_NOT_LOADED = 9 };
+#define MAX_GPUS 16
+#define MAX_INSTANCES 7
+#define FIELD_POWER_AVERAGE 185
+#define FIELD_POWER_INSTANT 186
+
+struct cell { uint32_t code; uint32_t pad; uint64_t value; };
+struct instance { char uuid[96]; uint32_t slices; uint32_t pad; };
+struct gpu {
+  char uuid[96]; char name[96]; char bus_id[32];
+  uint32_t fault; uint32_t hang_ms; uint32_t instances; uint32_t pad;
+  struct instance instance[MAX_INSTANCES];
+  struct cell cells[CELLS];
+};
+struct state { uint32_t init_code; uint32_t count; char driver[80]; struct gpu gpus[MAX_GPUS]; };
+
+static volatile struct state *shared;
+
+unsigned simulation_size(void) { return sizeof(struct state); }
+
+int nvmlInitWithFlags(unsigned flags) {
+  (void)flags;
+  if (shared == NULL) {
+    const char *path = getenv("NVML_SIMULATION");
+    int file = path == NULL ? -1 : open(path, O_RDONLY);
+    struct stat about;
+    if (file < 0) return DRIVER_NOT_LOADED;
+    if (fstat(file, &about) != 0 || (size_t)about.st_size != sizeof(struct state)) return close(file), 999;
+    void *mapped = mmap(NULL, sizeof(struct state), PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    if (mapped == MAP_FAILED) return 999;
+    shared = mapped;
+  }
+  return shared->init_code;
+}
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlShutdown(void) {
+  if (shared != NULL) munmap((void *)shared, sizeof(struct state));
+  shared = NULL;
+  return SUCCESS;
+}
+const char *nvmlErrorString(int code) { (void)code; return "simulated"; }
+
+static int enter(volatile struct gpu *gpu) {
+  if (shared == NULL) return 1;
+  if (shared->init_code) return shared->init_code;
+  if (gpu->hang_ms) {
+    struct timespec pause = {gpu->hang_ms / 1000, (gpu->hang_ms % 1000) * 1000000L};
+    nanosleep(&pause, NULL);
+  }
+  return gpu->fault;
+}
+static int read_cell(volatile struct gpu *gpu, int index, uint64_t *value) {
+  int code = enter(gpu);
+  if (code == SUCCESS) code = gpu->cells[index].code;
+  if (code == SUCCESS) *value = gpu->cells[index].value;
+  return code;
+}
+static int read_unsigned(volatile struct gpu *gpu, int index, unsigned *value) {
+  uint64_t wide = 0;
+  int code = read_cell(gpu, index, &wide);
+  if (code == SUCCESS) *value = (unsigned)wide;
+  return code;
+}
+static volatile struct instance *as_instance(void *handle) {
+  for (unsigned n = 0; shared != NULL && n < shared->count; n++) {
+    volatile struct gpu *gpu = &shared->gpus[n];
+    if ((char *)handle >= (char *)gpu->instance && (char *)handle < (char *)gpu->cells) return handle;
+  }
+  return NULL;
+}
+static int copy(const volatile char *from, char *to, unsigned length) {
+  if (strlen((const char *)from) >= length) return INSUFFICIENT_SIZE;
+  strcpy(to, (const char *)from);
+  return SUCCESS;
+}
+
+int nvmlSystemGetDriverVersion(char *to, unsigned length) { return copy(shared->driver, to, length); }
+int nvmlSystemGetNVMLVersion(char *to, unsigned length) { return copy("13.580.0", to, length); }
+int nvmlSystemGetCudaDriverVersion(int *version) { *version = 13000; return SUCCESS; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDriverVersion(version); }
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+  if (shared == NULL) return 1;
+  if (shared->init_code) return shared->init_code;
+  *count = shared->count;
+  return SUCCESS;
+}
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+  if (shared == NULL || index >= shared->count) return INVALID_ARGUMENT;
+  *handle = (void *)&shared->gpus[index];
+  return SUCCESS;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+  for (unsigned n = 0; shared != NULL && n < shared->count; n++)
+    if (strcmp((const char *)shared->gpus[n].uuid, uuid) == 0) {
+      *handle = (void *)&shared->gpus[n];
+      return SUCCESS;
+    }
+  return NOT_FOUND;
+}
+int nvmlDeviceGetIndex(struct gpu *gpu, unsigned *index) { *index = (unsigned)(gpu - (struct gpu *)shared->gpus); return SUCCESS; }
+int nvmlDeviceGetUUID(void *handle, char *to, unsigned length) {
+  volatile struct instance *instance = as_instance(handle);
+  if (instance != NULL) return copy(instance->uuid, to, length);
+  return copy(((volatile struct gpu *)handle)->uuid, to, length);
+}
+int nvmlDeviceGetName(struct gpu *gpu, char *to, unsigned length) { return copy(gpu->name, to, length); }
+
+struct pci { char legacy[16]; unsigned domain, bus, device, device_id, subsystem_id; char bus_id[32]; };
+int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci *pci) {
+  memset(pci, 0, sizeof *pci);
+  return copy(gpu->bus_id, pci->bus_id, sizeof pci->bus_id);
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(struct gpu *gpu, unsigned long long *value) {
+  uint64_t wide = 0;
+  int code = read_cell(gpu, ENERGY, &wide);
+  *value = wide;
+  return code;
+}
+int nvmlDeviceGetPowerUsage(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, POWER_USAGE, value); }
+int nvmlDeviceGetEnforcedPowerLimit(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, POWER_LIMIT, value); }
+int nvmlDeviceGetPowerManagementLimit(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, POWER_LIMIT, value); }
+int nvmlDeviceGetTemperature(struct gpu *gpu, int sensor, unsigned *value) { (void)sensor; return read_unsigned(gpu, TEMPERATURE, value); }
+int nvmlDeviceGetTemperatureThreshold(struct gpu *gpu, int kind, unsigned *value) {
+  (void)kind;
+  return read_unsigned(gpu, SLOWDOWN_TEMPERATURE, value);
+}
+int nvmlDeviceGetClockInfo(struct gpu *gpu, int kind, unsigned *value) {
+  return read_unsigned(gpu, kind == 2 ? CLOCK_MEMORY : CLOCK_SM, value);
+}
+int nvmlDeviceGetCurrentClocksEventReasons(struct gpu *gpu, unsigned long long *value) {
+  uint64_t wide = 0;
+  int code = read_cell(gpu, CLOCKS_EVENT_REASONS, &wide);
+  *value = wide;
+  return code;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(struct gpu *gpu, unsigned long long *value) {
+  return nvmlDeviceGetCurrentClocksEventReasons(gpu, value);
+}
+int nvmlDeviceGetTotalEccErrors(struct gpu *gpu, int error, int counter, unsigned long long *value) {
+  uint64_t wide = 0;
+  (void)counter;
+  int code = read_cell(gpu, error == 1 ? ECC_UNCORRECTED : ECC_CORRECTED, &wide);
+  *value = wide;
+  return code;
+}
+int nvmlDeviceGetRemappedRows(struct gpu *gpu, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {
+  *corrected = *uncorrected = 0;
+  int code = read_unsigned(gpu, REMAP_PENDING, pending);
+  return code ? code : read_unsigned(gpu, REMAP_FAILED, failed);
+}
+int nvmlDeviceGetPcieReplayCounter(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, PCIE_REPLAYS, value); }
+int nvmlDeviceGetCurrPcieLinkWidth(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, PCIE_WIDTH, value); }
+int nvmlDeviceGetMaxPcieLinkWidth(struct gpu *gpu, unsigned *value) { return read_unsigned(gpu, PCIE_MAX_WIDTH, value); }
+
+struct utilization { unsigned gpu, memory; };
+int nvmlDeviceGetUtilizationRates(struct gpu *gpu, struct utilization *rates) {
+  int code = read_unsigned(gpu, UTILIZATION_GPU, &rates->gpu);
+  return code ? code : read_unsigned(gpu, UTILIZATION_MEMORY, &rates->memory);
+}
+struct memory { unsigned long long total, free, used; };
+int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory *memory) {
+  uint64_t total = 0, used = 0;
+  int code = read_cell(gpu, MEMORY_TOTAL, &total);
+  if (code == SUCCESS) code = read_cell(gpu, MEMORY_USED, &used);
+  memory->total = total; memory->used = used; memory->free = total - used;
+  return code;
+}
+struct memory_v2 { unsigned version; unsigned long long total, reserved, free, used; };
+int nvmlDeviceGetMemoryInfo_v2(struct gpu *gpu, struct memory_v2 *memory) {
+  struct memory plain;
+  int code = nvmlDeviceGetMemoryInfo(gpu, &plain);
+  memory->total = plain.total; memory->used = plain.used; memory->free = plain.free; memory->reserved = 0;
+  return code;
+}
+
+struct field { unsigned id, scope; long timestamp, latency; unsigned type, code; union { double d; unsigned u; unsigned long ul; } value; };
+int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field *fields) {
+  int code = enter(gpu);
+  if (code) return code;
+  for (int n = 0; n < count; n++) {
+    int cell = fields[n].id == FIELD_POWER_AVERAGE ? POWER_AVERAGE : fields[n].id == FIELD_POWER_INSTANT ? POWER_INSTANT : -1;
+    fields[n].code = cell < 0 ? NOT_SUPPORTED : gpu->cells[cell].code;
+    fields[n].type = 1;
+    fields[n].value.ul = 0;
+    if (fields[n].code == SUCCESS) fields[n].value.u = (unsigned)gpu->cells[cell].value;
+  }
+  return SUCCESS;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
+int nvmlDeviceGetGraphicsRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
+
+int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
+  int code = read_unsigned(gpu, MIG_MODE, current);
+  *pending = code ? 0 : *current;
+  return code;
+}
+int nvmlDeviceGetMaxMigDeviceCount(struct gpu *gpu, unsigned *count) { *count = MAX_INSTANCES; return enter(gpu); }
+int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *gpu, unsigned index, void **handle) {
+  int code = enter(gpu);
+  if (code) return code;
+  if (index >= gpu->instances) return NOT_FOUND;
+  *handle = &gpu->instance[index];
+  return SUCCESS;
+}
+int nvmlDeviceIsMigDeviceHandle(void *handle, unsigned *yes) { *yes = as_instance(handle) != NULL; return SUCCESS; }
+struct attributes { unsigned multiprocessors, copy, decoder, encoder, jpeg, ofa, gpu_slices, compute_slices; unsigned long long memory_mib; };
+int nvmlDeviceGetAttributes_v2(void *handle, struct attributes *attributes) {
+  volatile struct instance *instance = as_instance(handle);
+  if (instance == NULL) return INVALID_ARGUMENT;
+  memset(attributes, 0, sizeof *attributes);
+  attributes->gpu_slices = attributes->compute_slices = instance->slices;
+  return SUCCESS;
+}
