@@ -54,7 +54,7 @@ class Agent:
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
-        self._meter = EnergyMeter(state, {gpu.gpu_uuid: gpu.power_limit_milliwatts for gpu in gpus})
+        self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
 
     def accept(self, command: Command) -> bool:
@@ -83,6 +83,12 @@ class Agent:
         with self._lock:
             self._save(assignments.forget_old(self._assignments, self._clock.now_ms()))
         return changed
+
+    def look(self) -> None:
+        """Read every GPU for the integral of its power, between two samples."""
+        readings = self.read_gpus()
+        with self._lock:
+            self._meter.observe(readings)
 
     def beat(self) -> None:
         """Look at the GPUs and put a heartbeat up for sending."""

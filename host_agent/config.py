@@ -28,6 +28,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Override what the cloud says; seconds.
     heartbeat_interval_seconds: float | None = None
     telemetry_interval_seconds: float | None = None
+    #: How often every GPU is read; records are made of it every telemetry interval.
+    sampling_seconds: float = 1.0
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -76,7 +78,7 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"state_dir must be an absolute path, not {config.state_dir!r}")
     if config.gpu_reader == "simulator" and not config.simulator_socket:
         raise ConfigError('simulator_socket is needed with gpu_reader = "simulator"')
-    for name in ("heartbeat_interval_seconds", "telemetry_interval_seconds"):
+    for name in ("heartbeat_interval_seconds", "telemetry_interval_seconds", "sampling_seconds"):
         value = getattr(config, name)
         if value is not None and not 0 < value <= 3600:  # noqa: PLR2004 - an hour, said in the message
             raise ConfigError(f"{name} must be above 0 and at most 3600, not {value}")

@@ -1,8 +1,9 @@
 """Cuts a GPU's energy into intervals, each owned by one lease or by nobody.
 
 Invariants: intervals of one GPU touch and never overlap, so their energies add up to what the counter
-gained; those of one (rental, GPU) are numbered from 0 without holes. The meter is pure: it returns the
-intervals and the next state, and the caller makes both durable at once before it uses either.
+gained; those of one (rental, GPU) are numbered from 0 without holes; the bounds of an interval hold its true
+energy. The meter is pure: it returns the intervals and the next state, and the caller makes both durable at
+once before it uses either.
 
 Energy is integer millijoules, time integer milliseconds, power integer milliwatts.
 """
@@ -11,17 +12,25 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.wire.v1 import EnergyInterval, EnergyMethod
-from host_agent.gpu import Reading
+from chalicelib.wire.v1 import EnergyInterval, EnergyMethod, EstimateCause
+from host_agent.gpu import GpuInfo, PowerSource, Reading
 
-#: A power integral over a longer step than this is a guess. Three missed 10-second samples.
-MAX_INTEGRATION_STEP_MS = 30_000
-#: NVML counters move in steps of up to 100 ms, so a short window may hold one step too much.
+#: NVML counters and sensors move in steps of up to 100 ms: either end of a window may be off by one.
 COUNTER_STEP_MS = 100
-#: Beyond 1.2 times the board's limit a counter jump is not energy. Source: zeus issue 113.
+#: A power integral over a longer step than this is a guess.
+MAX_INTEGRATION_STEP_MS = 30_000
+#: No board draws more than this part of its limit for long; more is not energy. Source: zeus issue 113.
 PLAUSIBLE_FACTOR_PERCENT = 120
+#: NVML states a power reading to within 5 %. Source: NVML API reference, nvmlDeviceGetPowerUsage.
+GAIN_PERCENT = 5
 #: For boards that do not tell their limit: above every single GPU sold (1.4 kW) with room.
 DEFAULT_POWER_LIMIT_MILLIWATTS = 2_000_000
+#: Time before a reading that it speaks for. An instant, or a figure of unknown meaning, speaks for none:
+#: what happened between two of them is anybody's guess, and is bounded by the board's limit alone.
+COVERED_MS: Mapping[PowerSource | None, int] = {"field_average": 1000}
+#: Power model of a board that tells neither energy nor power: part of the limit when idle; the rest follows
+#: utilisation. Coarse on purpose; its bounds are those of the board.
+MODEL_IDLE_PERCENT = 10
 _MS_PER_SECOND = 1000
 
 
@@ -42,13 +51,16 @@ class GpuMeter(msgspec.Struct, frozen=True, array_like=True):
     started_at_ms: int | None = None
     counter_millijoules: int | None = None
     power_milliwatts: int | None = None
-    #: Instant of ``power_milliwatts`` and what was integrated since ``started_at_ms``.
+    #: Instant of ``power_milliwatts`` and what was integrated since ``started_at_ms``, with its bounds.
     power_at_ms: int | None = None
     integrated_millijoules: int = 0
+    integrated_min_millijoules: int = 0
+    integrated_max_millijoules: int = 0
     #: The beginning, or a part since, had to be filled.
-    estimated: bool = False
+    cause: EstimateCause = "none"
     #: ``counter_millijoules`` was calculated, not read: a smaller reading is then no reset.
     calculated: bool = False
+    utilization_percent: int | None = None
 
 
 class MeterState(msgspec.Struct, frozen=True, array_like=True):
@@ -62,12 +74,26 @@ class Cut(msgspec.Struct, frozen=True):
     state: MeterState
 
 
+class Measure(msgspec.Struct, frozen=True):
+    """Energy of a window with the bounds that hold it."""
+
+    energy: int
+    least: int
+    most: int
+    method: EnergyMethod
+    cause: EstimateCause = "none"
+    integral: int | None = None
+
+
 class EnergyMeter:
     """Holds the committed state of every GPU. Not thread-safe: callers hold one lock over cut and commit."""
 
-    def __init__(self, state: MeterState, power_limits: Mapping[str, int | None]) -> None:
+    def __init__(self, state: MeterState, gpus: list[GpuInfo]) -> None:
         self.state = state
-        self._limits = power_limits
+        self._limits = {
+            gpu.gpu_uuid: gpu.power_limit_milliwatts or DEFAULT_POWER_LIMIT_MILLIWATTS for gpu in gpus
+        }
+        self._covered_ms = {gpu.gpu_uuid: COVERED_MS.get(gpu.capabilities.power_source, 0) for gpu in gpus}
 
     def owner_of(self, gpu_uuid: str) -> Owner | None:
         return self.state.gpus.get(gpu_uuid, GpuMeter()).owner
@@ -77,7 +103,7 @@ class EnergyMeter:
         gpus = dict(self.state.gpus)
         for gpu_uuid, reading in readings.items():
             if gpu_uuid in gpus:
-                gpus[gpu_uuid] = _integrate(gpus[gpu_uuid], reading)
+                gpus[gpu_uuid] = self._integrate(gpu_uuid, gpus[gpu_uuid], reading)
         self.state = MeterState(gpus)
 
     def cut(self, readings: Mapping[str, Reading]) -> Cut:
@@ -117,64 +143,150 @@ class EnergyMeter:
         self, gpu_uuid: str, before: GpuMeter, reading: Reading, *, final: bool
     ) -> tuple[EnergyInterval | None, GpuMeter]:
         """Return the interval that ends at ``reading`` and the state after it."""
-        known = reading.energy_counter_millijoules is not None or reading.power_milliwatts is not None
+        known = is_known(reading)
         if before.started_at_ms is None:
             if not final:
                 return None, _begin(before, reading) if known else before
-            before = msgspec.structs.replace(before, started_at_ms=reading.sampled_at_ms, estimated=True)
+            before = msgspec.structs.replace(before, started_at_ms=reading.sampled_at_ms, cause="unread")
         started_at_ms = reading.sampled_at_ms if before.started_at_ms is None else before.started_at_ms
         if not known and not final and before.owner is not None:
             return None, before
-        before = _integrate(before, reading)
+        before = self._integrate(gpu_uuid, before, reading)
         # A host clock that stepped back must not make an interval end before it starts.
         ended_at_ms = max(started_at_ms, reading.sampled_at_ms)
-        energy, method, estimated = self._measure(gpu_uuid, before, reading, ended_at_ms - started_at_ms)
+        measure = self._measure(gpu_uuid, before, reading, ended_at_ms - started_at_ms)
         interval = EnergyInterval(
             gpu_uuid=gpu_uuid,
             started_at_ms=started_at_ms,
             ended_at_ms=ended_at_ms,
-            energy_millijoules=energy,
-            method=method,
+            energy_millijoules=measure.energy,
+            method=measure.method,
             rental_id=None if before.owner is None else before.owner.rental_id,
             epoch=0 if before.owner is None else before.owner.epoch,
             interval_index=before.unrented_index if before.owner is None else before.next_index,
             final=final,
-            estimated=estimated,
+            estimated=measure.cause != "none",
             counter_start_millijoules=None if before.calculated else before.counter_millijoules,
             counter_end_millijoules=reading.energy_counter_millijoules,
+            energy_min_millijoules=min(measure.least, measure.energy),
+            energy_max_millijoules=max(measure.most, measure.energy),
+            integral_millijoules=measure.integral,
+            cause=measure.cause,
         )
         after = _begin(before, msgspec.structs.replace(reading, sampled_at_ms=ended_at_ms))
         if reading.energy_counter_millijoules is None and before.counter_millijoules is not None:
             # The counter went on unseen: what was filled here is taken off the next interval.
             after = msgspec.structs.replace(
                 after,
-                counter_millijoules=before.counter_millijoules + energy,
+                counter_millijoules=before.counter_millijoules + measure.energy,
                 calculated=True,
-                estimated=True,
+                cause="counter_gap",
             )
         if before.owner is None:
             return interval, msgspec.structs.replace(after, unrented_index=before.unrented_index + 1)
         return interval, msgspec.structs.replace(after, next_index=before.next_index + 1)
 
-    def _measure(
-        self, gpu_uuid: str, before: GpuMeter, reading: Reading, duration_ms: int
-    ) -> tuple[int, EnergyMethod, bool]:
-        """Return (energy, method, estimated)."""
+    def _measure(self, gpu_uuid: str, before: GpuMeter, reading: Reading, duration_ms: int) -> Measure:
         start, end = before.counter_millijoules, reading.energy_counter_millijoules
+        ceiling = self._bound(gpu_uuid, duration_ms + COUNTER_STEP_MS)
         if start is None or end is None:
-            # Without a power reading at both ends part of the time is a guess.
-            guessed = reading.power_milliwatts is None or start is not None
-            return before.integrated_millijoules, "power_integral", before.estimated or guessed
+            return self._measure_power(before, reading, ceiling)
+        if before.calculated:
+            return Measure(max(0, end - start), 0, ceiling, "counter", "counter_gap")
         if end < start:
-            # Reset: the counter restarted from 0, what it shows is the least that was used. A calculated
-            # start that is too high is an estimate that was too high.
-            return (0 if before.calculated else end), "counter", True
-        limit = self._limits.get(gpu_uuid) or DEFAULT_POWER_LIMIT_MILLIWATTS
-        window_ms = duration_ms + COUNTER_STEP_MS
-        most = limit * window_ms // _MS_PER_SECOND * PLAUSIBLE_FACTOR_PERCENT // 100
-        if end - start > most:
-            return before.integrated_millijoules, "power_integral", True
-        return end - start, "counter", before.estimated
+            # Reset: the counter restarted from 0, what it shows is the least that was used since. What was
+            # used before the reset is not known and not invented.
+            return Measure(end, self._lower(end), ceiling, "counter", "counter_reset")
+        gained = end - start
+        if gained > ceiling:
+            integral = self._measure_power(before, reading, ceiling)
+            return msgspec.structs.replace(integral, cause="implausible_jump")
+        step = self._bound(gpu_uuid, COUNTER_STEP_MS)
+        seen = before.power_at_ms is not None and before.integrated_max_millijoules > 0
+        return Measure(
+            gained,
+            max(0, self._lower(gained) - step),
+            min(ceiling, self._upper(gained) + step),
+            "counter",
+            # A missing power sample does not matter to the counter; an unread beginning does.
+            "unread" if before.cause == "unread" else "none",
+            before.integrated_millijoules if seen else None,
+        )
+
+    def _measure_power(self, before: GpuMeter, reading: Reading, ceiling: int) -> Measure:
+        if before.power_milliwatts is None and reading.power_milliwatts is None:
+            energy = min(before.integrated_millijoules, ceiling)
+            return Measure(energy, 0, ceiling, "model", "no_meter")
+        cause = before.cause
+        if cause == "none" and (reading.power_milliwatts is None or before.counter_millijoules is not None):
+            cause = "counter_gap" if before.counter_millijoules is not None else "power_gap"
+        most = min(ceiling, before.integrated_max_millijoules)
+        least = before.integrated_min_millijoules
+        return Measure(before.integrated_millijoules, least, most, "power_integral", cause)
+
+    def _integrate(self, gpu_uuid: str, meter: GpuMeter, reading: Reading) -> GpuMeter:
+        """Add the time from the last power sample to ``reading``."""
+        if meter.power_at_ms is None:
+            return meter
+        step_ms = max(0, reading.sampled_at_ms - meter.power_at_ms)
+        before, now = meter.power_milliwatts, reading.power_milliwatts
+        covered_ms = min(step_ms, self._covered_ms.get(gpu_uuid, 0)) if now is not None else 0
+        if covered_ms and now is not None:
+            # An average speaks for the time before it; the rest of the step looks like it.
+            first = last = now
+        else:
+            first = before if before is not None else now if now is not None else self._model(gpu_uuid, meter)
+            last = now if now is not None else first
+        # mW times ms is microjoules; two of them for the two ends of the trapezoid.
+        gained = (first + last) * step_ms // 2000
+        seen = (now or 0) * covered_ms // _MS_PER_SECOND
+        # An average is as old as the sensor's last step: its window begins and ends that much earlier.
+        lag_ms = COUNTER_STEP_MS if covered_ms else 0
+        cause = meter.cause
+        if cause == "none" and step_ms > 0 and (now is None or step_ms > MAX_INTEGRATION_STEP_MS):
+            cause = "power_gap"
+        return msgspec.structs.replace(
+            meter,
+            power_milliwatts=before if now is None else now,
+            power_at_ms=reading.sampled_at_ms,
+            integrated_millijoules=meter.integrated_millijoules + gained,
+            integrated_min_millijoules=meter.integrated_min_millijoules
+            + max(0, self._lower(seen) - self._bound(gpu_uuid, lag_ms)),
+            integrated_max_millijoules=meter.integrated_max_millijoules
+            + self._upper(seen)
+            + self._bound(gpu_uuid, step_ms - covered_ms + lag_ms),
+            cause=cause,
+            utilization_percent=reading.utilization_percent,
+        )
+
+    def _model(self, gpu_uuid: str, meter: GpuMeter) -> int:
+        """Return a guess of the power of a board that does not tell it (mW)."""
+        limit = self._limits.get(gpu_uuid, DEFAULT_POWER_LIMIT_MILLIWATTS)
+        busy = meter.utilization_percent or 0
+        return limit * (MODEL_IDLE_PERCENT * 100 + (100 - MODEL_IDLE_PERCENT) * busy) // 10_000
+
+    def _bound(self, gpu_uuid: str, duration_ms: int) -> int:
+        """Return the most that a board can have used in a time."""
+        limit = self._limits.get(gpu_uuid, DEFAULT_POWER_LIMIT_MILLIWATTS)
+        return limit * duration_ms // _MS_PER_SECOND * PLAUSIBLE_FACTOR_PERCENT // 100
+
+    @staticmethod
+    def _lower(energy: int) -> int:
+        return energy * 100 // (100 + GAIN_PERCENT)
+
+    @staticmethod
+    def _upper(energy: int) -> int:
+        # One more for the counter's own rounding down.
+        return energy * 100 // (100 - GAIN_PERCENT) + 1
+
+
+def is_known(reading: Reading) -> bool:
+    """Say whether a reading tells anything about energy."""
+    return (
+        reading.energy_counter_millijoules is not None
+        or reading.power_milliwatts is not None
+        or reading.utilization_percent is not None
+    )
 
 
 def _begin(before: GpuMeter, reading: Reading) -> GpuMeter:
@@ -188,28 +300,5 @@ def _begin(before: GpuMeter, reading: Reading) -> GpuMeter:
             before.power_milliwatts if reading.power_milliwatts is None else reading.power_milliwatts
         ),
         power_at_ms=reading.sampled_at_ms,
-    )
-
-
-def _integrate(meter: GpuMeter, reading: Reading) -> GpuMeter:
-    """Add the trapezoid from the last power sample to ``reading``."""
-    if meter.power_at_ms is None:
-        return meter
-    step_ms = max(0, reading.sampled_at_ms - meter.power_at_ms)
-    before = meter.power_milliwatts
-    now = reading.power_milliwatts
-    first = before if before is not None else now
-    last = now if now is not None else before
-    filled = first is None or last is None or before is None or now is None
-    # mW times ms is microjoules; two of them for the two ends of the trapezoid.
-    gained = 0 if first is None or last is None else (first + last) * step_ms // 2000
-    # With a counter the integral is only the fallback and does not mark the interval.
-    counted = meter.counter_millijoules is not None
-    return msgspec.structs.replace(
-        meter,
-        power_milliwatts=last,
-        power_at_ms=reading.sampled_at_ms,
-        integrated_millijoules=meter.integrated_millijoules + gained,
-        estimated=meter.estimated
-        or (not counted and step_ms > 0 and (filled or step_ms > MAX_INTEGRATION_STEP_MS)),
+        utilization_percent=reading.utilization_percent,
     )

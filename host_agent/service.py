@@ -81,6 +81,7 @@ class Service:
     agent: Agent
     gpus: list[GpuInfo]
     counters: Counters
+    sampling_seconds: float
     heartbeat_seconds: float
     telemetry_seconds: float
     status_file: Path
@@ -141,6 +142,7 @@ def build_service(
         agent=agent,
         gpus=gpus,
         counters=counters,
+        sampling_seconds=config.sampling_seconds,
         heartbeat_seconds=config.heartbeat_interval_seconds or identity.heartbeat_interval_seconds,
         telemetry_seconds=config.telemetry_interval_seconds or identity.telemetry_interval_seconds,
         status_file=config.state_path / "status.json",
@@ -173,7 +175,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
     for thread in service.threads:
         thread.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
-    next_beat = next_sample = clock.monotonic()
+    next_beat = next_sample = next_look = clock.monotonic()
     while not stopped.is_set():
         now = clock.monotonic()
         try:
@@ -186,6 +188,11 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             if now >= next_sample:
                 service.agent.sample()
                 next_sample = now + service.telemetry_seconds
+            elif now >= next_look:
+                service.agent.look()
+            if now >= next_look:
+                # From the plan, not from now: a late look must not make all later ones late.
+                next_look = max(next_look + service.sampling_seconds, now)
         except Exception:
             logs.crash("step_failed")
         service.wake.set()

@@ -31,7 +31,11 @@ Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 RecordKind = Literal["heartbeat", "telemetry"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
-EnergyMethod = Literal["counter", "power_integral"]
+EnergyMethod = Literal["counter", "power_integral", "model"]
+#: Why an interval is estimated; ``none`` when it is not.
+EstimateCause = Literal[
+    "none", "unread", "power_gap", "counter_reset", "implausible_jump", "counter_gap", "no_meter"
+]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -109,6 +113,12 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     estimated: bool = False
     counter_start_millijoules: Count | None = None
     counter_end_millijoules: Count | None = None
+    #: The bounds that the agent vouches for; ``None`` from agents that did not state any.
+    energy_min_millijoules: Count | None = None
+    energy_max_millijoules: Count | None = None
+    #: The integral of power over the same window, where there is one beside the counter: a cross-check.
+    integral_millijoules: Count | None = None
+    cause: EstimateCause = "none"
 
 
 class Telemetry(msgspec.Struct, frozen=True):

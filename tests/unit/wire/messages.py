@@ -13,11 +13,24 @@ HEARTBEAT = v1.Heartbeat(
     [v1.WorkloadReport("rnt_1", LEASES, "terminated", "inst-1", 143, AT_MS, wiped=True, detail="sigterm")],
     v1.SpoolStatus(2, 512, "memory", 1),
 )
-TELEMETRY = v1.Telemetry(
+FIRST_TELEMETRY = v1.Telemetry(
     [v1.GpuSample("GPU-0", AT_MS, 123_456, 700_000, 97, 40_000, 71), v1.GpuSample("GPU-1", AT_MS)],
     [
         v1.EnergyInterval(
             "GPU-0", AT_MS, AT_MS + 60_000, 42_000_000, "counter", "rnt_1", 3, 7, True, True, 100, 42_000_100
+        )
+    ],
+)
+#: With the bounds that agents have stated since.
+TELEMETRY = v1.Telemetry(
+    FIRST_TELEMETRY.samples,
+    [
+        v1.msgspec.structs.replace(
+            FIRST_TELEMETRY.intervals[0],
+            energy_min_millijoules=40_000_000,
+            energy_max_millijoules=44_300_001,
+            integral_millijoules=41_990_000,
+            cause="unread",
         )
     ],
 )
@@ -40,7 +53,8 @@ def encode(record: v1.Heartbeat | v1.Telemetry) -> bytes:
 
 ENCODED = {
     "heartbeat": lambda: encode(HEARTBEAT),
-    "telemetry": lambda: encode(TELEMETRY),
+    "telemetry": lambda: encode(FIRST_TELEMETRY),
+    "telemetry-bounds": lambda: encode(TELEMETRY),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }
