@@ -41,6 +41,8 @@ class Reading(msgspec.Struct, frozen=True):
     """One look at one GPU. ``energy_counter_millijoules`` counts since the driver was loaded."""
 
     sampled_at_ms: int
+    #: The same instant on a clock that never jumps and starts with the machine; ``None``: not known.
+    monotonic_ms: int | None = None
     energy_counter_millijoules: int | None = None
     power_milliwatts: int | None = None
     utilization_percent: int | None = None

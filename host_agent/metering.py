@@ -61,6 +61,9 @@ class GpuMeter(msgspec.Struct, frozen=True, array_like=True):
     #: ``counter_millijoules`` was calculated, not read: a smaller reading is then no reset.
     calculated: bool = False
     utilization_percent: int | None = None
+    #: The beginning and the last power sample on the clock that never jumps.
+    started_monotonic_ms: int | None = None
+    power_monotonic_ms: int | None = None
 
 
 class MeterState(msgspec.Struct, frozen=True, array_like=True):
@@ -154,7 +157,8 @@ class EnergyMeter:
         before = self._integrate(gpu_uuid, before, reading)
         # A host clock that stepped back must not make an interval end before it starts.
         ended_at_ms = max(started_at_ms, reading.sampled_at_ms)
-        measure = self._measure(gpu_uuid, before, reading, ended_at_ms - started_at_ms)
+        duration_ms = _elapse(started_at_ms, before.started_monotonic_ms, reading)
+        measure = self._measure(gpu_uuid, before, reading, duration_ms)
         interval = EnergyInterval(
             gpu_uuid=gpu_uuid,
             started_at_ms=started_at_ms,
@@ -228,7 +232,7 @@ class EnergyMeter:
         """Add the time from the last power sample to ``reading``."""
         if meter.power_at_ms is None:
             return meter
-        step_ms = max(0, reading.sampled_at_ms - meter.power_at_ms)
+        step_ms = _elapse(meter.power_at_ms, meter.power_monotonic_ms, reading)
         before, now = meter.power_milliwatts, reading.power_milliwatts
         covered_ms = min(step_ms, self._covered_ms.get(gpu_uuid, 0)) if now is not None else 0
         if covered_ms and now is not None:
@@ -257,6 +261,7 @@ class EnergyMeter:
             + self._bound(gpu_uuid, step_ms - covered_ms + lag_ms),
             cause=cause,
             utilization_percent=reading.utilization_percent,
+            power_monotonic_ms=reading.monotonic_ms,
         )
 
     def _model(self, gpu_uuid: str, meter: GpuMeter) -> int:
@@ -301,4 +306,18 @@ def _begin(before: GpuMeter, reading: Reading) -> GpuMeter:
         ),
         power_at_ms=reading.sampled_at_ms,
         utilization_percent=reading.utilization_percent,
+        started_monotonic_ms=reading.monotonic_ms,
+        power_monotonic_ms=reading.monotonic_ms,
     )
+
+
+def _elapse(from_ms: int, from_monotonic_ms: int | None, reading: Reading) -> int:
+    """Return the time up to ``reading``: never negative, whatever was done to the host's clock.
+
+    The clock that does not jump starts again with the machine, so the longer of the two counts: that loosens
+    a bound after a jump, where the other choice could reject real energy.
+    """
+    elapsed = max(0, reading.sampled_at_ms - from_ms)
+    if reading.monotonic_ms is None or from_monotonic_ms is None:
+        return elapsed
+    return max(elapsed, reading.monotonic_ms - from_monotonic_ms)

@@ -93,6 +93,7 @@ class NvmlReader:
         slowdown = device.slowdown_celsius
         return Reading(
             sampled_at_ms=sampled_at_ms,
+            monotonic_ms=int(self._clock.monotonic() * 1000),
             energy_counter_millijoules=counter,
             power_milliwatts=self._read_power(device),
             utilization_percent=None if rates is None else int(rates.gpu),

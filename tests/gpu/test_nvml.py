@@ -52,6 +52,7 @@ def test_every_figure_is_what_the_library_says(simulation):
     reading = reader.read(simulation.uuids[1])
     assert reading == Reading(
         sampled_at_ms=reading.sampled_at_ms,
+        monotonic_ms=reading.monotonic_ms,
         energy_counter_millijoules=123_456,
         power_milliwatts=650_000,
         utilization_percent=97,
@@ -76,7 +77,7 @@ def test_none_is_not_zero(simulation):
     simulation.set(0, **nothing)
     reader = open_reader()
     reading = reader.read(simulation.uuids[0])
-    assert reading == Reading(reading.sampled_at_ms)
+    assert reading == Reading(reading.sampled_at_ms, reading.monotonic_ms)
     capabilities = reader.list_gpus()[0].capabilities
     assert set(capabilities.calls.values()) == {"not_supported"}
     assert capabilities.power_source is None

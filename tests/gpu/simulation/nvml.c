@@ -215,6 +215,17 @@ int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field *fields) {
 int nvmlDeviceGetComputeRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
 int nvmlDeviceGetGraphicsRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
 
+/* What other programs ask for; an H100 has no fan. */
+int nvmlDeviceGetFanSpeed(struct gpu *gpu, unsigned *percent) { (void)gpu; *percent = 0; return NOT_SUPPORTED; }
+int nvmlDeviceGetComputeMode(struct gpu *gpu, unsigned *mode) { *mode = 0; return enter(gpu); }
+int nvmlDeviceGetPersistenceMode(struct gpu *gpu, unsigned *mode) { *mode = 1; return enter(gpu); }
+int nvmlDeviceGetPerformanceState(struct gpu *gpu, unsigned *state) { *state = 0; return enter(gpu); }
+int nvmlDeviceGetDisplayActive(struct gpu *gpu, unsigned *active) { *active = 0; return enter(gpu); }
+int nvmlDeviceGetMaxClockInfo(struct gpu *gpu, int kind, unsigned *value) { return nvmlDeviceGetClockInfo(gpu, kind, value); }
+int nvmlDeviceGetPcieThroughput(struct gpu *gpu, int counter, unsigned *value) { (void)counter; *value = 0; return enter(gpu); }
+int nvmlDeviceGetEncoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
+int nvmlDeviceGetDecoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
+
 int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
   int code = read_unsigned(gpu, MIG_MODE, current);
   *pending = code ? 0 : *current;

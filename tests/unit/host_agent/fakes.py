@@ -15,11 +15,17 @@ WATTS = 500
 
 
 class FakeClock:
+    """Tests move ``ms``; ``jump`` sets the host's clock and lets no time pass."""
+
     def __init__(self) -> None:
         self.ms = START_MS
+        self.jumped_ms = 0
+
+    def jump(self, by_ms: int) -> None:
+        self.jumped_ms += by_ms
 
     def now_ms(self) -> int:
-        return self.ms
+        return self.ms + self.jumped_ms
 
     def monotonic(self) -> float:
         return self.ms / 1000
@@ -43,7 +49,7 @@ class FakeReader:
         if gpu_uuid in self.silent:
             raise GpuUnavailable("silent")
         elapsed_ms = self._clock.ms - START_MS
-        return Reading(self._clock.ms, elapsed_ms * WATTS, WATTS * 1000, 90, 1000, 60)
+        return Reading(self._clock.now_ms(), self._clock.ms, elapsed_ms * WATTS, WATTS * 1000, 90, 1000, 60)
 
     def close(self) -> None:
         pass

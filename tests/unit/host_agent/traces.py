@@ -55,6 +55,7 @@ class Trace:
         busy = round(100 * self._mean(at_ms, 1000) / LIMIT_MILLIWATTS)
         return Reading(
             START_MS + at_ms,
+            at_ms,
             self._count(at_ms) if self.counter else None,
             power,
             min(100, busy) if self.utilization else None,
