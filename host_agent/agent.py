@@ -20,7 +20,7 @@ from chalicelib.wire.v1 import (
 from host_agent import assignments, logs
 from host_agent.assignments import Assignments, Workload
 from host_agent.clock import Clock
-from host_agent.gpu import GpuInfo, GpuLost, Reading, RoundReader
+from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
@@ -56,6 +56,7 @@ class Agent:
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
+        self._readings: dict[str, Reading] = {}
 
     def accept(self, command: Command) -> bool:
         """Make a command durable. Returns whether it changed anything; `work` does what it asks.
@@ -128,7 +129,19 @@ class Agent:
                 statuses[gpu_uuid] = GpuStatus(gpu_uuid, "lost" if lost else "unknown")
                 logs.warn("gpu_not_read", gpu_uuid=gpu_uuid, reason=str(found))
         self._statuses = statuses
+        self._readings = {**self._readings, **readings}
         return readings
+
+    def list_looks(self) -> Mapping[str, tuple[GpuState, Reading | None]]:
+        """Return each GPU's state at the last look, and its last reading, which may be older."""
+        unknown: GpuState = "unknown"
+        return {
+            uuid: (
+                self._statuses[uuid].state if uuid in self._statuses else unknown,
+                self._readings.get(uuid),
+            )
+            for uuid in self._gpus
+        }
 
     def count_workloads(self) -> Mapping[str, int]:
         """Workloads by phase, for the status file."""

@@ -30,6 +30,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     telemetry_interval_seconds: float | None = None
     #: How often every GPU is read; records are made of it every telemetry interval.
     sampling_seconds: float = 1.0
+    #: Port of Prometheus metrics on loopback; 0: none.
+    metrics_port: int = 0
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -82,6 +84,8 @@ def _validate(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and not 0 < value <= 3600:  # noqa: PLR2004 - an hour, said in the message
             raise ConfigError(f"{name} must be above 0 and at most 3600, not {value}")
+    if not 0 <= config.metrics_port <= 65535:  # noqa: PLR2004 - TCP's ports
+        raise ConfigError(f"metrics_port must be 0 to 65535, not {config.metrics_port}")
     if not 0 <= config.command_wait_seconds <= 20:  # noqa: PLR2004 - SQS WaitTimeSeconds
         raise ConfigError(f"command_wait_seconds must be 0 to 20, not {config.command_wait_seconds}")
     for name in config.workload_env:

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+GpuState = Literal["ok", "unknown", "lost"]
 #: Which of NVML's power figures a reading holds. They differ: an average lags, an instant can miss a spike.
 PowerSource = Literal["field_average", "field_instant", "power_usage"]
 

@@ -3,26 +3,18 @@
 import threading
 from collections.abc import Callable
 
-import msgspec
-
 from chalicelib.wire.v1 import InvalidMessage, decode_command, encode_record
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff
+from host_agent.clock import Clock
 from host_agent.outbox import HeartbeatSlot, Pending, TelemetryOutbox
+from host_agent.status import Sent
 from host_agent.transport import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Queue, TransportError
 
 _IDLE_SECONDS = 0.5
 #: A host that comes back after an outage must not drown the others: 20 messages a second.
 _BACKFILL_PAUSE_SECONDS = MAX_BATCH_MESSAGES / 20
-
-
-class Counters(msgspec.Struct):
-    """Messages that SQS confirmed since the agent started."""
-
-    heartbeats_sent: int = 0
-    telemetry_sent: int = 0
-    commands_received: int = 0
 
 
 class HeartbeatSender:
@@ -120,7 +112,8 @@ class CommandReceiver:
 def keep_sending(
     heartbeats: HeartbeatSender,
     telemetry: TelemetrySender,
-    counters: Counters,
+    counters: Sent,
+    clock: Clock,
     backoff: Backoff,
     wake: threading.Event,
     stopped: threading.Event,
@@ -129,9 +122,11 @@ def keep_sending(
     while not stopped.is_set():
         try:
             sent = heartbeats.send_next()
-            counters.heartbeats_sent += sent
+            counters.heartbeats += sent
             confirmed = telemetry.send_next()
-            counters.telemetry_sent += confirmed
+            counters.telemetry += confirmed
+            if sent or confirmed:
+                counters.last_ack_at_ms = clock.now_ms()
         except TransportError as error:
             delay = backoff.next_delay()
             logs.warn("send_failed", reason=str(error), retry_seconds=round(delay, 1))
@@ -151,7 +146,7 @@ def keep_sending(
 
 def keep_receiving(
     receiver: CommandReceiver,
-    counters: Counters,
+    counters: Sent,
     backoff: Backoff,
     on_command: Callable[[], None],
     stopped: threading.Event,
@@ -170,6 +165,6 @@ def keep_receiving(
             stopped.wait(backoff.next_delay())
             continue
         backoff.reset()
-        counters.commands_received += accepted
+        counters.commands += accepted
         if accepted:
             on_command()

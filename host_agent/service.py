@@ -7,27 +7,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff
 from host_agent.clock import Clock
 from host_agent.config import Config, ConfigError
-from host_agent.durable import write_atomic
 from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
-from host_agent.identity import ApiUnavailable, CredentialCache, HostApi, Identity, enrol, load_identity
+from host_agent.identity import (
+    AGENT_VERSION,
+    ApiUnavailable,
+    CredentialCache,
+    HostApi,
+    Identity,
+    enrol,
+    load_identity,
+)
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.process import ProcessRuntime
 from host_agent.sender import (
     CommandReceiver,
-    Counters,
     HeartbeatSender,
     TelemetrySender,
     keep_receiving,
     keep_sending,
 )
 from host_agent.spool import Spool
+from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
 
@@ -80,11 +85,11 @@ class Service:
 
     agent: Agent
     gpus: list[GpuInfo]
-    counters: Counters
+    sent: Sent
     sampling_seconds: float
     heartbeat_seconds: float
     telemetry_seconds: float
-    status_file: Path
+    state_dir: Path
     boot_id: str
     host_id: str
     outbox: TelemetryOutbox
@@ -123,7 +128,7 @@ def build_service(
     def open_queue(url: str, timeout_seconds: float = 10.0) -> SqsQueue:
         return SqsQueue(url, identity.aws_region, credentials, clock, skew, timeout_seconds)
 
-    counters, wake = Counters(), threading.Event()
+    sent, wake = Sent(), threading.Event()
     heartbeats = HeartbeatSender(
         slot,
         open_queue(identity.heartbeats_queue_url),
@@ -141,18 +146,18 @@ def build_service(
     return Service(
         agent=agent,
         gpus=gpus,
-        counters=counters,
+        sent=sent,
         sampling_seconds=config.sampling_seconds,
         heartbeat_seconds=config.heartbeat_interval_seconds or identity.heartbeat_interval_seconds,
         telemetry_seconds=config.telemetry_interval_seconds or identity.telemetry_interval_seconds,
-        status_file=config.state_path / "status.json",
+        state_dir=config.state_path,
         boot_id=boot_id,
         host_id=identity.host_id,
         outbox=outbox,
         wake=wake,
         threads=(
-            _build_thread(keep_sending, heartbeats, telemetry, counters, Backoff(_draw), wake, stopped),
-            _build_thread(keep_receiving, receiver, counters, Backoff(_draw), lambda: None, stopped),
+            _build_thread(keep_sending, heartbeats, telemetry, sent, clock, Backoff(_draw), wake, stopped),
+            _build_thread(keep_receiving, receiver, sent, Backoff(_draw), lambda: None, stopped),
         ),
     )
 
@@ -182,7 +187,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             changed = service.agent.work()
             if changed or now >= next_beat:
                 service.agent.beat()
-                _write_status(service)
+                write_status(service.state_dir, describe(service, clock))
                 # Up to a tenth either way, so that a fleet started at once does not beat at once.
                 next_beat = now + service.heartbeat_seconds * (0.9 + 0.2 * _draw())
             if now >= next_sample:
@@ -201,22 +206,29 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
     service.wake.set()
     for thread in service.threads:
         thread.join(_STOP_SECONDS)
-    _write_status(service)
+    write_status(service.state_dir, describe(service, clock))
     logs.info("stopped", telemetry_left=service.outbox.describe().depth_records)
 
 
-def _write_status(service: Service) -> None:
-    spool = service.outbox.describe()
-    status = {
-        "pid": os.getpid(),
-        "host_id": service.host_id,
-        "boot_id": service.boot_id,
-        "spool": msgspec.to_builtins(spool),
-        "sent": msgspec.to_builtins(service.counters),
-        "workloads": dict(service.agent.count_workloads()),
-        "gpus": msgspec.to_builtins(service.gpus),
-    }
-    write_atomic(service.status_file, msgspec.json.encode(status))
+def describe(service: Service, clock: Clock) -> Status:
+    """Return what is written to the state directory and shown to Prometheus."""
+    looks = service.agent.list_looks()
+    return Status(
+        written_at_ms=clock.now_ms(),
+        pid=os.getpid(),
+        agent_version=AGENT_VERSION,
+        host_id=service.host_id,
+        boot_id=service.boot_id,
+        spool=service.outbox.describe(),
+        sent=service.sent,
+        workloads=dict(service.agent.count_workloads()),
+        gpus=[
+            GpuReport(
+                gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, *looks[gpu.gpu_uuid], capabilities=gpu.capabilities
+            )
+            for gpu in service.gpus
+        ],
+    )
 
 
 def _name_simulator(config: Config) -> dict[str, str]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from host_agent.simulator.client import DeviceConnection
 from infra.local.ministack import stop_group
@@ -68,14 +67,6 @@ class SimulatedHost:
         assert self._agent is not None
         self._agent.send_signal(signal.SIGKILL)
         self._agent.wait()
-
-    def read_status(self) -> dict[str, Any] | None:
-        """Return the agent's own status file, or ``None`` before its first heartbeat."""
-        try:
-            status: dict[str, Any] = json.loads((self.directory / "state" / "status.json").read_text())
-        except FileNotFoundError:
-            return None
-        return status
 
     def read_truth(self, gpu_uuid: str, from_ms: int, to_ms: int) -> float:
         """Return the device's exact energy between two instants in millijoules."""

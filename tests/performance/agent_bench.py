@@ -212,7 +212,7 @@ def run(seconds: int, progress: Progress) -> dict[str, tuple[float, str]]:
             with progress.step(f"{GPUS} GPUs at 1 Hz for {seconds} s"):
                 found = watch(subjects, seconds)
             status = json.loads((directory / "state" / "status.json").read_text())
-            if not status["sent"]["telemetry_sent"] or not status["sent"]["heartbeats_sent"]:
+            if not status["sent"]["telemetry"] or not status["sent"]["heartbeats"]:
                 raise StepFailed("the agent sent nothing", f"see {LOGS}/bench-agent.log")
         finally:
             for subject in subjects:

@@ -1,0 +1,124 @@
+"""What an agent says of itself: written while it runs, read by ``provocative-agent status`` and /metrics."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.wire.v1 import SpoolStatus
+from host_agent.durable import read_if_there, write_atomic
+from host_agent.gpu import Capabilities, GpuState, Reading
+
+#: Three heartbeats of ten seconds: an agent that runs has written since.
+STALE_MS = 30_000
+
+
+class Sent(msgspec.Struct):
+    """Messages that SQS confirmed since the agent started, and when it last did."""
+
+    heartbeats: int = 0
+    telemetry: int = 0
+    commands: int = 0
+    last_ack_at_ms: int | None = None
+
+
+class GpuReport(msgspec.Struct, frozen=True):
+    """``state`` is what the last heartbeat said; ``reading`` is the last one that there was."""
+
+    gpu_uuid: str
+    pci_bus_id: str
+    model: str
+    state: GpuState
+    reading: Reading | None
+    capabilities: Capabilities
+
+
+class Status(msgspec.Struct, frozen=True):
+    written_at_ms: int
+    pid: int
+    agent_version: str
+    host_id: str
+    boot_id: str
+    spool: SpoolStatus
+    sent: Sent
+    #: Number of workloads by phase.
+    workloads: dict[str, int]
+    gpus: list[GpuReport]
+
+
+def write_status(state_dir: Path, status: Status) -> None:
+    write_atomic(state_dir / "status.json", msgspec.json.encode(status))
+
+
+def read_status(state_dir: Path) -> Status | None:
+    """Return what was written last, or ``None`` when no agent ever ran here or wrote another form."""
+    data = read_if_there(state_dir / "status.json")
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Status)
+    except msgspec.DecodeError:
+        return None
+
+
+def lock_state(state_dir: Path) -> int | None:
+    """Take the lock of a state directory; return its descriptor, or ``None`` while an agent holds it.
+
+    Raises:
+        OSError: the directory cannot be used.
+    """
+    lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def is_running(state_dir: Path) -> bool:
+    if not (state_dir / "lock").exists():
+        return False
+    lock = lock_state(state_dir)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def render_status(status: Status, now_ms: int, *, running: bool) -> str:
+    """Return the status for people."""
+    spool, sent = status.spool, status.sent
+    acked = "never" if sent.last_ack_at_ms is None else _say_ago(now_ms - sent.last_ack_at_ms)
+    waiting = f"{spool.depth_records} records, {spool.depth_bytes} bytes on {spool.medium}"
+    workloads = ", ".join(f"{count} {phase}" for phase, count in sorted(status.workloads.items()))
+    state = f"running (pid {status.pid})" if running else "NOT RUNNING"
+    lines = [
+        f"agent      {state}, version {status.agent_version}, seen {_say_ago(now_ms - status.written_at_ms)}",
+        f"host       {status.host_id}",
+        f"spool      {waiting}, {spool.records_lost} lost",
+        f"sent       {sent.heartbeats} heartbeats, {sent.telemetry} records, last confirmed {acked}",
+        f"workloads  {workloads or 'none'}",
+    ]
+    return "\n".join([*lines, *map(_render_gpu, status.gpus)])
+
+
+def _render_gpu(gpu: GpuReport) -> str:
+    reading = gpu.reading
+    if reading is None:
+        return f"gpu        {gpu.gpu_uuid}  {gpu.state}, never read"
+    power = "-" if reading.power_milliwatts is None else f"{reading.power_milliwatts / 1000:.0f} W"
+    busy = "-" if reading.utilization_percent is None else f"{reading.utilization_percent} %"
+    heat = "-" if reading.temperature_celsius is None else f"{reading.temperature_celsius} °C"
+    meter = "counter" if reading.energy_counter_millijoules is not None else "no counter"
+    source = gpu.capabilities.power_source or "no power figure"
+    return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source})"
+
+
+def _say_ago(elapsed_ms: int) -> str:
+    seconds = max(0, elapsed_ms) // 1000
+    if seconds < 120:  # noqa: PLR2004 - two minutes, in seconds
+        return f"{seconds} s ago"
+    minutes = seconds // 60
+    return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"  # noqa: PLR2004
