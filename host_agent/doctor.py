@@ -75,11 +75,11 @@ def examine_gpus(open_reader: ReaderFactory) -> Iterator[Finding]:
             continue
         counter = found.energy_counter_millijoules is not None
         source = gpu.capabilities.power_source
-        meter = "energy counter" if counter else f"integral of {source}" if source else "model only"
+        meter = "its counter" if counter else f"the integral of {source}" if source else "a model only"
         yield Finding(
             gpu.gpu_uuid,
             ok=counter or source is not None,
-            detail=f"{gpu.model}, {gpu.memory_mib} MiB, {gpu.pci_bus_id}, energy by {meter}",
+            detail=f"{gpu.model}, {gpu.memory_mib} MiB, {gpu.pci_bus_id}, energy from {meter}",
             advice="the board tells neither energy nor power; its energy will be a coarse estimate",
         )
     reader.close()

@@ -38,6 +38,8 @@ from host_agent.watchdog import WatchedReader
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
+#: How old what `status` shows may be.
+STATUS_SECONDS = 5.0
 #: SQS holds a poll open; the connection must wait longer than that.
 _POLL_SLACK_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -180,14 +182,13 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
     for thread in service.threads:
         thread.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
-    next_beat = next_sample = next_look = clock.monotonic()
+    next_beat = next_sample = next_look = next_status = clock.monotonic()
     while not stopped.is_set():
         now = clock.monotonic()
         try:
             changed = service.agent.work()
             if changed or now >= next_beat:
                 service.agent.beat()
-                write_status(service.state_dir, describe(service, clock))
                 # Up to a tenth either way, so that a fleet started at once does not beat at once.
                 next_beat = now + service.heartbeat_seconds * (0.9 + 0.2 * _draw())
             if now >= next_sample:
@@ -198,6 +199,9 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             if now >= next_look:
                 # From the plan, not from now: a late look must not make all later ones late.
                 next_look = max(next_look + service.sampling_seconds, now)
+            if now >= next_status:
+                write_status(service.state_dir, describe(service, clock))
+                next_status = now + STATUS_SECONDS
         except Exception:
             logs.crash("step_failed")
         service.wake.set()

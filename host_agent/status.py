@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.wire.v1 import SpoolStatus
-from host_agent.durable import read_if_there, write_atomic
+from host_agent.durable import read_if_there
 from host_agent.gpu import Capabilities, GpuState, Reading
 
 #: Three heartbeats of ten seconds: an agent that runs has written since.
@@ -48,7 +48,10 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def write_status(state_dir: Path, status: Status) -> None:
-    write_atomic(state_dir / "status.json", msgspec.json.encode(status))
+    """Replace the last one; not synced, for it says nothing that must survive a crash."""
+    aside = state_dir / "status.new"
+    aside.write_bytes(msgspec.json.encode(status))
+    aside.replace(state_dir / "status.json")
 
 
 def read_status(state_dir: Path) -> Status | None:

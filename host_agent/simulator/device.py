@@ -69,6 +69,7 @@ class Device:
             "model": MODEL_NAME,
             "memory_mib": gpu.memory_mib,
             "power_limit_milliwatts": int(gpu.limit_watts * 1000),
+            "capabilities": {"power_source": "field_instant"},
         }
 
     def _read(self, gpu: SimulatedGpu) -> dict[str, Any]:
