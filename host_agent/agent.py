@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.wire.v1 import (
+    MAX_XIDS_PER_RECORD,
     Command,
     GpuSample,
     GpuStatus,
@@ -26,6 +27,7 @@ from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.runtime import WorkloadRuntime
 from host_agent.spool import SpoolBroken
+from host_agent.xid import XidSource
 
 
 class Agent:
@@ -41,6 +43,7 @@ class Agent:
         outbox: TelemetryOutbox,
         heartbeats: HeartbeatSlot,
         meter_state: bytes | None,
+        xids: XidSource,
         clock: Clock,
     ) -> None:
         """Raises msgspec.DecodeError: the state on disk is damaged."""
@@ -51,6 +54,7 @@ class Agent:
         self._outbox = outbox
         self._heartbeats = heartbeats
         self._clock = clock
+        self._xids = xids
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
@@ -115,6 +119,19 @@ class Agent:
                 Telemetry(build_samples(readings), cut.intervals), msgspec.msgpack.encode(cut.state)
             ):
                 self._meter.state = cut.state
+
+    def tell_xids(self) -> None:
+        """Spool what the kernel log has said of the GPUs; it is never given up, only told later."""
+        events = self._xids.poll()[:MAX_XIDS_PER_RECORD]
+        if not events:
+            return
+        with self._lock:
+            state = msgspec.msgpack.encode(self._meter.state)
+            try:
+                self._outbox.put(Telemetry([], [], events), state, required=True)
+                self._xids.confirm(events)
+            except (SpoolBroken, OSError) as error:
+                logs.warn("xids_not_spooled", reason=str(error))
 
     def read_gpus(self) -> dict[str, Reading]:
         """Read every GPU; one that cannot be read is left out, never zero."""

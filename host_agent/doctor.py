@@ -13,6 +13,7 @@ from host_agent.gpu import GpuError, GpuReader, Reading
 from host_agent.identity import ApiRefused, ApiUnavailable, CredentialCache, HostApi, load_identity
 from host_agent.status import is_running
 from host_agent.watchdog import WatchedReader
+from host_agent.xid import KERNEL_LOG
 
 ReaderFactory = Callable[[], GpuReader]
 #: What the spool may take, with room for workloads' logs.
@@ -34,6 +35,7 @@ def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterato
     """Yield findings as they are made. Nothing is changed but a probe file that is removed again."""
     yield examine_disk(config.state_path)
     yield from examine_gpus(open_reader)
+    yield examine_kernel_log()
     yield from examine_cloud(config, clock)
 
 
@@ -83,6 +85,16 @@ def examine_gpus(open_reader: ReaderFactory) -> Iterator[Finding]:
             advice="the board tells neither energy nor power; its energy will be a coarse estimate",
         )
     reader.close()
+
+
+def examine_kernel_log(path: Path = KERNEL_LOG) -> Finding:
+    """Without it the agent works, and learns of hardware errors from the GPU's figures alone."""
+    return Finding(
+        "kernel log",
+        ok=os.access(path, os.R_OK),
+        detail=f"{path}, for Xid errors",
+        advice="give the agent's user CAP_SYSLOG, or run it as root",
+    )
 
 
 def examine_cloud(config: Config, clock: Clock) -> Iterator[Finding]:

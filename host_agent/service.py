@@ -35,6 +35,7 @@ from host_agent.spool import Spool
 from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
+from host_agent.xid import XidLog
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -122,6 +123,7 @@ def build_service(
         outbox=outbox,
         heartbeats=slot,
         meter_state=spool.latest_state,
+        xids=XidLog(config.state_path, gpus, clock),
         clock=clock,
     )
     credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
@@ -197,6 +199,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             elif now >= next_look:
                 service.agent.look()
             if now >= next_look:
+                service.agent.tell_xids()
                 # From the plan, not from now: a late look must not make all later ones late.
                 next_look = max(next_look + service.sampling_seconds, now)
             if now >= next_status:

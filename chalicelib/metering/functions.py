@@ -8,11 +8,14 @@ from chalicelib import wiring
 from chalicelib.core.leases import Lease
 from chalicelib.metering import service
 from chalicelib.metering.model import Interval
+from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
 
 functions = Blueprint(__name__)
 
+#: Xid classes that say nothing against the hardware: information, and the tenant's own program.
+TENANT_CLASSES = frozenset({"A", "B"})
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
 
 
@@ -60,8 +63,21 @@ def handle_telemetry(message: Message) -> None:
     record = service.TelemetryRecord(
         envelope.host_id, envelope.boot_id, envelope.seq, envelope.record, message.sent_at_ms
     )
+    for xid in telemetry.xids:
+        if xid.xid_class not in TENANT_CLASSES:
+            get_logger().warning("gpu error", extra={"host_id": envelope.host_id, **_describe(xid)})
     intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
+
+
+def _describe(xid: v1.XidEvent) -> dict[str, object]:
+    return {
+        "gpu_uuid": xid.gpu_uuid,
+        "xid": xid.code,
+        "xid_class": xid.xid_class,
+        "count": xid.count,
+        "first_at_ms": xid.first_at_ms,
+    }
 
 
 def _open(message: Message) -> v1.Envelope:

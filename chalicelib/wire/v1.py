@@ -23,6 +23,7 @@ SCHEMA_VERSION: Literal[1] = 1
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_GPUS_PER_HOST = 16
 MAX_INTERVALS_PER_RECORD = 64
+MAX_XIDS_PER_RECORD = 64
 
 #: DynamoDB numbers hold 38 digits, JSON readers hold 2**53: counters stay below the smaller bound.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -32,6 +33,9 @@ Text = Annotated[str, msgspec.Meta(max_length=1024)]
 RecordKind = Literal["heartbeat", "telemetry"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
+#: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
+#: F: broken hardware.
+XidClass = Literal["A", "B", "C", "D", "E", "F"]
 #: Why an interval is estimated; ``none`` when it is not.
 EstimateCause = Literal[
     "none", "unread", "power_gap", "counter_reset", "implausible_jump", "counter_gap", "no_meter"
@@ -121,9 +125,27 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     cause: EstimateCause = "none"
 
 
+class XidEvent(msgspec.Struct, frozen=True):
+    """One Xid error of one GPU, repeated ``count`` times; a flood is one event.
+
+    The kernel's boot and record numbers identify it: the same event that is told twice has the same ones.
+    """
+
+    gpu_uuid: Id
+    code: Count
+    xid_class: XidClass
+    count: Count
+    first_at_ms: Count
+    last_at_ms: Count
+    kernel_boot_id: Text
+    first_sequence: Count
+    last_sequence: Count
+
+
 class Telemetry(msgspec.Struct, frozen=True):
     samples: Annotated[list[GpuSample], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     intervals: Annotated[list[EnergyInterval], msgspec.Meta(max_length=MAX_INTERVALS_PER_RECORD)]
+    xids: Annotated[list[XidEvent], msgspec.Meta(max_length=MAX_XIDS_PER_RECORD)] = []
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from host_agent.sender import HeartbeatSender, TelemetrySender
 from host_agent.spool import Spool
 from host_agent.transport import BatchOutcome
 from host_agent.watchdog import WatchedReader
+from host_agent.xid import XidLog
 from infra.local.paths import LOCAL, ROOT
 from tests.gpu.simulation.library import build_environment
 from tests.gpu.simulation.state import Simulation
@@ -65,6 +66,7 @@ def live_a_day(state_dir: Path) -> tuple[float, float]:
         outbox=outbox,
         heartbeats=slot,
         meter_state=None,
+        xids=XidLog(state_dir, gpus, clock),
         clock=clock,
     )
     queue = ConfirmingQueue()
@@ -79,6 +81,7 @@ def live_a_day(state_dir: Path) -> tuple[float, float]:
             records.send_next()
         else:
             agent.look()
+        agent.tell_xids()
         if second % BEAT_SECONDS == 0:
             agent.beat()
             beats.send_next()

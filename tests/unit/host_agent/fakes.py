@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.wire.v1 import Command, Lease, WorkloadSpec
+from chalicelib.wire.v1 import Command, Lease, WorkloadSpec, XidEvent
 from host_agent.agent import Agent
 from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
@@ -82,6 +82,19 @@ class FakeRuntime:
         self.wiped.append(rental_id)
 
 
+class FakeXids:
+    """Tells ``events`` until they are confirmed."""
+
+    def __init__(self) -> None:
+        self.events: list[XidEvent] = []
+
+    def poll(self) -> list[XidEvent]:
+        return list(self.events)
+
+    def confirm(self, told: list[XidEvent]) -> None:
+        self.events = [event for event in self.events if event not in told]
+
+
 class Host:
     """A host's hardware, disk and workloads, on which agents may die and be started again."""
 
@@ -90,6 +103,7 @@ class Host:
         self.clock = FakeClock()
         self.reader = FakeReader(self.clock, gpus)
         self.runtime = FakeRuntime()
+        self.xids = FakeXids()
         self.boots = 0
         self.restart()
 
@@ -107,6 +121,7 @@ class Host:
             outbox=self.outbox,
             heartbeats=self.heartbeats,
             meter_state=self.spool.latest_state,
+            xids=self.xids,
             clock=self.clock,
         )
 

@@ -21,7 +21,7 @@ from host_agent.sender import TelemetrySender
 from host_agent.spool import Spool
 from host_agent.transport import BatchOutcome, TransportError
 from host_agent.watchdog import WatchedReader
-from tests.unit.host_agent.fakes import FakeRuntime, build_start, build_stop
+from tests.unit.host_agent.fakes import FakeRuntime, FakeXids, build_start, build_stop
 
 KEY = b"key"
 WATTS = 400
@@ -81,6 +81,7 @@ def build_agent(
         outbox=outbox,
         heartbeats=HeartbeatSlot(),
         meter_state=spool.latest_state,
+        xids=FakeXids(),
         clock=WallClock(),
     )
     return agent, TelemetrySender(outbox, queue, host_id="hst", signing_key=KEY)
