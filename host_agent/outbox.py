@@ -29,7 +29,8 @@ class Pending(msgspec.Struct, frozen=True):
 class TelemetryOutbox:
     """Thread-safe. The disk first; a bounded ring in memory while the disk refuses."""
 
-    def __init__(self, spool: Spool, boot_id: str) -> None:
+    def __init__(self, spool: Spool, boot_id: str, waiting: threading.Event | None = None) -> None:
+        """``waiting`` is set when something is put here, or is here already."""
         self._spool = spool
         self._boot_id = boot_id
         self._lock = threading.Lock()
@@ -37,9 +38,9 @@ class TelemetryOutbox:
         self._ring: deque[Pending] = deque()
         self._on_disk = True
         self._lost = 0
-        self.waiting = threading.Event()
+        self._waiting = waiting or threading.Event()
         if spool.depth:
-            self.waiting.set()
+            self._waiting.set()
 
     def put(self, record: Telemetry, state: bytes, *, required: bool = False) -> bool:
         """Return True when ``record`` and ``state`` are durable: only then may the meter go on.
@@ -67,7 +68,7 @@ class TelemetryOutbox:
                 return False
             self._on_disk = True
             self._seq += 1
-            self.waiting.set()
+            self._waiting.set()
             return True
 
     def take(self, limit: int) -> list[Pending]:
@@ -88,8 +89,6 @@ class TelemetryOutbox:
             for each in done:
                 if each.position is None and each in self._ring:
                     self._ring.remove(each)
-            if not self._spool.depth and not self._ring:
-                self.waiting.clear()
 
     def describe(self) -> SpoolStatus:
         with self._lock:
@@ -106,22 +105,23 @@ class TelemetryOutbox:
             self._lost += 1
         self._ring.append(Pending(self._boot_id, self._seq, record))
         self._seq += 1
-        self.waiting.set()
+        self._waiting.set()
 
 
 class HeartbeatSlot:
     """Holds the newest heartbeat. An old one says nothing true about now, so it is never sent late."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting: threading.Event | None = None) -> None:
+        """``waiting`` is set when a heartbeat is put here."""
         self._lock = threading.Lock()
         self._newest: Heartbeat | None = None
         self._seq = 0
-        self.waiting = threading.Event()
+        self._waiting = waiting or threading.Event()
 
     def put(self, heartbeat: Heartbeat) -> None:
         with self._lock:
             self._newest = heartbeat
-            self.waiting.set()
+            self._waiting.set()
 
     def take(self) -> tuple[int, Heartbeat] | None:
         """Return the newest heartbeat with its sequence number, and empty the slot."""
@@ -131,7 +131,6 @@ class HeartbeatSlot:
             taken = (self._seq, self._newest)
             self._seq += 1
             self._newest = None
-            self.waiting.clear()
             return taken
 
     def put_back(self, heartbeat: Heartbeat) -> None:
@@ -139,4 +138,3 @@ class HeartbeatSlot:
         with self._lock:
             if self._newest is None:
                 self._newest = heartbeat
-                self.waiting.set()

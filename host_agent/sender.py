@@ -12,7 +12,8 @@ from host_agent.outbox import HeartbeatSlot, Pending, TelemetryOutbox
 from host_agent.status import Sent
 from host_agent.transport import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Queue, TransportError
 
-_IDLE_SECONDS = 0.5
+#: What is put up ends the wait at once; this bounds it when nothing is.
+_IDLE_SECONDS = 5.0
 #: A host that comes back after an outage must not drown the others: 20 messages a second.
 _BACKFILL_PAUSE_SECONDS = MAX_BATCH_MESSAGES / 20
 
@@ -109,62 +110,68 @@ class CommandReceiver:
         return accepted
 
 
-def keep_sending(
-    heartbeats: HeartbeatSender,
-    telemetry: TelemetrySender,
-    counters: Sent,
-    clock: Clock,
-    backoff: Backoff,
-    wake: threading.Event,
-    stopped: threading.Event,
-) -> None:
-    """Send until ``stopped``: the newest heartbeat before any backlog."""
-    while not stopped.is_set():
-        try:
-            sent = heartbeats.send_next()
-            counters.heartbeats += sent
-            confirmed = telemetry.send_next()
-            counters.telemetry += confirmed
-            if sent or confirmed:
-                counters.last_ack_at_ms = clock.now_ms()
-        except TransportError as error:
-            delay = backoff.next_delay()
-            logs.warn("send_failed", reason=str(error), retry_seconds=round(delay, 1))
-            stopped.wait(delay)
-            continue
-        except Exception:
-            logs.crash("sender_failed")
-            stopped.wait(backoff.next_delay())
-            continue
-        backoff.reset()
-        if confirmed == MAX_BATCH_MESSAGES:
-            stopped.wait(_BACKFILL_PAUSE_SECONDS)
-        elif not sent and not confirmed:
-            wake.wait(_IDLE_SECONDS)
-            wake.clear()
+class Uplink:
+    """Sends what waits: the newest heartbeat before any backlog."""
+
+    def __init__(
+        self,
+        heartbeats: HeartbeatSender,
+        telemetry: TelemetrySender,
+        sent: Sent,
+        clock: Clock,
+        waiting: threading.Event,
+    ) -> None:
+        """``waiting`` is set by whoever puts something up for sending."""
+        self._heartbeats, self._telemetry = heartbeats, telemetry
+        self._sent, self._clock, self._waiting = sent, clock, waiting
+
+    def step(self) -> float:
+        """Send once, or wait for something to send; return how many seconds to pause.
+
+        Raises TransportError.
+        """
+        # Cleared first: what is put up while we send makes the next step start at once.
+        self._waiting.clear()
+        beats = self._heartbeats.send_next()
+        self._count(beats=beats)
+        records = self._telemetry.send_next()
+        self._count(records=records)
+        if not beats and not records:
+            self._waiting.wait(_IDLE_SECONDS)
+            return 0.0
+        return _BACKFILL_PAUSE_SECONDS if records == MAX_BATCH_MESSAGES else 0.0
+
+    def _count(self, *, beats: int = 0, records: int = 0) -> None:
+        if beats or records:
+            self._sent.heartbeats += beats
+            self._sent.telemetry += records
+            self._sent.last_ack_at_ms = self._clock.now_ms()
 
 
-def keep_receiving(
-    receiver: CommandReceiver,
-    counters: Sent,
-    backoff: Backoff,
-    on_command: Callable[[], None],
-    stopped: threading.Event,
-) -> None:
-    """Poll for commands until ``stopped``."""
+class Downlink:
+    """Fetches commands; the queue holds each poll open until there is one."""
+
+    def __init__(self, receiver: CommandReceiver, sent: Sent) -> None:
+        self._receiver, self._sent = receiver, sent
+
+    def step(self) -> float:
+        """Poll once. Raises TransportError or OSError."""
+        self._sent.commands += self._receiver.receive_next()
+        return 0.0
+
+
+def keep_trying(name: str, step: Callable[[], float], backoff: Backoff, stopped: threading.Event) -> None:
+    """Call ``step`` until ``stopped``, with the pauses that it asks for and longer ones while it fails."""
     while not stopped.is_set():
         try:
-            accepted = receiver.receive_next()
+            pause = step()
         except (TransportError, OSError) as error:
-            delay = backoff.next_delay()
-            logs.warn("receive_failed", reason=str(error), retry_seconds=round(delay, 1))
-            stopped.wait(delay)
-            continue
+            pause = backoff.next_delay()
+            logs.warn(f"{name}_failed", reason=str(error), retry_seconds=round(pause, 1))
         except Exception:
-            logs.crash("receiver_failed")
-            stopped.wait(backoff.next_delay())
-            continue
-        backoff.reset()
-        counters.commands += accepted
-        if accepted:
-            on_command()
+            pause = backoff.next_delay()
+            logs.crash(f"{name}_crashed")
+        else:
+            backoff.reset()
+        if pause:
+            stopped.wait(pause)

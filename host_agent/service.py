@@ -26,10 +26,11 @@ from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.process import ProcessRuntime
 from host_agent.sender import (
     CommandReceiver,
+    Downlink,
     HeartbeatSender,
     TelemetrySender,
-    keep_receiving,
-    keep_sending,
+    Uplink,
+    keep_trying,
 )
 from host_agent.spool import Spool
 from host_agent.status import GpuReport, Sent, Status, write_status
@@ -43,6 +44,7 @@ WORK_SECONDS = 0.2
 STATUS_SECONDS = 5.0
 #: SQS holds a poll open; the connection must wait longer than that.
 _POLL_SLACK_SECONDS = 10.0
+_SEND_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 
 
@@ -96,7 +98,7 @@ class Service:
     boot_id: str
     host_id: str
     outbox: TelemetryOutbox
-    wake: threading.Event
+    waiting: threading.Event
     threads: tuple[threading.Thread, ...]
 
 
@@ -104,17 +106,16 @@ def build_service(
     config: Config, identity: Identity, reader: GpuReader, clock: Clock, stopped: threading.Event
 ) -> Service:
     """Raises OSError or msgspec.DecodeError: the state directory cannot be used."""
-    boot_id = secrets.token_hex(16)
-    signing_key = identity.read_signing_key()
+    boot_id, sent, waiting = secrets.token_hex(16), Sent(), threading.Event()
     spool = Spool(config.state_path / "spool")
-    outbox, slot = TelemetryOutbox(spool, boot_id), HeartbeatSlot()
+    outbox, slot = TelemetryOutbox(spool, boot_id, waiting), HeartbeatSlot(waiting)
+    gpus = look_again(reader, identity.gpus)
     runtime = ProcessRuntime(
         config.state_path / "workloads",
         {**config.workload_env, **_name_simulator(config)},
         clock,
         threading.Event().wait,
     )
-    gpus = look_again(reader, identity.gpus)
     agent = Agent(
         state_dir=config.state_path,
         gpus=gpus,
@@ -126,27 +127,9 @@ def build_service(
         xids=XidLog(config.state_path, gpus, clock),
         clock=clock,
     )
-    credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
-    skew = ClockSkew()
-
-    def open_queue(url: str, timeout_seconds: float = 10.0) -> SqsQueue:
-        return SqsQueue(url, identity.aws_region, credentials, clock, skew, timeout_seconds)
-
-    sent, wake = Sent(), threading.Event()
-    heartbeats = HeartbeatSender(
-        slot,
-        open_queue(identity.heartbeats_queue_url),
-        host_id=identity.host_id,
-        boot_id=boot_id,
-        signing_key=signing_key,
-    )
-    telemetry = TelemetrySender(
-        outbox, open_queue(identity.telemetry_queue_url), host_id=identity.host_id, signing_key=signing_key
-    )
-    commands = open_queue(identity.commands_queue_url, config.command_wait_seconds + _POLL_SLACK_SECONDS)
-    receiver = CommandReceiver(
-        agent, commands, signing_key=signing_key, wait_seconds=config.command_wait_seconds
-    )
+    line = Line(config, identity, clock, boot_id)
+    uplink = Uplink(line.open_heartbeats(slot), line.open_telemetry(outbox), sent, clock, waiting)
+    downlink = Downlink(line.open_commands(agent), sent)
     return Service(
         agent=agent,
         gpus=gpus,
@@ -158,12 +141,45 @@ def build_service(
         boot_id=boot_id,
         host_id=identity.host_id,
         outbox=outbox,
-        wake=wake,
+        waiting=waiting,
         threads=(
-            _build_thread(keep_sending, heartbeats, telemetry, sent, clock, Backoff(_draw), wake, stopped),
-            _build_thread(keep_receiving, receiver, sent, Backoff(_draw), lambda: None, stopped),
+            _build_thread("send", uplink.step, stopped),
+            _build_thread("receive", downlink.step, stopped),
         ),
     )
+
+
+class Line:
+    """The host's three queues, with its credentials and its signature."""
+
+    def __init__(self, config: Config, identity: Identity, clock: Clock, boot_id: str) -> None:
+        self._config, self._identity, self._clock, self._boot_id = config, identity, clock, boot_id
+        self._key = identity.read_signing_key()
+        self._credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
+        self._skew = ClockSkew()
+
+    def open_heartbeats(self, slot: HeartbeatSlot) -> HeartbeatSender:
+        return HeartbeatSender(
+            slot,
+            self._open_queue(self._identity.heartbeats_queue_url),
+            host_id=self._identity.host_id,
+            boot_id=self._boot_id,
+            signing_key=self._key,
+        )
+
+    def open_telemetry(self, outbox: TelemetryOutbox) -> TelemetrySender:
+        queue = self._open_queue(self._identity.telemetry_queue_url)
+        return TelemetrySender(outbox, queue, host_id=self._identity.host_id, signing_key=self._key)
+
+    def open_commands(self, agent: Agent) -> CommandReceiver:
+        wait_seconds = self._config.command_wait_seconds
+        queue = self._open_queue(self._identity.commands_queue_url, wait_seconds + _POLL_SLACK_SECONDS)
+        return CommandReceiver(agent, queue, signing_key=self._key, wait_seconds=wait_seconds)
+
+    def _open_queue(self, url: str, timeout_seconds: float = _SEND_TIMEOUT_SECONDS) -> SqsQueue:
+        return SqsQueue(
+            url, self._identity.aws_region, self._credentials, self._clock, self._skew, timeout_seconds
+        )
 
 
 def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
@@ -207,10 +223,10 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
                 next_status = now + STATUS_SECONDS
         except Exception:
             logs.crash("step_failed")
-        service.wake.set()
         stopped.wait(WORK_SECONDS)
     service.agent.sample()
-    service.wake.set()
+    # Wakes the sender, which then sees that it is over.
+    service.waiting.set()
     for thread in service.threads:
         thread.join(_STOP_SECONDS)
     write_status(service.state_dir, describe(service, clock))
@@ -246,8 +262,10 @@ def _name_simulator(config: Config) -> dict[str, str]:
     return {SOCKET_VARIABLE: config.simulator_socket}
 
 
-def _build_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
-    return threading.Thread(target=target, args=arguments, name=target.__name__, daemon=True)
+def _build_thread(name: str, step: Callable[[], float], stopped: threading.Event) -> threading.Thread:
+    return threading.Thread(
+        target=keep_trying, args=(name, step, Backoff(_draw), stopped), name=name, daemon=True
+    )
 
 
 def _draw() -> float:

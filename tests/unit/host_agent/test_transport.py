@@ -11,12 +11,21 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chalicelib.wire.v1 import Telemetry, decode_envelope, encode_command, verify_envelope
+from chalicelib.wire.v1 import (
+    Heartbeat,
+    SpoolStatus,
+    Telemetry,
+    decode_envelope,
+    encode_command,
+    verify_envelope,
+)
+from host_agent.backoff import Backoff
 from host_agent.identity import ApiUnavailable
-from host_agent.outbox import TelemetryOutbox
-from host_agent.sender import CommandReceiver, TelemetrySender
+from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.sender import CommandReceiver, TelemetrySender, Uplink, keep_trying
 from host_agent.signing import AwsCredentials, sign_request
 from host_agent.spool import Spool
+from host_agent.status import Sent
 from host_agent.transport import BatchOutcome, ClockSkew, Message, SqsQueue, TransportError
 from tests.unit.host_agent.fakes import START_MS, FakeClock, Host, build_start
 
@@ -192,3 +201,100 @@ def test_a_command_that_cannot_be_made_durable_stays_in_the_queue(tmp_path, monk
     with pytest.raises(OSError, match="No space"):
         CommandReceiver(host.agent, queue, signing_key=KEY, wait_seconds=0).receive_next()
     assert queue.deleted == []
+
+
+class FakeSender:
+    """Sends what the test lined up: a number, or an error to raise."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+
+    def send_next(self):
+        outcome = self.outcomes.pop(0) if self.outcomes else 0
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class FakeEvent:
+    """An event that says whether it was waited for, and never waits."""
+
+    def __init__(self):
+        self.waited = []
+
+    def clear(self):
+        pass
+
+    def wait(self, seconds):
+        self.waited.append(seconds)
+
+
+def build_uplink(heartbeats, telemetry):
+    sent, waiting = Sent(), FakeEvent()
+    return Uplink(heartbeats, telemetry, sent, FakeClock(), waiting), sent, waiting
+
+
+def test_a_full_batch_is_followed_by_a_pause_so_that_a_backlog_drowns_nobody():
+    uplink, sent, waiting = build_uplink(FakeSender(True), FakeSender(10, 3, 0))
+    assert uplink.step() == 0.5
+    assert uplink.step() == 0.0
+    assert waiting.waited == []
+    assert uplink.step() == 0.0
+    assert len(waiting.waited) == 1
+    assert (sent.heartbeats, sent.telemetry, sent.last_ack_at_ms) == (1, 13, START_MS)
+
+
+def test_what_was_confirmed_before_a_failure_is_counted():
+    uplink, sent, _ = build_uplink(FakeSender(True), FakeSender(TransportError("no_answer", "down")))
+    with pytest.raises(TransportError):
+        uplink.step()
+    assert (sent.heartbeats, sent.telemetry, sent.last_ack_at_ms) == (1, 0, START_MS)
+
+
+class Stopped:
+    """Lets a loop run ``steps`` times and remembers the pauses."""
+
+    def __init__(self, steps):
+        self.steps, self.pauses = steps, []
+
+    def is_set(self):
+        self.steps -= 1
+        return self.steps < 0
+
+    def wait(self, seconds):
+        self.pauses.append(seconds)
+
+
+def test_a_step_that_fails_is_tried_again_with_growing_pauses_and_a_success_ends_them():
+    outcomes = [
+        TransportError("a", "b"),
+        OSError(5, "x"),
+        ValueError("a bug"),
+        0.0,
+        TransportError("a", "b"),
+        2.0,
+    ]
+
+    def step():
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    stopped = Stopped(6)
+    keep_trying("test", step, Backoff(lambda: 1.0), stopped)
+    assert stopped.pauses == [0.5, 1.0, 2.0, 0.5, 2.0]
+
+
+def test_whoever_puts_something_up_wakes_the_sender(tmp_path):
+    waiting = threading.Event()
+    outbox, slot = TelemetryOutbox(Spool(tmp_path), "boot", waiting), HeartbeatSlot(waiting)
+    assert not waiting.is_set()
+    outbox.put(Telemetry([], []), b"")
+    assert waiting.is_set()
+    waiting.clear()
+    slot.put(Heartbeat(START_MS, "0", [], [], SpoolStatus(0, 0)))
+    assert waiting.is_set()
+    waiting.clear()
+    TelemetryOutbox(Spool(tmp_path), "boot", waiting)
+    assert waiting.is_set(), "what the last agent left is sent at once"
