@@ -99,7 +99,8 @@ class Service:
     host_id: str
     outbox: TelemetryOutbox
     waiting: threading.Event
-    threads: tuple[threading.Thread, ...]
+    uplink: threading.Thread
+    downlink: threading.Thread
 
 
 def build_service(
@@ -142,10 +143,8 @@ def build_service(
         host_id=identity.host_id,
         outbox=outbox,
         waiting=waiting,
-        threads=(
-            _build_thread("send", uplink.step, stopped),
-            _build_thread("receive", downlink.step, stopped),
-        ),
+        uplink=_build_thread("send", uplink.step, stopped),
+        downlink=_build_thread("receive", downlink.step, stopped),
     )
 
 
@@ -197,8 +196,8 @@ def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
 
 def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
     """Run until ``stopped``; workloads go on without the agent."""
-    for thread in service.threads:
-        thread.start()
+    service.uplink.start()
+    service.downlink.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
     next_beat = next_sample = next_look = next_status = clock.monotonic()
     while not stopped.is_set():
@@ -227,8 +226,8 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
     service.agent.sample()
     # Wakes the sender, which then sees that it is over.
     service.waiting.set()
-    for thread in service.threads:
-        thread.join(_STOP_SECONDS)
+    # Not the other one: its poll may be held open for long, and a command that it cuts off comes again.
+    service.uplink.join(_STOP_SECONDS)
     write_status(service.state_dir, describe(service, clock))
     logs.info("stopped", telemetry_left=service.outbox.describe().depth_records)
 
