@@ -11,8 +11,10 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from host_agent.agent import Agent
 from host_agent.gpu import GpuInfo, Reading
@@ -67,9 +69,7 @@ class SocketQueue:
         return BatchOutcome(frozenset(range(len(bodies))), frozenset())
 
 
-def build_agent(
-    directory: Path, queue: SocketQueue, boot_id: str, began_ms: int
-) -> tuple[Agent, TelemetrySender]:
+def build_agent(directory: Path, queue: Any, boot_id: str, began_ms: int) -> tuple[Agent, TelemetrySender]:
     spool = Spool(directory / "spool", segment_bytes=16 * 1024)
     reader = SteadyReader(began_ms)
     outbox = TelemetryOutbox(spool, boot_id)
@@ -113,10 +113,27 @@ def try_to_send(sender: TelemetrySender) -> None:
         return
 
 
+class ConfirmingQueue:
+    def send_batch(self, bodies: list[bytes]) -> BatchOutcome:
+        return BatchOutcome(frozenset(range(len(bodies))), frozenset())
+
+
+def measure_life(began_ms: int, steps: int = 10) -> float:
+    """Return how many seconds an agent of this machine needs to come up and do ``steps`` steps."""
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.monotonic()
+        agent, sender = build_agent(Path(directory), ConfirmingQueue(), "trial", began_ms)
+        for _ in range(steps):
+            agent.sample()
+            try_to_send(sender)
+        return time.monotonic() - started
+
+
 def main(directory: Path, socket_path: str, rounds: int, seed: int) -> None:
     rng = random.Random(seed)
     began_ms = WallClock().now_ms()
     queue = SocketQueue(socket_path)
+    life_seconds = max(measure_life(began_ms) for _ in range(3))
     for number in range(rounds + 1):
         child = os.fork()
         if child == 0:
@@ -124,7 +141,7 @@ def main(directory: Path, socket_path: str, rounds: int, seed: int) -> None:
             step(directory, queue, f"boot-{number}", began_ms)
             os._exit(0)
         if number < rounds:
-            time.sleep(rng.uniform(0.001, 0.04))
+            time.sleep(rng.uniform(0, 2 * life_seconds))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
