@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent deploy wheel clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -87,6 +87,13 @@ deploy: .venv/.ready ## Deploy a stage to AWS: make deploy STAGE=prod
 
 wheel: .venv/.ready ## Build the host agent's wheel into dist/
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+
+# What the tests of containers need beside the clone; without it they say so and are skipped.
+engine: ## Install a container engine for tests/containers (Debian, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq podman runc busybox-static dropbear-bin nftables >/dev/null
+	for file in /etc/subuid /etc/subgid; do \
+	  grep -q '^containers:' $$file 2>/dev/null || echo containers:1000000:1048576 >> $$file; done
 
 clean: ## Remove everything that was built or downloaded here
 	rm -rf .venv .local dist chalice.out cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

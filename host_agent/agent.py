@@ -25,9 +25,15 @@ from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.runtime import WorkloadRuntime
 from host_agent.spool import SpoolBroken
+from host_agent.workloads.notice import Notice
+from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime, WorkloadStatus
 from host_agent.xid import XidSource
+
+#: Between the polite signal and the other one when a rental ends.
+STOP_GRACE_SECONDS = 10.0
+#: Between the polite signal and the deadline of a preemption: time to save.
+PREEMPT_GRACE_SECONDS = 30.0
 
 
 class Agent:
@@ -72,8 +78,10 @@ class Agent:
             before = self._assignments
             if command.kind == "start":
                 after = assignments.apply_start(before, command, self._clock.now_ms())
-            else:
+            elif command.kind == "stop":
                 after = assignments.apply_stop(before, command)
+            else:
+                after = assignments.apply_preempt(before, command)
             self._save(after)
             return after is not before
 
@@ -186,10 +194,11 @@ class Agent:
         if status.state == "absent":
             owners = {lease.gpu_uuid: Owner(workload.rental_id, lease.epoch) for lease in workload.leases}
             self._hand_over(owners)
-            self._runtime.start(workload.rental_id, workload.spec.command, workload.spec.env, gpu_uuids)
+            order = WorkloadOrder(workload.rental_id, workload.instance_id, workload.spec, gpu_uuids)
+            self._runtime.start(order)
             return False
         if status.state == "running":
-            self._change(workload.rental_id, phase="live")
+            self._change(workload.rental_id, phase="live", ports=status.ports)
             logs.info("workload_running", rental_id=workload.rental_id)
             return True
         return self._watch(workload)
@@ -197,12 +206,30 @@ class Agent:
     def _watch(self, workload: Workload) -> bool:
         status = self._runtime.inspect(workload.rental_id)
         if status.state in {"running", "starting"}:
-            return False
+            return workload.deadline_at_ms is not None and self._preempt(workload, workload.deadline_at_ms)
         failed = status.state != "exited"
         # What cannot be started is told by its kind alone: the text could name the tenant's program.
         detail = status.detail.partition(":")[0] if failed else ""
         return self._end(
             workload, failed=failed, detail=detail, exit_code=status.exit_code, ended_at_ms=status.ended_at_ms
+        )
+
+    def _preempt(self, workload: Workload, deadline_at_ms: int) -> bool:
+        """Announce the end, then bring it about in time."""
+        now_ms = self._clock.now_ms()
+        self._runtime.announce(workload.rental_id, Notice("preempted", deadline_at_ms))
+        left_seconds = (deadline_at_ms - now_ms) / 1000
+        if left_seconds > PREEMPT_GRACE_SECONDS:
+            return False
+        if not self._runtime.stop(workload.rental_id, max(0.0, left_seconds)):
+            return False
+        status: WorkloadStatus = self._runtime.inspect(workload.rental_id)
+        return self._end(
+            workload,
+            failed=False,
+            detail="preempted",
+            exit_code=status.exit_code,
+            ended_at_ms=status.ended_at_ms,
         )
 
     def _end(
@@ -227,15 +254,25 @@ class Agent:
 
     def _stop(self, workload: Workload) -> bool:
         """Kill, close the energy, wipe, and only then say so. Every step stands repetition."""
-        self._runtime.stop(workload.rental_id)
+        if not self._runtime.stop(workload.rental_id, STOP_GRACE_SECONDS):
+            return False
         owned = [
             gpu_uuid
             for gpu_uuid, meter in self._meter.state.gpus.items()
             if meter.owner is not None and meter.owner.rental_id == workload.rental_id
         ]
         self._hand_over(dict.fromkeys(owned))
-        self._runtime.wipe(workload.rental_id)
-        self._change(workload.rental_id, phase="terminated", terminated_at_ms=self._clock.now_ms(), spec=None)
+        wiped = self._runtime.wipe(workload.rental_id, keep_volume=workload.keep_volume)
+        if wiped is None:
+            return False
+        self._change(
+            workload.rental_id,
+            phase="terminated",
+            terminated_at_ms=self._clock.now_ms(),
+            spec=None,
+            gpu_memory=wiped.gpu_memory,
+            volume_kept=wiped.volume_kept,
+        )
         logs.info("workload_terminated", rental_id=workload.rental_id)
         return True
 

@@ -10,7 +10,14 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.wire.v1 import Command, Lease, WorkloadReport, WorkloadSpec
+from chalicelib.wire.v1 import (
+    Command,
+    GpuMemoryWipe,
+    Lease,
+    PublishedPort,
+    WorkloadReport,
+    WorkloadSpec,
+)
 from host_agent.durable import read_if_there, write_atomic
 
 Phase = Literal["starting", "live", "ended", "stopping", "terminated"]
@@ -32,6 +39,12 @@ class Workload(msgspec.Struct, frozen=True):
     failed: bool = False
     detail: str = ""
     terminated_at_ms: int | None = None
+    ports: list[PublishedPort] = []
+    #: Set by a preemption: the workload is told, and ended by then.
+    deadline_at_ms: int | None = None
+    keep_volume: bool = False
+    volume_kept: bool = False
+    gpu_memory: GpuMemoryWipe | None = None
 
 
 class Assignments(msgspec.Struct, frozen=True):
@@ -40,10 +53,14 @@ class Assignments(msgspec.Struct, frozen=True):
 
 
 def apply_start(before: Assignments, command: Command, now_ms: int) -> Assignments:
-    """Return the assignments after a start; the same when it is known or superseded."""
-    if command.rental_id in before.workloads or command.workload is None:
-        return before
+    """Return the assignments after a start; the same when it is known or superseded.
+
+    A rental that was terminated starts again when its leases are newer than all that the host knows.
+    """
+    known = before.workloads.get(command.rental_id)
     stale = _is_stale(before.epochs, command.leases)
+    if command.workload is None or (known is not None and (known.phase != "terminated" or stale)):
+        return before
     workload = Workload(
         rental_id=command.rental_id,
         leases=command.leases,
@@ -60,15 +77,35 @@ def apply_start(before: Assignments, command: Command, now_ms: int) -> Assignmen
 def apply_stop(before: Assignments, command: Command) -> Assignments:
     """Return the assignments after a stop; an unknown rental becomes one that is being stopped.
 
-    So a start that comes after its stop finds it and does nothing.
+    So a start that comes after its stop finds it and does nothing. A stop of an earlier life is refused.
     """
     known = before.workloads.get(command.rental_id)
-    if known is not None and known.phase in {"stopping", "terminated"}:
+    if known is not None and (known.phase in {"stopping", "terminated"} or _precedes(command, known)):
         return before
     if known is None:
         known = Workload(command.rental_id, [], command.command_id, "stopping")
-    stopping = msgspec.structs.replace(known, phase="stopping", wipe_leases=command.leases)
+    stopping = msgspec.structs.replace(
+        known, phase="stopping", wipe_leases=command.leases, keep_volume=command.keep_volume
+    )
     return _put(before, stopping, command.leases)
+
+
+def apply_preempt(before: Assignments, command: Command) -> Assignments:
+    """Return the assignments after a preemption; the same unless the workload runs under these epochs."""
+    known = before.workloads.get(command.rental_id)
+    if known is None or known.leases != command.leases or command.deadline_at_ms is None:
+        return before
+    return set_deadline(before, command.rental_id, command.deadline_at_ms)
+
+
+def set_deadline(before: Assignments, rental_id: str, deadline_at_ms: int) -> Assignments:
+    """Return the assignments with a workload that ends by then; a deadline only ever comes nearer."""
+    known = before.workloads[rental_id]
+    if known.phase not in {"starting", "live"}:
+        return before
+    if known.deadline_at_ms is not None and known.deadline_at_ms <= deadline_at_ms:
+        return before
+    return change(before, rental_id, deadline_at_ms=deadline_at_ms)
 
 
 def change(before: Assignments, rental_id: str, **facts: object) -> Assignments:
@@ -107,6 +144,9 @@ def build_report(workload: Workload) -> WorkloadReport | None:
         ended_at_ms=workload.ended_at_ms,
         wiped=terminated,
         detail=workload.detail,
+        ports=workload.ports if workload.phase == "live" else [],
+        gpu_memory=workload.gpu_memory,
+        volume_kept=workload.volume_kept,
     )
 
 
@@ -119,6 +159,12 @@ def load(path: Path) -> Assignments:
 def save(path: Path, assignments: Assignments) -> None:
     """Raises OSError: nothing has changed then."""
     write_atomic(path, msgspec.json.encode(assignments))
+
+
+def _precedes(stop: Command, known: Workload) -> bool:
+    """Say whether a stop belongs to an earlier life of the rental than the one that is here."""
+    started = {lease.gpu_uuid: lease.epoch for lease in known.leases}
+    return any(lease.epoch <= started.get(lease.gpu_uuid, -1) for lease in stop.leases)
 
 
 def _is_stale(epochs: Mapping[str, int], leases: Sequence[Lease]) -> bool:

@@ -1,5 +1,6 @@
 """Settings of one agent, from a TOML file and the environment (which wins)."""
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -16,6 +17,20 @@ _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 class ConfigError(Exception):
     """The settings cannot be used; the message is one line for people."""
+
+
+class Containers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[containers]``: how the engine is reached and what it may do."""
+
+    engine_url: str = "unix:///var/run/docker.sock"
+    #: How GPUs are handed over: by the NVIDIA Container Toolkit's device requests, or by CDI names.
+    gpu_injection: Literal["nvidia", "cdi", "none"] = "nvidia"
+    #: Refuse to start anything whose root would be root's number on the host.
+    user_namespaces: bool = True
+    #: Renters' ports are published on this address of the host.
+    ports_address: str = "127.0.0.1"
+    #: Networks that no workload may reach, besides the metadata service, the host and other workloads.
+    blocked_networks: list[str] = []
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +50,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    #: Only ``container`` takes images, ports and SSH keys; ``process`` isolates nothing.
+    runtime: Literal["container", "systemd", "process"] = "container"
+    containers: Containers = Containers()
     #: Given to every workload, below what the rental asks for. Never secrets.
     workload_env: dict[str, str] = {}
 
@@ -43,7 +61,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.state_dir)
 
 
-_TYPES = {name: None for name in Config.__struct_fields__ if name != "workload_env"}
+#: What a variable can hold; tables are the file's alone.
+_SCALARS = tuple(name for name in Config.__struct_fields__ if name not in {"workload_env", "containers"})
 
 
 def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -51,7 +70,7 @@ def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) 
     values: dict[str, Any] = {}
     if file is not None:
         values = _read_file(file)
-    for name in _TYPES:
+    for name in _SCALARS:
         value = environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}")
         if value is not None:
             values[name] = value
@@ -88,6 +107,19 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"metrics_port must be 0 to 65535, not {config.metrics_port}")
     if not 0 <= config.command_wait_seconds <= 20:  # noqa: PLR2004 - SQS WaitTimeSeconds
         raise ConfigError(f"command_wait_seconds must be 0 to 20, not {config.command_wait_seconds}")
+    _validate_containers(config.containers)
     for name in config.workload_env:
         if not _VARIABLE_NAME.match(name):
             raise ConfigError(f"workload_env has a bad variable name {name!r}")
+
+
+def _validate_containers(containers: Containers) -> None:
+    if urlsplit(containers.engine_url).scheme not in {"unix", "tcp", "ssh"}:
+        raise ConfigError(
+            f"containers.engine_url must be a unix, tcp or ssh URL, not {containers.engine_url!r}"
+        )
+    for network in (containers.ports_address, *containers.blocked_networks):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f"containers has a bad network: {error}") from error

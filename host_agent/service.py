@@ -23,7 +23,6 @@ from host_agent.identity import (
     load_identity,
 )
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.process import ProcessRuntime
 from host_agent.sender import (
     CommandReceiver,
     Downlink,
@@ -36,6 +35,7 @@ from host_agent.spool import Spool
 from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
+from host_agent.workloads.selection import open_runtime
 from host_agent.xid import XidLog
 
 #: How often workloads are looked at; a change is reported at once.
@@ -111,12 +111,7 @@ def build_service(
     spool = Spool(config.state_path / "spool")
     outbox, slot = TelemetryOutbox(spool, boot_id, waiting), HeartbeatSlot(waiting)
     gpus = look_again(reader, identity.gpus)
-    runtime = ProcessRuntime(
-        config.state_path / "workloads",
-        {**config.workload_env, **_name_simulator(config)},
-        clock,
-        threading.Event().wait,
-    )
+    runtime = open_runtime(config, len(gpus), _name_simulator(config), clock, _draw)
     agent = Agent(
         state_dir=config.state_path,
         gpus=gpus,

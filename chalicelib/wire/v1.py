@@ -24,6 +24,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_GPUS_PER_HOST = 16
 MAX_INTERVALS_PER_RECORD = 64
 MAX_XIDS_PER_RECORD = 64
+MAX_PORTS_PER_WORKLOAD = 16
+MAX_SSH_KEYS_PER_WORKLOAD = 16
 
 #: DynamoDB numbers hold 38 digits, JSON readers hold 2**53: counters stay below the smaller bound.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -31,6 +33,9 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 RecordKind = Literal["heartbeat", "telemetry"]
+TransportProtocol = Literal["tcp", "udp"]
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+GpuMemoryWipe = Literal["verified", "not_supported"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
@@ -49,6 +54,15 @@ class Lease(msgspec.Struct, frozen=True):
     epoch: Count
 
 
+class PublishedPort(msgspec.Struct, frozen=True):
+    """A port of a workload, as it is reached from outside the host."""
+
+    container_port: PortNumber
+    protocol: TransportProtocol
+    address: Text
+    host_port: PortNumber
+
+
 class WorkloadReport(msgspec.Struct, frozen=True):
     """What the agent knows of one rental's workload now (level-triggered: every heartbeat repeats it)."""
 
@@ -63,6 +77,11 @@ class WorkloadReport(msgspec.Struct, frozen=True):
     #: True when nothing of the tenant is left on the GPUs and the disk (state ``terminated``).
     wiped: bool = False
     detail: Text = ""
+    ports: Annotated[list[PublishedPort], msgspec.Meta(max_length=MAX_PORTS_PER_WORKLOAD + 1)] = []
+    #: With ``wiped``: the GPUs' memory was overwritten and read back; ``not_supported``: nothing here can.
+    gpu_memory: GpuMemoryWipe | None = None
+    #: With ``wiped``: the rental's volume was kept for a later start.
+    volume_kept: bool = False
 
 
 class GpuStatus(msgspec.Struct, frozen=True):
@@ -162,27 +181,51 @@ class Envelope(msgspec.Struct, frozen=True):
     signature: str
 
 
+class PortSpec(msgspec.Struct, frozen=True):
+    container_port: PortNumber
+    protocol: TransportProtocol = "tcp"
+
+
+class VolumeSpec(msgspec.Struct, frozen=True):
+    """A disk of the renter's on one host. It is created when it is not there; ``size_mib`` never changes."""
+
+    volume_id: Id
+    size_mib: Annotated[int, msgspec.Meta(ge=16, le=2**30)]
+    mount_path: Annotated[str, msgspec.Meta(max_length=256, pattern=r"^/[^:\x00]+$")]
+
+
 class WorkloadSpec(msgspec.Struct, frozen=True):
-    command: Annotated[list[str], msgspec.Meta(min_length=1, max_length=64)]
-    image: str | None = None
+    """``command``: empty for what the image starts by itself; ``image`` needs a host that runs containers."""
+
+    command: Annotated[list[str], msgspec.Meta(max_length=64)]
+    image: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
     env: dict[str, str] = {}
+    ports: Annotated[list[PortSpec], msgspec.Meta(max_length=MAX_PORTS_PER_WORKLOAD)] = []
+    #: Lines of an ``authorized_keys`` file; any makes port 22 an SSH entry into the workload.
+    ssh_public_keys: Annotated[list[str], msgspec.Meta(max_length=MAX_SSH_KEYS_PER_WORKLOAD)] = []
+    volume: VolumeSpec | None = None
 
 
 class Command(msgspec.Struct, frozen=True):
     """From the cloud to one host, on that host's own queue. Delivered at least once, in any order.
 
     ``start`` carries the epochs of the lease; ``stop`` carries the next epochs, ends the workload, wipes
-    and is answered by a ``terminated`` report with those same epochs.
+    and is answered by a ``terminated`` report with those same epochs. ``preempt`` carries the epochs of the
+    start and announces to the workload that it ends at ``deadline_at_ms``.
     """
 
     schema_version: Literal[1]
     command_id: Id
-    kind: Literal["start", "stop"]
+    kind: Literal["start", "stop", "preempt"]
     host_id: Id
     rental_id: Id
     leases: Annotated[list[Lease], msgspec.Meta(min_length=1, max_length=MAX_GPUS_PER_HOST)]
     issued_at_ms: Count
     workload: WorkloadSpec | None = None
+    #: ``stop`` only: the renter's volume outlives the workload; a later start finds it.
+    keep_volume: bool = False
+    #: ``preempt`` only; host time.
+    deadline_at_ms: Count | None = None
 
 
 class SignedCommand(msgspec.Struct, frozen=True):

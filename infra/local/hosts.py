@@ -92,6 +92,7 @@ class SimulatedHost:
             "enrolment_token": enrolment_token,
             "state_dir": str(self.directory / "state"),
             "gpu_reader": "simulator",
+            "runtime": "process",
             "simulator_socket": str(self.socket_path),
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]

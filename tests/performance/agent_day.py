@@ -13,11 +13,12 @@ from pathlib import Path
 from host_agent.agent import Agent
 from host_agent.nvml import NvmlReader
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.process import ProcessRuntime
 from host_agent.sender import HeartbeatSender, TelemetrySender
 from host_agent.spool import Spool
 from host_agent.transport import BatchOutcome
 from host_agent.watchdog import WatchedReader
+from host_agent.workloads.notice import NoticeBoard
+from host_agent.workloads.process import ProcessRuntime
 from host_agent.xid import XidLog
 from infra.local.paths import LOCAL, ROOT
 from tests.gpu.simulation.library import build_environment
@@ -62,7 +63,7 @@ def live_a_day(state_dir: Path) -> tuple[float, float]:
         state_dir=state_dir,
         gpus=gpus,
         reader=WatchedReader(reader),
-        runtime=ProcessRuntime(state_dir / "workloads", {}, clock, lambda _: None),
+        runtime=ProcessRuntime(state_dir / "workloads", {}, clock, NoticeBoard()),
         outbox=outbox,
         heartbeats=slot,
         meter_state=None,

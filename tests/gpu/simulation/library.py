@@ -1,4 +1,4 @@
-"""Builds the simulated ``libnvidia-ml.so.1`` once per change of its source."""
+"""Builds the simulated ``libnvidia-ml.so.1`` and ``libcuda.so.1`` once per change of their sources."""
 
 import ctypes
 import hashlib
@@ -11,14 +11,24 @@ from infra.local.paths import LOCAL
 from infra.local.progress import Progress
 from tests.gpu.simulation import state
 
-SOURCE = Path(__file__).with_name("nvml.c")
+HERE = Path(__file__).parent
 SONAME = "libnvidia-ml.so.1"
+CUDA_SONAME = "libcuda.so.1"
 
 
 def build_library() -> Path:
+    """Return the path of the simulated NVML."""
+    library = compile_library("nvml.c", SONAME)
+    size = ctypes.CDLL(str(library)).simulation_size()
+    assert size == state.SIZE, f"nvml.c and state.py differ: {size} and {state.SIZE} bytes"
+    return library
+
+
+def compile_library(source: str, soname: str) -> Path:
     """Return the library's path. The compiler comes from PyPI (ziglang), like everything else."""
-    digest = hashlib.sha256(SOURCE.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
-    library = LOCAL / "nvml" / digest / SONAME
+    path = HERE / source
+    digest = hashlib.sha256(path.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
+    library = LOCAL / "nvml" / digest / soname
     if not library.exists():
         python = ensure_environment("compiler", "a C compiler for the simulated NVML", Progress())
         library.parent.mkdir(parents=True, exist_ok=True)
@@ -27,14 +37,12 @@ def build_library() -> Path:
         subprocess.run(
             [
                 *(str(python), "-m", "ziglang", "cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror"),
-                *("-o", str(partial), str(SOURCE)),
+                *("-o", str(partial), str(path)),
             ],
             check=True,
             env={**os.environ, **cache},
         )
         partial.rename(library)
-    size = ctypes.CDLL(str(library)).simulation_size()
-    assert size == state.SIZE, f"nvml.c and state.py differ: {size} and {state.SIZE} bytes"
     return library
 
 

@@ -1,14 +1,17 @@
 """Fakes of the agent's ports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import msgspec
 
 from chalicelib.wire.v1 import Command, Lease, WorkloadSpec, XidEvent
 from host_agent.agent import Agent
 from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.runtime import WorkloadStatus
 from host_agent.spool import Spool
 from host_agent.watchdog import WatchedReader
+from host_agent.workloads.notice import Notice
+from host_agent.workloads.runtime import Wiped, WorkloadOrder, WorkloadStatus
 
 START_MS = 1_800_000_000_000
 WATTS = 500
@@ -56,30 +59,56 @@ class FakeReader:
 
 
 class FakeRuntime:
-    """Workloads run as soon as they are started; tests end them by hand. Outlives agents, as processes do."""
+    """Workloads run as soon as they are started; tests end them by hand. Outlives agents, as processes do.
+
+    ``stubborn`` workloads take one more call to stop and to wipe, as those of an engine do.
+    """
 
     def __init__(self) -> None:
         self.statuses: dict[str, WorkloadStatus] = {}
         self.started: list[str] = []
         self.wiped: list[str] = []
+        self.announced: dict[str, Notice] = {}
+        self.graces: dict[str, float] = {}
+        self.kept: list[str] = []
+        self.stubborn = False
+        self._asked: set[tuple[str, str]] = set()
 
-    def start(
-        self, rental_id: str, command: Sequence[str], env: Mapping[str, str], gpu_uuids: Sequence[str]
-    ) -> None:
-        if rental_id not in self.statuses:
-            self.started.append(rental_id)
-            self.statuses[rental_id] = WorkloadStatus("running")
+    def start(self, order: WorkloadOrder) -> None:
+        if order.rental_id not in self.statuses:
+            self.started.append(order.rental_id)
+            self.statuses[order.rental_id] = WorkloadStatus("running")
 
     def inspect(self, rental_id: str) -> WorkloadStatus:
         return self.statuses.get(rental_id, WorkloadStatus("absent"))
 
-    def stop(self, rental_id: str) -> None:
+    def stop(self, rental_id: str, grace_seconds: float) -> bool:
+        self.graces.setdefault(rental_id, grace_seconds)
+        if self._is_slow("stop", rental_id):
+            return False
         if rental_id in self.statuses:
             self.statuses[rental_id] = WorkloadStatus("exited", 143, START_MS)
+        return True
 
-    def wipe(self, rental_id: str) -> None:
+    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped | None:
+        if self._is_slow("wipe", rental_id):
+            return None
         self.statuses.pop(rental_id, None)
         self.wiped.append(rental_id)
+        if keep_volume:
+            self.kept.append(rental_id)
+        return Wiped("verified", volume_kept=keep_volume)
+
+    def announce(self, rental_id: str, notice: Notice) -> None:
+        self.announced[rental_id] = notice
+
+    def read_log(self, rental_id: str, max_bytes: int) -> bytes | None:
+        return f"log of {rental_id}".encode()[-max_bytes:]
+
+    def _is_slow(self, what: str, rental_id: str) -> bool:
+        first = self.stubborn and (what, rental_id) not in self._asked
+        self._asked.add((what, rental_id))
+        return first
 
 
 class FakeXids:
@@ -145,3 +174,11 @@ def build_start(rental_id: str = "rnt_1", epoch: int = 1, gpus: Sequence[str] = 
 def build_stop(rental_id: str = "rnt_1", epoch: int = 2, gpus: Sequence[str] = ("GPU-0",)) -> Command:
     leases = [Lease(gpu, epoch) for gpu in gpus]
     return Command(1, f"cmd-stop-{rental_id}", "stop", "hst", rental_id, leases, START_MS)
+
+
+def build_preempt(
+    deadline_at_ms: int, rental_id: str = "rnt_1", epoch: int = 1, gpus: Sequence[str] = ("GPU-0",)
+) -> Command:
+    leases = [Lease(gpu, epoch) for gpu in gpus]
+    command = Command(1, f"cmd-preempt-{rental_id}", "preempt", "hst", rental_id, leases, START_MS)
+    return msgspec.structs.replace(command, deadline_at_ms=deadline_at_ms)

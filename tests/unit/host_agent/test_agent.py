@@ -2,13 +2,19 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host_agent.runtime import WorkloadStatus
 from host_agent.spool import SpoolBroken
-from tests.unit.host_agent.fakes import WATTS, Host, build_start, build_stop
+from host_agent.workloads.runtime import WorkloadStatus
+from tests.unit.host_agent.fakes import START_MS, WATTS, Host, build_preempt, build_start, build_stop
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
 
 
 def run(host: Host, seconds: int = 0) -> None:
@@ -245,3 +251,81 @@ def build_owner():
     from host_agent.metering import Owner
 
     return Owner("rnt_1", 1)
+
+
+def test_a_preempted_workload_is_told_at_once_and_ended_before_the_deadline(host):
+    host.agent.accept(build_start())
+    host.agent.work()
+    host.agent.work()
+    deadline = START_MS + 120_000
+    assert host.agent.accept(build_preempt(deadline))
+    host.agent.work()
+    assert host.runtime.announced["rnt_1"].deadline_at_ms == deadline
+    host.clock.ms += 89_000
+    host.agent.work()
+    assert host.reports()["rnt_1"].state == "running"
+    host.clock.ms += 6_000
+    host.agent.work()
+    assert host.runtime.graces["rnt_1"] == 25.0, "what is left until the deadline"
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.detail, report.exit_code) == ("exited", "preempted", 143)
+
+
+def test_a_deadline_only_comes_nearer_and_survives_the_agent(host):
+    host.agent.accept(build_start())
+    host.agent.work()
+    host.agent.work()
+    assert host.agent.accept(build_preempt(START_MS + 100_000))
+    assert not host.agent.accept(build_preempt(START_MS + 200_000))
+    host.restart()
+    host.agent.work()
+    assert host.runtime.announced["rnt_1"].deadline_at_ms == START_MS + 100_000
+
+
+def test_a_preemption_under_other_epochs_is_refused(host):
+    host.agent.accept(build_start(epoch=3))
+    host.agent.work()
+    for epoch in (1, 4):
+        assert not host.agent.accept(build_preempt(START_MS, epoch=epoch))
+    assert not host.agent.accept(build_preempt(START_MS, rental_id="rnt_unknown"))
+    host.agent.work()
+    assert host.runtime.announced == {}
+
+
+def test_a_rental_that_was_stopped_starts_again_under_newer_epochs_only(host):
+    host.agent.accept(build_start(epoch=1))
+    host.agent.work()
+    stop = msgspec.structs.replace(build_stop(epoch=2), keep_volume=True)
+    host.agent.accept(stop)
+    host.agent.work()
+    assert host.runtime.kept == ["rnt_1"]
+    assert host.reports()["rnt_1"].volume_kept
+    # The first start comes once more, late.
+    assert not host.agent.accept(build_start(epoch=1))
+    again = msgspec.structs.replace(build_start(epoch=3), command_id="cmd-again")
+    assert host.agent.accept(again)
+    host.agent.work()
+    host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.instance_id, report.leases[0].epoch) == ("running", "cmd-again", 3)
+    # The stop of the first life, late: it must not end the second.
+    assert not host.agent.accept(stop)
+    host.agent.work()
+    assert host.reports()["rnt_1"].state == "running"
+
+
+def test_a_slow_engine_holds_up_neither_the_report_nor_the_energy_of_the_others(host):
+    host.runtime.stubborn = True
+    host.agent.accept(build_start())
+    host.agent.accept(build_start("rnt_2", gpus=("GPU-1",)))
+    host.agent.work()
+    host.agent.work()
+    host.agent.accept(build_stop())
+    host.agent.work()
+    assert "rnt_1" not in host.reports(), "not over yet"
+    assert host.reports()["rnt_2"].state == "running"
+    host.agent.work()
+    assert host.runtime.wiped == [], "the wipe comes after the stop"
+    host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.wiped, report.gpu_memory) == ("terminated", True, "verified")

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,47 +18,61 @@ import msgspec
 
 from host_agent.clock import Clock
 from host_agent.durable import read_if_there, sync_directory, write_atomic
-from host_agent.runtime import WorkloadStatus
-from host_agent.supervisor import ENDED, LOCK, SPEC, STARTED, WORK, Ended, Spec, Started, read_start_ticks
+from host_agent.workloads.notice import NOTICE, Notice, NoticeBoard, name_notice
+from host_agent.workloads.runtime import Wiped, WorkloadOrder, WorkloadStatus, find_refusal
+from host_agent.workloads.supervisor import (
+    ENDED,
+    LOCK,
+    LOG,
+    SPEC,
+    STARTED,
+    WORK,
+    Ended,
+    Spec,
+    Started,
+    read_start_ticks,
+)
 
 T = TypeVar("T")
 
 #: A workload that lives this long counts as healthy.
 GRACE_MS = 200
-STOP_GRACE_SECONDS = 5.0
 #: How long a killed process may take to be gone.
 KILL_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 
 
 class ProcessRuntime:
-    """``root`` holds a directory per rental. ``wait`` pauses and is injected for tests."""
+    """``root`` holds a directory per rental."""
 
-    def __init__(
-        self, root: Path, base_env: Mapping[str, str], clock: Clock, wait: Callable[[float], object]
-    ) -> None:
+    def __init__(self, root: Path, base_env: Mapping[str, str], clock: Clock, notices: NoticeBoard) -> None:
         self._root = root
+        self._notices = notices
         self._base_env = dict(base_env)
         self._clock = clock
-        self._wait = wait
+        #: When a workload that was told to end is killed, on the clock that never jumps.
+        self._kill_at: dict[str, float] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def start(
-        self, rental_id: str, command: Sequence[str], env: Mapping[str, str], gpu_uuids: Sequence[str]
-    ) -> None:
-        directory = self._root / rental_id
+    def start(self, order: WorkloadOrder) -> None:
+        directory = self._root / order.rental_id
         (directory / WORK).mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (directory / SPEC).exists():
-            fixed = {"NVIDIA_VISIBLE_DEVICES": ",".join(gpu_uuids), "RENTAL_ID": rental_id}
+            fixed = {"NVIDIA_VISIBLE_DEVICES": ",".join(order.gpu_uuids), "RENTAL_ID": order.rental_id}
             base = {"PATH": os.environ.get("PATH", os.defpath), **self._base_env}
-            spec = Spec(list(command), {**base, **env, **fixed})
+            notice = name_notice(directory / NOTICE)
+            spec = Spec(list(order.spec.command), {**base, **order.spec.env, **notice, **fixed})
+            refusal = find_refusal(order.spec, supported=frozenset())
+            if refusal:
+                ended = Ended(self._clock.now_ms(), error=refusal)
+                write_atomic(directory / ENDED, msgspec.json.encode(ended))
             write_atomic(directory / SPEC, msgspec.json.encode(spec))
             sync_directory(self._root)
+        self._notices.serve(directory / NOTICE)
         self._reap()
         self._children.append(
             subprocess.Popen(
-                [sys.executable, "-m", "host_agent.supervisor", str(directory)],
+                [sys.executable, "-m", "host_agent.workloads.supervisor", str(directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -81,45 +95,52 @@ class ProcessRuntime:
         started = _load(directory / STARTED, Started)
         if started is not None and not supervised:
             return WorkloadStatus("failed", detail="supervisor_lost")
+        self._notices.serve(directory / NOTICE)
         if started is None or self._clock.now_ms() - started.started_at_ms < GRACE_MS:
             return WorkloadStatus("starting")
         return WorkloadStatus("running")
 
-    def stop(self, rental_id: str) -> None:
+    def stop(self, rental_id: str, grace_seconds: float) -> bool:
         directory = self._root / rental_id
+        if not (directory / SPEC).exists():
+            return True
+        supervised = self._is_supervised(directory)
         started = _load(directory / STARTED, Started)
         if started is None:
-            self._settle(directory, KILL_SECONDS)
-            started = _load(directory / STARTED, Started)
-        if started is None or read_start_ticks(started.pid) not in {None, started.start_ticks}:
-            # Never ran, or the number is another's by now: ours ended before that could be.
-            return
-        _signal(started, signal.SIGTERM)
-        if not self._settle(directory, STOP_GRACE_SECONDS):
-            _signal(started, signal.SIGKILL)
-        # A child that made itself independent of the group is still of the session.
-        for pid in _list_session(started.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        session = started.pid
-        if not self._settle(directory, KILL_SECONDS, lambda: not _list_session(session)):
+            # Never ran, or its supervisor is about to say.
+            return not supervised
+        left = _list_session(started)
+        if not supervised and not left:
+            self._kill_at.pop(rental_id, None)
+            return True
+        now = self._clock.monotonic()
+        if rental_id not in self._kill_at:
+            self._kill_at[rental_id] = now + grace_seconds
+            _signal(started, signal.SIGTERM)
+        if now >= self._kill_at[rental_id] or not supervised:
+            # A child that made itself independent of the group is still of the session.
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        if now >= self._kill_at[rental_id] + KILL_SECONDS:
             raise TimeoutError(f"processes of {rental_id} do not end")
+        return False
 
-    def wipe(self, rental_id: str) -> None:
+    def announce(self, rental_id: str, notice: Notice) -> None:
+        self._notices.announce(self._root / rental_id / NOTICE, notice)
+
+    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped:  # noqa: ARG002 - it has no volumes
         directory = self._root / rental_id
+        self._notices.close(directory / NOTICE)
         if directory.exists():
             shutil.rmtree(directory)
             sync_directory(self._root)
+        return Wiped("not_supported")
 
-    def _settle(self, directory: Path, seconds: float, gone: Callable[[], bool] = lambda: True) -> bool:
-        """Wait until no supervisor holds the workload and it is ``gone``; return whether that came true."""
-        if not (directory / SPEC).exists():
-            return True
-        for _ in range(int(seconds / _POLL_SECONDS)):
-            if not self._is_supervised(directory) and gone():
-                return True
-            self._wait(_POLL_SECONDS)
-        return False
+    def read_log(self, rental_id: str, max_bytes: int) -> bytes:
+        directory = self._root / rental_id
+        older, newer = (read_if_there(directory / name) or b"" for name in (f"{LOG}.1", LOG))
+        return (older + newer)[-max_bytes:]
 
     def _is_supervised(self, directory: Path) -> bool:
         """Say whether a supervisor holds the lock, or was just spawned and will take it."""
@@ -149,8 +170,12 @@ def _signal(started: Started, number: signal.Signals) -> None:
             os.killpg(started.pid, number)
 
 
-def _list_session(session: int) -> list[int]:
-    """Return the living processes of a session (field 6 of /proc/PID/stat)."""
+def _list_session(started: Started) -> list[int]:
+    """Return the living processes of the workload's session (field 6 of /proc/PID/stat)."""
+    if read_start_ticks(started.pid) not in {None, started.start_ticks}:
+        # The number is another's by now: ours ended before that could be.
+        return []
+    session = started.pid
     found = []
     for path in Path("/proc").iterdir():
         if not path.name.isdigit():

@@ -1,4 +1,4 @@
-"""``python -m host_agent.supervisor DIRECTORY``: runs one workload and remembers how it ended.
+"""``python -m host_agent.workloads.supervisor DIRECTORY``: runs one workload and remembers how it ended.
 
 It lives apart from the agent, so that an agent that dies neither takes the workload with it nor misses its
 exit code. A lock on the directory makes a second supervisor of the same workload go away at once.
@@ -51,6 +51,11 @@ def read_start_ticks(pid: int) -> int | None:
     # The name in parentheses may hold anything; field 22 counts from after it. Source: proc(5).
     fields = data.rpartition(b")")[2].split()
     return None if fields[0] == b"Z" else int(fields[19])
+
+
+def is_alive(started: Started) -> bool:
+    """Say whether this very process still runs, not a later one with its number."""
+    return read_start_ticks(started.pid) == started.start_ticks
 
 
 def main() -> int:
