@@ -97,7 +97,7 @@ class Agent:
 
     def beat(self) -> None:
         """Look at the GPUs and put a heartbeat up for sending."""
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             self._meter.observe(readings)
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
@@ -112,7 +112,7 @@ class Agent:
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.cut(readings)
             if self._outbox.put(
@@ -133,11 +133,11 @@ class Agent:
             except (SpoolBroken, OSError) as error:
                 logs.warn("xids_not_spooled", reason=str(error))
 
-    def read_gpus(self) -> dict[str, Reading]:
-        """Read every GPU; one that cannot be read is left out, never zero."""
+    def read_gpus(self, *, deep: bool = False) -> dict[str, Reading]:
+        """Read every GPU and the boards of instances; one that cannot be read is left out, never zero."""
         readings: dict[str, Reading] = {}
         statuses: dict[str, GpuStatus] = {}
-        for gpu_uuid, found in self._reader.read_round(self._gpus).items():
+        for gpu_uuid, found in self._reader.read_round(self._gpus, deep=deep).items():
             if isinstance(found, Reading):
                 readings[gpu_uuid] = found
                 statuses[gpu_uuid] = GpuStatus(gpu_uuid, "ok")
@@ -150,14 +150,14 @@ class Agent:
         return readings
 
     def list_looks(self) -> Mapping[str, tuple[GpuState, Reading | None]]:
-        """Return each GPU's state at the last look, and its last reading, which may be older."""
+        """Return each GPU's and board's state at the last look, and its last reading, which may be older."""
         unknown: GpuState = "unknown"
         return {
             uuid: (
                 self._statuses[uuid].state if uuid in self._statuses else unknown,
                 self._readings.get(uuid),
             )
-            for uuid in self._gpus
+            for uuid in dict.fromkeys([*self._gpus, *self._statuses])
         }
 
     def count_workloads(self) -> Mapping[str, int]:
@@ -243,7 +243,7 @@ class Agent:
         """Cut at a lease boundary. Raises SpoolBroken: nothing has changed hands then."""
         if not owners:
             return
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.change_owner(owners, readings, self._clock.now_ms())
             if cut.state == self._meter.state:

@@ -10,6 +10,7 @@ from pathlib import Path
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff
+from host_agent.boards import BoardReader, list_boards
 from host_agent.clock import Clock
 from host_agent.config import Config, ConfigError
 from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
@@ -120,7 +121,7 @@ def build_service(
     agent = Agent(
         state_dir=config.state_path,
         gpus=gpus,
-        reader=WatchedReader(reader),
+        reader=BoardReader(WatchedReader(reader), gpus),
         runtime=runtime,
         outbox=outbox,
         heartbeats=slot,
@@ -248,7 +249,8 @@ def describe(service: Service, clock: Clock) -> Status:
             GpuReport(
                 gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, *looks[gpu.gpu_uuid], capabilities=gpu.capabilities
             )
-            for gpu in service.gpus
+            for gpu in [*list_boards(service.gpus), *service.gpus]
+            if gpu.gpu_uuid in looks
         ],
     )
 

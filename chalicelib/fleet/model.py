@@ -39,6 +39,9 @@ class Gpu:
     pci_bus_id: str
     model: str
     memory_mib: int
+    #: Of an instance of a partitioned board: the board, and its part of the board's seven slices.
+    parent_uuid: str | None = None
+    slices: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

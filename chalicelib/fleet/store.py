@@ -85,7 +85,7 @@ class DynamoFleetStore:
         rows = GpuItem.query(keys.host(host_id), GpuItem.sk.startswith(keys.GPU_PREFIX), consistent_read=True)
         return [
             HostGpu(
-                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib),
+                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib, row.parent_uuid, row.slices),
                 cast("LeaseState", row.lease_state),
                 row.epoch,
                 row.rental_id,
@@ -166,6 +166,8 @@ class DynamoFleetStore:
                 pci_bus_id=gpu.pci_bus_id,
                 model=gpu.model,
                 memory_mib=gpu.memory_mib,
+                parent_uuid=gpu.parent_uuid,
+                slices=gpu.slices,
                 lease_state="free",
                 epoch=0,
             )

@@ -147,6 +147,8 @@ class GpuItem(FleetTable):
     pci_bus_id = UnicodeAttribute()
     model = UnicodeAttribute()
     memory_mib = IntegerAttribute()
+    parent_uuid = UnicodeAttribute(null=True)
+    slices = IntegerAttribute(null=True)
     lease_state = UnicodeAttribute()
     epoch = IntegerAttribute()
     rental_id = UnicodeAttribute(null=True)

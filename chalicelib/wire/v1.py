@@ -21,7 +21,8 @@ T = TypeVar("T")
 SCHEMA_VERSION: Literal[1] = 1
 #: SQS accepts more today; a record above this is refused on both sides so that a batch of ten always fits.
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_GPUS_PER_HOST = 16
+#: Eight boards, each in seven instances at most, and the boards themselves.
+MAX_GPUS_PER_HOST = 64
 MAX_INTERVALS_PER_RECORD = 64
 MAX_XIDS_PER_RECORD = 64
 
@@ -33,6 +34,8 @@ Text = Annotated[str, msgspec.Meta(max_length=1024)]
 RecordKind = Literal["heartbeat", "telemetry"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
+#: How a partitioned board's energy was split: by what its instances did, or by their slices alone.
+SplitMethod = Literal["activity", "slices"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
 #: F: broken hardware.
 XidClass = Literal["A", "B", "C", "D", "E", "F"]
@@ -123,6 +126,10 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     #: The integral of power over the same window, where there is one beside the counter: a cross-check.
     integral_millijoules: Count | None = None
     cause: EstimateCause = "none"
+    #: Of one instance of a partitioned board: the board. The interval with the board's own UUID and the same
+    #: bounds in time holds what nobody leased, and the board's counter; together they are the board's energy.
+    parent_uuid: Id | None = None
+    split: SplitMethod | None = None
 
 
 class XidEvent(msgspec.Struct, frozen=True):

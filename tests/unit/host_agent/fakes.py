@@ -43,7 +43,7 @@ class FakeReader:
     def list_gpus(self) -> list[GpuInfo]:
         return self.infos
 
-    def read(self, gpu_uuid: str) -> Reading:
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:
         if gpu_uuid in self.lost:
             raise GpuLost("gpu_lost")
         if gpu_uuid in self.silent:

@@ -34,6 +34,11 @@ TELEMETRY = v1.Telemetry(
         )
     ],
 )
+#: With the parts of a partitioned board.
+MIG_TELEMETRY = v1.Telemetry(
+    TELEMETRY.samples,
+    [v1.msgspec.structs.replace(TELEMETRY.intervals[0], parent_uuid="GPU-1", split="activity")],
+)
 START = v1.Command(
     1,
     "cmd_1",
@@ -55,6 +60,7 @@ ENCODED = {
     "heartbeat": lambda: encode(HEARTBEAT),
     "telemetry": lambda: encode(FIRST_TELEMETRY),
     "telemetry-bounds": lambda: encode(TELEMETRY),
+    "telemetry-mig": lambda: encode(MIG_TELEMETRY),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }

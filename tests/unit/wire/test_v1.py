@@ -14,6 +14,7 @@ from tests.unit.wire.messages import (
     FIRST_TELEMETRY,
     HEARTBEAT,
     KEY,
+    MIG_TELEMETRY,
     START,
     STOP,
     TELEMETRY,
@@ -49,6 +50,7 @@ def test_messages_of_every_age_read_back_as_what_was_sent():
         ("heartbeat", HEARTBEAT, v1.decode_heartbeat),
         ("telemetry", FIRST_TELEMETRY, v1.decode_telemetry),
         ("telemetry-bounds", TELEMETRY, v1.decode_telemetry),
+        ("telemetry-mig", MIG_TELEMETRY, v1.decode_telemetry),
     ):
         envelope = v1.decode_envelope((GOLDEN / f"{name}.json").read_bytes())
         v1.verify_envelope(envelope, KEY)
@@ -118,6 +120,8 @@ def test_the_largest_record_that_an_agent_may_build_fits():
             True,
             *[2**53] * 5,
             "implausible_jump",
+            "G" * 40,
+            "activity",
         )
         for index in range(v1.MAX_INTERVALS_PER_RECORD)
     ]
