@@ -25,6 +25,7 @@ from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
 from host_agent.runtime import WorkloadRuntime
 from host_agent.spool import SpoolBroken
 from host_agent.xid import XidSource
@@ -33,7 +34,7 @@ from host_agent.xid import XidSource
 class Agent:
     """One host. Methods may be called from several threads; one lock guards state and meter."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports of a host, by name
         self,
         *,
         state_dir: Path,
@@ -45,6 +46,7 @@ class Agent:
         meter_state: bytes | None,
         xids: XidSource,
         clock: Clock,
+        preflight: Preflight | None = None,
     ) -> None:
         """Raises msgspec.DecodeError: the state on disk is damaged."""
         self._file = state_dir / "assignments.json"
@@ -55,6 +57,8 @@ class Agent:
         self._heartbeats = heartbeats
         self._clock = clock
         self._xids = xids
+        self._preflight = Preflight(gpus) if preflight is None else preflight
+        self._untold = list_capabilities(gpus)
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
@@ -100,11 +104,15 @@ class Agent:
         readings = self.read_gpus(deep=True)
         with self._lock:
             self._meter.observe(readings)
+            fitness = self._preflight.judge(readings, self._meter.list_leased())
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
-            gpus=[self._statuses.get(uuid, GpuStatus(uuid, "unknown")) for uuid in self._gpus],
+            gpus=[
+                judge_status(self._statuses.get(uuid, GpuStatus(uuid, "unknown")), fitness.get(uuid))
+                for uuid in self._gpus
+            ],
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
         )
@@ -115,10 +123,9 @@ class Agent:
         readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.cut(readings)
-            if self._outbox.put(
-                Telemetry(build_samples(readings), cut.intervals), msgspec.msgpack.encode(cut.state)
-            ):
-                self._meter.state = cut.state
+            record = Telemetry(build_samples(readings), cut.intervals, capabilities=self._untold)
+            if self._outbox.put(record, msgspec.msgpack.encode(cut.state)):
+                self._meter.state, self._untold = cut.state, []
 
     def tell_xids(self) -> None:
         """Spool what the kernel log has said of the GPUs; it is never given up, only told later."""
@@ -159,6 +166,10 @@ class Agent:
             )
             for uuid in dict.fromkeys([*self._gpus, *self._statuses])
         }
+
+    def list_fitness(self) -> Mapping[str, Fitness]:
+        """Return what the last heartbeat said of each GPU's health, for the status file."""
+        return self._preflight.list_told()
 
     def count_workloads(self) -> Mapping[str, int]:
         """Workloads by phase, for the status file."""
@@ -235,6 +246,7 @@ class Agent:
         ]
         self._hand_over(dict.fromkeys(owned))
         self._runtime.wipe(workload.rental_id)
+        self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
         self._change(workload.rental_id, phase="terminated", terminated_at_ms=self._clock.now_ms(), spec=None)
         logs.info("workload_terminated", rental_id=workload.rental_id)
         return True

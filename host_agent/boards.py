@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from host_agent.gpu import GpuError, GpuInfo, GpuLost, InstanceReading, Reading, Round, RoundReader
+from host_agent.gpu import GpuError, GpuInfo, GpuLost, InstanceReading, NvLink, Reading, Round, RoundReader
 
 
 def list_boards(gpus: Sequence[GpuInfo]) -> list[GpuInfo]:
@@ -33,6 +33,7 @@ class BoardReader:
         self._boards = {gpu.gpu_uuid: gpu.board_uuid for gpu in gpus}
         #: What the last deep look found, by board.
         self._instances: dict[str, dict[str, InstanceReading]] = {}
+        self._nvlink: dict[str, NvLink | None] = {}
 
     def read_round(self, gpu_uuids: Sequence[str], *, deep: bool = False) -> Round:
         """Return a reading or an error for each GPU, and for the board of each instance."""
@@ -40,8 +41,14 @@ class BoardReader:
         found: dict[str, Reading | GpuError] = dict(self._reader.read_round(boards, deep=deep))
         for board in boards:
             reading = found[board]
-            if isinstance(reading, Reading) and reading.instances is not None:
+            if not isinstance(reading, Reading):
+                continue
+            if reading.instances is not None:
                 self._instances[board] = reading.instances
+            if deep:
+                self._nvlink[board] = reading.nvlink
+            else:
+                found[board] = msgspec.structs.replace(reading, nvlink=self._nvlink.get(board))
         for uuid in gpu_uuids:
             board = self._boards.get(uuid, uuid)
             if uuid not in found:
@@ -62,5 +69,6 @@ class BoardReader:
             reading.monotonic_ms,
             utilization_percent=None if activity is None else activity // 10,
             memory_used_mib=instance.memory_used_mib,
+            memory_total_mib=instance.memory_total_mib,
             temperature_celsius=reading.temperature_celsius,
         )

@@ -27,6 +27,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     calls: dict[str, str] = {}
     power_source: PowerSource | None = None
     mig: list[MigInstance] = []
+    #: Of the host, told with each of its GPUs.
+    driver_version: str | None = None
 
 
 class GpuInfo(msgspec.Struct, frozen=True):
@@ -56,6 +58,15 @@ class InstanceReading(msgspec.Struct, frozen=True):
     #: Part of the time in which anything of it worked.
     busy_permille: int | None = None
     memory_used_mib: int | None = None
+    memory_total_mib: int | None = None
+
+
+class NvLink(msgspec.Struct, frozen=True):
+    """``errors`` are replays, recoveries and CRC errors of all links since the driver was loaded."""
+
+    links: int
+    active: int
+    errors: int | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -82,6 +93,10 @@ class Reading(msgspec.Struct, frozen=True):
     row_remap_failed: bool | None = None
     pcie_replays: int | None = None
     pcie_link_width: int | None = None
+    pcie_max_link_width: int | None = None
+    memory_total_mib: int | None = None
+    #: At a deep look, of a board that has links.
+    nvlink: NvLink | None = None
     #: The instances that are there now, of a partitioned board at a deep look.
     instances: dict[str, InstanceReading] | None = None
 

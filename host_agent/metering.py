@@ -110,6 +110,9 @@ class EnergyMeter:
     def owner_of(self, gpu_uuid: str) -> Owner | None:
         return self.state.gpus.get(gpu_uuid, GpuMeter()).owner
 
+    def list_leased(self) -> AbstractSet[str]:
+        return {uuid for uuid, meter in self.state.gpus.items() if meter.owner is not None}
+
     def observe(self, readings: Mapping[str, Reading]) -> None:
         """Add power samples between cuts. Lost on a crash; the next cut then fills and says so."""
         gpus, splits = dict(self.state.gpus), dict(self.state.splits)

@@ -22,9 +22,11 @@ from host_agent.gpu import (
     GpuLost,
     GpuUnavailable,
     InstanceReading,
+    NvLink,
     PowerSource,
     Reading,
 )
+from host_agent.nvlink import read_nvlink
 from host_agent.nvml_mig import BoardInstances
 
 T = TypeVar("T")
@@ -113,6 +115,7 @@ class NvmlReader:
             power_milliwatts=self._read_power(device),
             utilization_percent=None if rates is None else int(rates.gpu),
             memory_used_mib=None if memory is None else int(memory.used) // _BYTES_PER_MIB,
+            memory_total_mib=None if memory is None else int(memory.total) // _BYTES_PER_MIB,
             temperature_celsius=temperature,
             sm_clock_mhz=self._read_value(device, "sm_clock"),
             memory_clock_mhz=self._read_value(device, "memory_clock"),
@@ -126,6 +129,8 @@ class NvmlReader:
             row_remap_failed=None if remap is None else bool(remap[3]),
             pcie_replays=self._read_value(device, "pcie_replays"),
             pcie_link_width=self._read_value(device, "pcie_link_width"),
+            pcie_max_link_width=self._read_value(device, "pcie_max_link_width"),
+            nvlink=self._read_nvlink(device) if deep else None,
             instances=self._read_instances(device) if deep else None,
         )
 
@@ -202,7 +207,8 @@ class NvmlReader:
         if device.instances is not None:
             calls["instance_activity"] = device.instances.activity
             shown = [instance for instance, _ in device.instances.describe()]
-        return device, Capabilities(calls, None if power is None else power[0], shown)
+        driver = _text(self._call(self._nvml.nvmlSystemGetDriverVersion))
+        return device, Capabilities(calls, None if power is None else power[0], shown, driver)
 
     def _open_instances(self, handle: Any) -> BoardInstances | None:
         if self._call(self._nvml.nvmlDeviceGetMigMode, handle)[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
@@ -253,6 +259,11 @@ class NvmlReader:
             raise self._translate(error) from error
         return int(value.value.uiVal) if value.nvmlReturn == self._nvml.NVML_SUCCESS else None
 
+    def _read_nvlink(self, device: _Device) -> NvLink | None:
+        if "nvlink" not in device.offered:
+            return None
+        return self._call(read_nvlink, self._nvml, device.handle)
+
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
             return function(*arguments)
@@ -294,6 +305,8 @@ def _list_calls(nvml: Any) -> dict[str, Callable[[Any], Any]]:
         "row_remapping": nvml.nvmlDeviceGetRemappedRows,
         "pcie_replays": nvml.nvmlDeviceGetPcieReplayCounter,
         "pcie_link_width": nvml.nvmlDeviceGetCurrPcieLinkWidth,
+        "pcie_max_link_width": nvml.nvmlDeviceGetMaxPcieLinkWidth,
+        "nvlink": lambda handle: nvml.nvmlDeviceGetNvLinkState(handle, 0),
         "mig_mode": nvml.nvmlDeviceGetMigMode,
     }
 

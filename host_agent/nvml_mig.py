@@ -100,17 +100,19 @@ class BoardInstances:
         """Return ``None`` when the instance is no longer there."""
         nvml = self._nvml
         try:
-            used = int(nvml.nvmlDeviceGetMemoryInfo(instance.handle).used) // _BYTES_PER_MIB
+            memory = nvml.nvmlDeviceGetMemoryInfo(instance.handle)
+            used, total = int(memory.used) // _BYTES_PER_MIB, int(memory.total) // _BYTES_PER_MIB
         except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):
             return None
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
-            used = None
-        active, busy = self._measure(instance) if self._gpm and instance.alone else (None, None)
-        return InstanceReading(active, busy, used)
+            return InstanceReading(*self._measure(instance))
+        return InstanceReading(*self._measure(instance), used, total)
 
     def _measure(self, instance: _Instance) -> tuple[int | None, int | None]:
         """Return activity and busy time in thousandths since the last sample."""
         nvml = self._nvml
+        if not self._gpm or not instance.alone:
+            return None, None
         try:
             if instance.spare is None:
                 instance.spare = nvml.nvmlGpmSampleAlloc()

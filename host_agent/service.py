@@ -2,10 +2,13 @@
 
 import os
 import secrets
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from host_agent import logs
 from host_agent.agent import Agent
@@ -24,6 +27,7 @@ from host_agent.identity import (
     load_identity,
 )
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.preflight import CommandProbe, Floors, Preflight, read_toolkit_version
 from host_agent.process import ProcessRuntime
 from host_agent.sender import (
     CommandReceiver,
@@ -128,6 +132,7 @@ def build_service(
         meter_state=spool.latest_state,
         xids=XidLog(config.state_path, gpus, clock),
         clock=clock,
+        preflight=build_preflight(config, gpus, identity.gpus, clock),
     )
     line = Line(config, identity, clock, boot_id)
     uplink = Uplink(line.open_heartbeats(slot), line.open_telemetry(outbox), sent, clock, waiting)
@@ -147,6 +152,15 @@ def build_service(
         uplink=_build_thread("send", uplink.step, stopped),
         downlink=_build_thread("receive", downlink.step, stopped),
     )
+
+
+def build_preflight(config: Config, gpus: list[GpuInfo], enrolled: list[GpuInfo], clock: Clock) -> Preflight:
+    """Memory is held against what was enrolled, the rest is as of now."""
+    memory = {gpu.gpu_uuid: gpu.memory_mib for gpu in enrolled}
+    gpus = [msgspec.structs.replace(gpu, memory_mib=memory[gpu.gpu_uuid]) for gpu in gpus]
+    probe = CommandProbe(shlex.split(config.preflight_command), clock) if config.preflight_command else None
+    floors = Floors(config.driver_floor, config.toolkit_floor)
+    return Preflight(gpus, read_toolkit_version(), floors, probe)
 
 
 class Line:
@@ -235,7 +249,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
 
 def describe(service: Service, clock: Clock) -> Status:
     """Return what is written to the state directory and shown to Prometheus."""
-    looks = service.agent.list_looks()
+    looks, fitness = service.agent.list_looks(), service.agent.list_fitness()
     return Status(
         written_at_ms=clock.now_ms(),
         pid=os.getpid(),
@@ -247,7 +261,12 @@ def describe(service: Service, clock: Clock) -> Status:
         workloads=dict(service.agent.count_workloads()),
         gpus=[
             GpuReport(
-                gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, *looks[gpu.gpu_uuid], capabilities=gpu.capabilities
+                gpu.gpu_uuid,
+                gpu.pci_bus_id,
+                gpu.model,
+                *looks[gpu.gpu_uuid],
+                capabilities=gpu.capabilities,
+                fitness=fitness.get(gpu.gpu_uuid),
             )
             for gpu in [*list_boards(service.gpus), *service.gpus]
             if gpu.gpu_uuid in looks

@@ -1,6 +1,6 @@
 """Bodies of the fleet routes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -76,6 +76,10 @@ class HostGpuBody(ResponseBody):
     lease_state: str
     epoch: int
     rental_id: str | None
+    #: Broken health rules and failed checks, at the last heartbeat.
+    conditions: list[str]
+    #: What the driver answers, call by call, and where power comes from.
+    capabilities: dict[str, Any] | None
 
 
 class HostBody(ResponseBody):
@@ -150,11 +154,11 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         created_at=format_instant(host.created_at_ms),
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
-        gpus=None if gpus is None else [_render_gpu(gpu) for gpu in gpus],
+        gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
     )
 
 
-def _render_gpu(row: HostGpu) -> HostGpuBody:
+def _render_gpu(row: HostGpu, liveness: Liveness | None) -> HostGpuBody:
     return HostGpuBody(
         gpu_uuid=row.gpu.gpu_uuid,
         model=row.gpu.model,
@@ -164,4 +168,6 @@ def _render_gpu(row: HostGpu) -> HostGpuBody:
         lease_state=row.lease_state,
         epoch=row.epoch,
         rental_id=row.rental_id,
+        conditions=liveness.conditions.get(row.gpu.gpu_uuid, []) if liveness else [],
+        capabilities=row.capabilities,
     )

@@ -21,9 +21,12 @@ T = TypeVar("T")
 SCHEMA_VERSION: Literal[1] = 1
 #: SQS accepts more today; a record above this is refused on both sides so that a batch of ten always fits.
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_BOARDS_PER_HOST = 16
 #: Eight boards, each in seven instances at most, and the boards themselves.
 MAX_GPUS_PER_HOST = 64
 MAX_INTERVALS_PER_RECORD = 64
+MAX_CONDITIONS_PER_GPU = 32
+MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64
 
 #: DynamoDB numbers hold 38 digits, JSON readers hold 2**53: counters stay below the smaller bound.
@@ -71,6 +74,10 @@ class WorkloadReport(msgspec.Struct, frozen=True):
 class GpuStatus(msgspec.Struct, frozen=True):
     gpu_uuid: Id
     state: Literal["ok", "unknown", "lost"]
+    #: False: give it no new work, whatever its lease. What runs on it goes on.
+    rentable: bool = True
+    #: Broken health rules and failed checks, by name.
+    conditions: Annotated[list[Id], msgspec.Meta(max_length=MAX_CONDITIONS_PER_GPU)] = []
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
@@ -149,10 +156,22 @@ class XidEvent(msgspec.Struct, frozen=True):
     last_sequence: Count
 
 
+class GpuCapabilities(msgspec.Struct, frozen=True):
+    """What a board's driver answers, call by call: ``ok``, ``not_supported``, ``no_permission``, ..."""
+
+    gpu_uuid: Id
+    calls: Annotated[dict[Id, Id], msgspec.Meta(max_length=MAX_CALLS_PER_GPU)]
+    #: Where the board's power comes from; ``None``: it tells none.
+    power_source: Id | None = None
+    driver_version: Id | None = None
+
+
 class Telemetry(msgspec.Struct, frozen=True):
     samples: Annotated[list[GpuSample], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     intervals: Annotated[list[EnergyInterval], msgspec.Meta(max_length=MAX_INTERVALS_PER_RECORD)]
     xids: Annotated[list[XidEvent], msgspec.Meta(max_length=MAX_XIDS_PER_RECORD)] = []
+    #: Once after the agent's start.
+    capabilities: Annotated[list[GpuCapabilities], msgspec.Meta(max_length=MAX_BOARDS_PER_HOST)] = []
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import pytest
 
 from host_agent.boards import BoardReader
 from host_agent.clock import SystemClock
-from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, Reading
+from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, NvLink, Reading
 from host_agent.nvml import NvmlReader
 from host_agent.watchdog import WatchedReader
 from tests.gpu.simulation import state
@@ -50,7 +50,8 @@ def test_every_figure_is_what_the_library_says(simulation):
     simulation.set(1, energy=123_456, power_average=650_000, power_instant=700_001, utilization_gpu=97)
     simulation.set(1, temperature=80, ecc_uncorrected=2, remap_pending=1, clocks_event_reasons=0x40)
     reader = open_reader()
-    reading = reader.read(simulation.uuids[1])
+    simulation.set(1, pcie_width=8, nvlinks_active=17, nvlink_errors=2)
+    reading = reader.read(simulation.uuids[1], deep=True)
     assert reading == Reading(
         sampled_at_ms=reading.sampled_at_ms,
         monotonic_ms=reading.monotonic_ms,
@@ -68,7 +69,10 @@ def test_every_figure_is_what_the_library_says(simulation):
         row_remap_pending=True,
         row_remap_failed=False,
         pcie_replays=0,
-        pcie_link_width=16,
+        pcie_link_width=8,
+        pcie_max_link_width=16,
+        memory_total_mib=81_559,
+        nvlink=NvLink(18, 17, 2 * 3 * 17),
     )
     reader.close()
 
@@ -204,13 +208,13 @@ def test_what_each_instance_does_is_read_at_a_deep_look_and_the_board_at_each(si
     reader = open_reader()
     assert reader.read(simulation.uuids[0]).instances is None
     before = reader.read(simulation.uuids[0], deep=True).instances
-    assert before == dict.fromkeys((first, second, third), InstanceReading(memory_used_mib=20))
+    assert [each.activity_permille for each in before.values()] == [None, None, None]
     reading = reader.read(simulation.uuids[0], deep=True)
     assert (reading.power_milliwatts, reading.utilization_percent) == (72_000, None)
     assert reading.instances == {
-        first: InstanceReading(900, 900, 20),
-        second: InstanceReading(250, None, 20),
-        third: InstanceReading(0, 0, 20),
+        first: InstanceReading(900, 900, 20, 30_000),
+        second: InstanceReading(250, None, 20, 20_000),
+        third: InstanceReading(0, 0, 20, 20_000),
     }
     reader.close()
 
@@ -221,7 +225,7 @@ def test_where_the_driver_does_not_measure_instances_their_activity_is_unknown(s
     reader = open_reader()
     for _ in range(2):
         reading = reader.read(simulation.uuids[0], deep=True)
-    assert reading.instances == {uuid: InstanceReading(memory_used_mib=20)}
+    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000)}
     assert reader.list_gpus()[0].capabilities.calls["instance_activity"] == "not_supported"
 
 

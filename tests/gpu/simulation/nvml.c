@@ -17,7 +17,7 @@ enum {
   ENERGY, POWER_USAGE, POWER_AVERAGE, POWER_INSTANT, POWER_LIMIT, UTILIZATION_GPU, UTILIZATION_MEMORY,
   MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
   ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
-  MIG_MODE, GPM_SUPPORT, CELLS
+  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, CELLS
 };
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
        DRIVER_NOT_LOADED = 9 };
@@ -258,6 +258,23 @@ int nvmlDeviceGetMaxClockInfo(struct gpu *gpu, int kind, unsigned *value) { retu
 int nvmlDeviceGetPcieThroughput(struct gpu *gpu, int counter, unsigned *value) { (void)counter; *value = 0; return enter(gpu); }
 int nvmlDeviceGetEncoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
 int nvmlDeviceGetDecoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
+
+/* The first of so many links are up; NVLINK_ERRORS is what each of them has counted of each kind. */
+int nvmlDeviceGetNvLinkState(struct gpu *gpu, unsigned link, unsigned *active) {
+  unsigned links = 0, up = 0;
+  int code = read_unsigned(gpu, NVLINKS, &links);
+  if (code == SUCCESS) code = read_unsigned(gpu, NVLINKS_ACTIVE, &up);
+  if (code) return code;
+  *active = link < up;
+  return link < links ? SUCCESS : INVALID_ARGUMENT;
+}
+int nvmlDeviceGetNvLinkErrorCounter(struct gpu *gpu, unsigned link, unsigned kind, unsigned long long *value) {
+  uint64_t wide = 0;
+  (void)link; (void)kind;
+  int code = read_cell(gpu, NVLINK_ERRORS, &wide);
+  *value = wide;
+  return code;
+}
 
 int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
   int code = read_unsigned(gpu, MIG_MODE, current);

@@ -34,6 +34,9 @@ CELLS = {
     "pcie_max_width": 16,
     "mig_mode": 0,
     "gpm_support": 1,
+    "nvlinks": 18,
+    "nvlinks_active": 18,
+    "nvlink_errors": 0,
 }
 
 

@@ -28,6 +28,7 @@ from chalicelib.fleet.service import (
     issue_credentials,
     list_hosts,
     read_host,
+    sort_out_unfit,
 )
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
 from tests.fakes import Crash
@@ -242,3 +243,20 @@ def test_an_order_in_the_outbox_becomes_the_same_order_on_the_wire():
     command = build_wire_command(stored)
     assert (command.kind, command.leases[0].epoch, command.workload.env) == ("start", 3, {"A": "1"})
     assert build_wire_command({**stored, "kind": "stop", "workload": None}).workload is None
+
+
+def test_a_gpu_that_its_host_calls_unfit_is_withheld_and_offered_again_when_it_is_well(seeded):
+    host_id = add_host(seeded, "machine", 2).host_id
+    seeded.beat(host_id)
+    store, transactions = seeded.cloud.fleet_store, seeded.cloud.rentals.transactions
+    bad, good = sorted(gpu.gpu.gpu_uuid for gpu in store.list_gpus(host_id))
+    rental = seeded.rental(rent(seeded, 1).body)
+    (leased,) = (lease.gpu_uuid for lease in rental.leases)
+    for _ in range(2):
+        sort_out_unfit(store, transactions, host_id, {bad, good}, withheld=1)
+        states = {gpu.gpu.gpu_uuid: gpu.lease_state for gpu in store.list_gpus(host_id)}
+        assert states == {bad: "withheld", good: "withheld"} | {leased: "leased"}
+        assert store.get_host(host_id).free_gpus == 0
+    sort_out_unfit(store, transactions, host_id, set(), withheld=1)
+    assert store.get_host(host_id).free_gpus == 1
+    assert {gpu.lease_state for gpu in store.list_gpus(host_id)} == {"leased", "free"}

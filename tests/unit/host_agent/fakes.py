@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from chalicelib.wire.v1 import Command, Lease, WorkloadSpec, XidEvent
 from host_agent.agent import Agent
 from host_agent.gpu import GpuInfo, GpuLost, GpuUnavailable, Reading
@@ -39,6 +41,8 @@ class FakeReader:
         self.infos = [GpuInfo(f"GPU-{n}", f"0:{n}", "H100", 81_559, 700_000) for n in range(gpus)]
         self.lost: set[str] = set()
         self.silent: set[str] = set()
+        #: What readings say besides, by GPU.
+        self.facts: dict[str, dict[str, object]] = {}
 
     def list_gpus(self) -> list[GpuInfo]:
         return self.infos
@@ -49,7 +53,9 @@ class FakeReader:
         if gpu_uuid in self.silent:
             raise GpuUnavailable("silent")
         elapsed_ms = self._clock.ms - START_MS
-        return Reading(self._clock.now_ms(), self._clock.ms, elapsed_ms * WATTS, WATTS * 1000, 90, 1000, 60)
+        now_ms, counter = self._clock.now_ms(), elapsed_ms * WATTS
+        reading = Reading(now_ms, self._clock.ms, counter, WATTS * 1000, 90, 1000, 60)
+        return msgspec.structs.replace(reading, **self.facts.get(gpu_uuid, {}))
 
     def close(self) -> None:
         pass

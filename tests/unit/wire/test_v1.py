@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from chalicelib.wire import v1
 from tests.unit.wire.messages import (
     AT_MS,
+    CAPABLE_TELEMETRY,
     ENCODED,
     FIRST_TELEMETRY,
+    HEALTH_HEARTBEAT,
     HEARTBEAT,
     KEY,
     MIG_TELEMETRY,
@@ -50,6 +52,8 @@ def test_messages_of_every_age_read_back_as_what_was_sent():
         ("heartbeat", HEARTBEAT, v1.decode_heartbeat),
         ("telemetry", FIRST_TELEMETRY, v1.decode_telemetry),
         ("telemetry-bounds", TELEMETRY, v1.decode_telemetry),
+        ("heartbeat-health", HEALTH_HEARTBEAT, v1.decode_heartbeat),
+        ("telemetry-capabilities", CAPABLE_TELEMETRY, v1.decode_telemetry),
         ("telemetry-mig", MIG_TELEMETRY, v1.decode_telemetry),
     ):
         envelope = v1.decode_envelope((GOLDEN / f"{name}.json").read_bytes())
