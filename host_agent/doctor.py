@@ -100,7 +100,7 @@ def examine_gpus(
         )
         checks = check_gpu(gpu, board, found, toolkit_version, floors)
         if rented:
-            del checks["memory_free"]
+            del checks["memory_free"], checks["processes"]
         rules = find_conditions(board)
         yield Finding(
             f"{gpu.gpu_uuid} preflight",

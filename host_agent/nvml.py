@@ -27,6 +27,7 @@ from host_agent.gpu import (
     Reading,
 )
 from host_agent.nvlink import read_nvlink
+from host_agent.nvml_events import WaitingXids, XidEvents
 from host_agent.nvml_mig import BoardInstances
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class NvmlReader:
         }
         self._calls = _list_calls(nvml)
         self._devices: dict[str, _Device] = {}
+        self._events, self._waiting = XidEvents(nvml), WaitingXids()
         self._open = False
         self._reopen_at = 0.0
         self._connect()
@@ -100,6 +102,8 @@ class NvmlReader:
         if device is None:
             handle = self._call(self._nvml.nvmlDeviceGetHandleByUUID, gpu_uuid)
             device, _ = self._meet(gpu_uuid, handle)
+        if deep:
+            self._waiting.add(self._call(self._events.drain))
         # The counter first, its instant at once: what it shows is true of then.
         counter = self._read_value(device, "energy_counter")
         sampled_at_ms = self._clock.now_ms()
@@ -131,8 +135,13 @@ class NvmlReader:
             pcie_link_width=self._read_value(device, "pcie_link_width"),
             pcie_max_link_width=self._read_value(device, "pcie_max_link_width"),
             nvlink=self._read_nvlink(device) if deep else None,
+            processes=self._read_value(device, "processes") if deep else None,
             instances=self._read_instances(device) if deep else None,
         )
+
+    def take_xids(self) -> list[tuple[str, int]]:
+        """Return (board UUID, code) of what deep looks have found; calls no driver."""
+        return self._waiting.take()
 
     def close(self) -> None:
         if self._open:
@@ -155,6 +164,7 @@ class NvmlReader:
     def _forget(self) -> None:
         self._open = False
         self._devices.clear()
+        self._events.close()
 
     def _describe(self, handle: Any) -> list[GpuInfo]:
         """Return a board, or the instances of a partitioned one."""
@@ -201,6 +211,7 @@ class NvmlReader:
         device = _Device(handle, offered, power, None)
         device.slowdown_celsius = self._read_value(device, "slowdown_temperature")
         self._devices[gpu_uuid] = device
+        calls["xid_events"] = self._events.register(gpu_uuid, handle)
         if "mig_mode" in offered:
             device.instances = self._open_instances(handle)
         shown = []
@@ -307,6 +318,7 @@ def _list_calls(nvml: Any) -> dict[str, Callable[[Any], Any]]:
         "pcie_link_width": nvml.nvmlDeviceGetCurrPcieLinkWidth,
         "pcie_max_link_width": nvml.nvmlDeviceGetMaxPcieLinkWidth,
         "nvlink": lambda handle: nvml.nvmlDeviceGetNvLinkState(handle, 0),
+        "processes": lambda handle: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
         "mig_mode": nvml.nvmlDeviceGetMigMode,
     }
 

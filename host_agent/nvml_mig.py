@@ -106,7 +106,13 @@ class BoardInstances:
             return None
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
             return InstanceReading(*self._measure(instance))
-        return InstanceReading(*self._measure(instance), used, total)
+        return InstanceReading(*self._measure(instance), used, total, self._count_processes(instance))
+
+    def _count_processes(self, instance: _Instance) -> int | None:
+        try:
+            return len(self._nvml.nvmlDeviceGetComputeRunningProcesses(instance.handle))
+        except self._nvml.NVMLError:
+            return None
 
     def _measure(self, instance: _Instance) -> tuple[int | None, int | None]:
         """Return activity and busy time in thousandths since the last sample."""

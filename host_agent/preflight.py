@@ -64,6 +64,8 @@ def check_gpu(
     return {
         "memory_free": "not_checked" if used is None else _say(used <= most_used),
         "memory_total": "not_checked" if total is None else _say(total >= least_total),
+        # Of an earlier tenant, or of somebody who logged in: nothing may run on what is about to be let.
+        "processes": "not_checked" if own.processes is None else _say(own.processes == 0),
         "ecc": "not_checked" if board.ecc_uncorrected is None else _say("ecc_uncorrected" not in broken),
         "row_remapping": "not_checked"
         if remapping
@@ -123,12 +125,19 @@ class Preflight:
         if leased:
             return Fitness(fit, conditions)
         checks = check_gpu(info, board, own, self._toolkit_version, self._floors)
+        running = self._probe is not None and self._probe.is_running(info.gpu_uuid)
+        if running:
+            # It is our own program that uses the GPU.
+            checks |= {"memory_free": "pending", "processes": "pending"}
         failed = [f"preflight_{name}" for name, answer in checks.items() if answer == "failed"]
         # Not on a GPU that is in use or broken already: it would fail for that.
         if self._probe is not None:
             checks["compute"] = self._probe.ask(info.gpu_uuid) if fit and not failed else "not_checked"
         else:
             checks["compute"] = "not_checked"
+        if running and checks["compute"] == "ok":
+            # What it left behind is seen at the next look.
+            checks["compute"] = "pending"
         late = {"failed": ["preflight_compute"], "pending": ["preflight_pending"]}.get(checks["compute"], [])
         return Fitness(fit and not failed and not late, conditions + failed + late, checks)
 
@@ -181,6 +190,9 @@ class CommandProbe:
         if answer == "ok" or (answer != "pending" and now - at < RETRY_SECONDS):
             return answer
         return self._start(gpu_uuid, now)
+
+    def is_running(self, gpu_uuid: str) -> bool:
+        return gpu_uuid in self._running
 
     def forget(self, gpu_uuid: str) -> None:
         self._answers.pop(gpu_uuid, None)

@@ -41,7 +41,7 @@ from host_agent.spool import Spool
 from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
-from host_agent.xid import XidLog
+from host_agent.xid import XidLog, XidSource
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -130,7 +130,7 @@ def build_service(
         outbox=outbox,
         heartbeats=slot,
         meter_state=spool.latest_state,
-        xids=XidLog(config.state_path, gpus, clock),
+        xids=choose_xids(XidLog(config.state_path, gpus, clock), reader, boot_id, clock),
         clock=clock,
         preflight=build_preflight(config, gpus, identity.gpus, clock),
     )
@@ -152,6 +152,16 @@ def build_service(
         uplink=_build_thread("send", uplink.step, stopped),
         downlink=_build_thread("receive", downlink.step, stopped),
     )
+
+
+def choose_xids(log: XidLog, reader: GpuReader, boot_id: str, clock: Clock) -> XidSource:
+    """The kernel log has all that NVML tells, and what happened before: NVML only where it cannot be read."""
+    if log.available:
+        return log
+    from host_agent.nvml import NvmlReader
+    from host_agent.nvml_events import NvmlXids
+
+    return NvmlXids(reader.take_xids, boot_id, clock) if isinstance(reader, NvmlReader) else log
 
 
 def build_preflight(config: Config, gpus: list[GpuInfo], enrolled: list[GpuInfo], clock: Clock) -> Preflight:

@@ -9,9 +9,13 @@ from host_agent.boards import BoardReader
 from host_agent.clock import SystemClock
 from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, NvLink, Reading
 from host_agent.nvml import NvmlReader
+from host_agent.nvml_events import NvmlXids
+from host_agent.service import choose_xids
 from host_agent.watchdog import WatchedReader
+from host_agent.xid import XidLog
 from tests.gpu.simulation import state
 from tests.gpu.simulation.library import build_environment
+from tests.unit.host_agent.fakes import FakeClock
 
 
 def open_reader(visible="all"):
@@ -50,7 +54,7 @@ def test_every_figure_is_what_the_library_says(simulation):
     simulation.set(1, energy=123_456, power_average=650_000, power_instant=700_001, utilization_gpu=97)
     simulation.set(1, temperature=80, ecc_uncorrected=2, remap_pending=1, clocks_event_reasons=0x40)
     reader = open_reader()
-    simulation.set(1, pcie_width=8, nvlinks_active=17, nvlink_errors=2)
+    simulation.set(1, pcie_width=8, nvlinks_active=17, nvlink_errors=2, processes=3)
     reading = reader.read(simulation.uuids[1], deep=True)
     assert reading == Reading(
         sampled_at_ms=reading.sampled_at_ms,
@@ -73,6 +77,7 @@ def test_every_figure_is_what_the_library_says(simulation):
         pcie_max_link_width=16,
         memory_total_mib=81_559,
         nvlink=NvLink(18, 17, 2 * 3 * 17),
+        processes=3,
     )
     reader.close()
 
@@ -212,9 +217,9 @@ def test_what_each_instance_does_is_read_at_a_deep_look_and_the_board_at_each(si
     reading = reader.read(simulation.uuids[0], deep=True)
     assert (reading.power_milliwatts, reading.utilization_percent) == (72_000, None)
     assert reading.instances == {
-        first: InstanceReading(900, 900, 20, 30_000),
-        second: InstanceReading(250, None, 20, 20_000),
-        third: InstanceReading(0, 0, 20, 20_000),
+        first: InstanceReading(900, 900, 20, 30_000, 0),
+        second: InstanceReading(250, None, 20, 20_000, 0),
+        third: InstanceReading(0, 0, 20, 20_000, 0),
     }
     reader.close()
 
@@ -225,7 +230,7 @@ def test_where_the_driver_does_not_measure_instances_their_activity_is_unknown(s
     reader = open_reader()
     for _ in range(2):
         reading = reader.read(simulation.uuids[0], deep=True)
-    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000)}
+    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000, 0)}
     assert reader.list_gpus()[0].capabilities.calls["instance_activity"] == "not_supported"
 
 
@@ -285,6 +290,46 @@ def test_only_visible_gpus_are_managed(simulation, visible):
 def test_a_list_that_names_no_gpu_clearly_is_an_error_and_not_an_empty_host(simulation, visible):
     with pytest.raises(GpuUnavailable):
         open_reader(visible).list_gpus()
+
+
+def test_xid_events_of_the_driver_are_told_and_floods_folded(simulation):
+    reader, clock = open_reader(), FakeClock()
+    gpus = reader.list_gpus()
+    assert gpus[0].capabilities.calls["xid_events"] == "ok"
+    xids = NvmlXids(reader.take_xids, "boot", clock)
+    simulation.set(1, xids=3, xid_code=79)
+    reader.read(simulation.uuids[0])
+    assert xids.poll() == []
+    reader.read(simulation.uuids[0], deep=True)
+    (event,) = xids.poll()
+    assert (event.gpu_uuid, event.code, event.xid_class, event.count) == (simulation.uuids[1], 79, "D", 3)
+    assert (event.kernel_boot_id, event.first_sequence, event.last_sequence) == ("nvml:boot", 1, 3)
+    # Told until it is durable, then folded for a minute.
+    assert xids.poll() == [event]
+    xids.confirm([event])
+    simulation.set(1, xids=10_000)
+    for _ in range(3):
+        reader.read(simulation.uuids[0], deep=True)
+    assert xids.poll() == []
+    clock.ms += 60_000
+    assert [(each.count, each.first_sequence) for each in xids.poll()] == [(300, 4)]
+
+
+def test_one_source_of_xids_is_chosen_and_the_kernel_log_first(simulation, tmp_path):
+    reader = open_reader()
+    readable = tmp_path / "kmsg"
+    readable.write_bytes(b"")
+    for path, kind in ((readable, XidLog), (tmp_path / "none", NvmlXids)):
+        log = XidLog(tmp_path, reader.list_gpus(), FakeClock(), path=path, boot_id="b")
+        assert isinstance(choose_xids(log, reader, "boot", FakeClock()), kind)
+        log.close()
+
+
+def test_a_driver_without_events_says_so(simulation):
+    simulation.set(0, xids=None)
+    reader = open_reader()
+    assert reader.list_gpus()[0].capabilities.calls["xid_events"] == "not_supported"
+    assert reader.read(simulation.uuids[0], deep=True).power_milliwatts == 72_000
 
 
 def test_pynvml_finds_the_library_by_its_name_as_on_a_host(simulation, tmp_path):

@@ -17,10 +17,10 @@ enum {
   ENERGY, POWER_USAGE, POWER_AVERAGE, POWER_INSTANT, POWER_LIMIT, UTILIZATION_GPU, UTILIZATION_MEMORY,
   MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
   ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
-  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, CELLS
+  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, XIDS, XID_CODE, PROCESSES, CELLS
 };
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
-       DRIVER_NOT_LOADED = 9 };
+       DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
 #define MAX_GPUS 16
 #define MAX_INSTANCES 7
 #define FIELD_POWER_AVERAGE 185
@@ -245,7 +245,18 @@ int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field *fields) {
   return SUCCESS;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
+struct process { unsigned pid; unsigned long long memory; unsigned instance, compute; };
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct process *processes) {
+  unsigned room = *count, found = 0;
+  if (as_instance(handle) == NULL) {
+    int code = read_unsigned(handle, PROCESSES, &found);
+    if (code) return code;
+  }
+  *count = found;
+  if (found > room) return INSUFFICIENT_SIZE;
+  for (unsigned n = 0; n < found; n++) processes[n] = (struct process){1000 + n, 0, ~0u, ~0u};
+  return SUCCESS;
+}
 int nvmlDeviceGetGraphicsRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
 
 /* What other programs ask for; an H100 has no fan. */
@@ -274,6 +285,31 @@ int nvmlDeviceGetNvLinkErrorCounter(struct gpu *gpu, unsigned link, unsigned kin
   int code = read_cell(gpu, NVLINK_ERRORS, &wide);
   *value = wide;
   return code;
+}
+
+/* Events: each board shows XIDS times the last XID_CODE, counted by each set from when it was registered. */
+struct event_set { unsigned count; struct gpu *gpus[MAX_GPUS]; uint64_t seen[MAX_GPUS]; };
+struct event { struct gpu *gpu; unsigned long long type, data; unsigned instance, compute; };
+int nvmlEventSetCreate(struct event_set **set) { *set = calloc(1, sizeof **set); return SUCCESS; }
+int nvmlEventSetFree(struct event_set *set) { free(set); return SUCCESS; }
+int nvmlDeviceRegisterEvents(struct gpu *gpu, unsigned long long types, struct event_set *set) {
+  uint64_t now = 0;
+  (void)types;
+  int code = read_cell(gpu, XIDS, &now);
+  if (code) return code;
+  set->gpus[set->count] = gpu; set->seen[set->count++] = now;
+  return SUCCESS;
+}
+int nvmlEventSetWait_v2(struct event_set *set, struct event *event, unsigned milliseconds) {
+  (void)milliseconds;
+  for (unsigned n = 0; n < set->count; n++) {
+    if (set->seen[n] >= set->gpus[n]->cells[XIDS].value) continue;
+    set->seen[n]++;
+    memset(event, 0, sizeof *event);
+    event->gpu = set->gpus[n]; event->type = 8; event->data = set->gpus[n]->cells[XID_CODE].value;
+    return SUCCESS;
+  }
+  return TIMEOUT;
 }
 
 int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {

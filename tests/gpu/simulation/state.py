@@ -37,6 +37,9 @@ CELLS = {
     "nvlinks": 18,
     "nvlinks_active": 18,
     "nvlink_errors": 0,
+    "xids": 0,
+    "xid_code": 0,
+    "processes": 0,
 }
 
 

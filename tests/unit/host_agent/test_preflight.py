@@ -26,6 +26,7 @@ WELL = Reading(
     pcie_link_width=16,
     pcie_max_link_width=16,
     nvlink=NvLink(18, 18, 0),
+    processes=0,
 )
 FLOORS = Floors("535.161.07", "1.17.8")
 
@@ -83,6 +84,7 @@ def test_every_rule_says_what_it_means_and_by_whose_word():
         ({"memory_used_mib": 5000}, None, "memory_free"),
         ({"memory_total_mib": 79_000}, None, "memory_total"),
         ({"ecc_uncorrected": 3}, None, "ecc"),
+        ({"processes": 1}, None, "processes"),
         ({"row_remap_pending": True}, None, "row_remapping"),
         ({"pcie_link_width": 4}, None, "pcie_width"),
     ],
@@ -140,6 +142,29 @@ def test_the_operators_command_decides_whether_a_gpu_computes(code, answer):
     preflight.repeat(["GPU-0"])
     assert not preflight.judge({"GPU-0": WELL}, set())["GPU-0"].rentable
     wait_for(probe)
+
+
+def test_the_command_itself_is_no_fault_of_the_gpu_and_what_it_leaves_behind_is():
+    clock = FakeClock()
+    probe = CommandProbe(["sleep", "1000"], clock)
+    preflight = Preflight([INFO], probe=probe)
+    busy = change(memory_used_mib=20_000, processes=1)
+    for reading in (WELL, busy):
+        assert preflight.judge({"GPU-0": reading}, set())["GPU-0"].conditions == ["preflight_pending"]
+    clock.ms += 121_000
+    assert preflight.judge({"GPU-0": busy}, set())["GPU-0"].conditions == ["preflight_compute"]
+    left = ["preflight_memory_free", "preflight_processes"]
+    assert preflight.judge({"GPU-0": busy}, set())["GPU-0"].conditions == left
+
+
+def test_a_gpu_is_looked_at_again_after_its_command_before_it_is_offered():
+    probe = CommandProbe(["true"], FakeClock())
+    preflight = Preflight([INFO], probe=probe)
+    preflight.judge({"GPU-0": WELL}, set())
+    probe._running["GPU-0"][0].wait()
+    assert not preflight.judge({"GPU-0": change(processes=1)}, set())["GPU-0"].rentable
+    assert not preflight.judge({"GPU-0": change(processes=1)}, set())["GPU-0"].rentable
+    assert preflight.judge({"GPU-0": WELL}, set())["GPU-0"].rentable
 
 
 def test_a_command_that_hangs_is_ended_and_one_that_is_missing_says_so():
