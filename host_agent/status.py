@@ -119,11 +119,18 @@ def _render_gpu(gpu: GpuReport) -> str:
     heat = "-" if reading.temperature_celsius is None else f"{reading.temperature_celsius} °C"
     meter = "counter" if reading.energy_counter_millijoules is not None else "no counter"
     source = gpu.capabilities.power_source or "no power figure"
-    shown = f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source})"
+    if gpu.gpu_uuid.startswith("MIG-"):
+        # Its board stands in a line of its own.
+        return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {busy} (metered with its board){_render_offer(gpu)}"
+    return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source}){_render_offer(gpu)}"
+
+
+def _render_offer(gpu: GpuReport) -> str:
+    """Return a line that says what is wrong, or nothing."""
     if gpu.fitness is None or not (gpu.fitness.conditions or not gpu.fitness.rentable):
-        return shown
+        return ""
     offer = "offered" if gpu.fitness.rentable else "NOT OFFERED"
-    return f"{shown}\n           {offer}: {', '.join(gpu.fitness.conditions)}"
+    return f"\n           {offer}: {', '.join(gpu.fitness.conditions)}"
 
 
 def _say_ago(elapsed_ms: int) -> str:
