@@ -122,7 +122,8 @@ def _render_gpu(gpu: GpuReport) -> str:
     if gpu.gpu_uuid.startswith("MIG-"):
         # Its board stands in a line of its own.
         return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {busy} (metered with its board){_render_offer(gpu)}"
-    return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source}){_render_offer(gpu)}"
+    shown = f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source})"
+    return shown + _render_offer(gpu)
 
 
 def _render_offer(gpu: GpuReport) -> str:
