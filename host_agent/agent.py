@@ -25,6 +25,7 @@ from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.notice import Notice
 from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime, WorkloadStatus
@@ -39,7 +40,7 @@ PREEMPT_GRACE_SECONDS = 30.0
 class Agent:
     """One host. Methods may be called from several threads; one lock guards state and meter."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports of a host, by name
         self,
         *,
         state_dir: Path,
@@ -51,6 +52,7 @@ class Agent:
         meter_state: bytes | None,
         xids: XidSource,
         clock: Clock,
+        preflight: Preflight | None = None,
     ) -> None:
         """Raises msgspec.DecodeError: the state on disk is damaged."""
         self._file = state_dir / "assignments.json"
@@ -61,6 +63,8 @@ class Agent:
         self._heartbeats = heartbeats
         self._clock = clock
         self._xids = xids
+        self._preflight = Preflight(gpus) if preflight is None else preflight
+        self._untold = list_capabilities(gpus)
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
@@ -105,14 +109,18 @@ class Agent:
 
     def beat(self) -> None:
         """Look at the GPUs and put a heartbeat up for sending."""
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             self._meter.observe(readings)
+            fitness = self._preflight.judge(readings, self._meter.list_leased())
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
-            gpus=[self._statuses.get(uuid, GpuStatus(uuid, "unknown")) for uuid in self._gpus],
+            gpus=[
+                judge_status(self._statuses.get(uuid, GpuStatus(uuid, "unknown")), fitness.get(uuid))
+                for uuid in self._gpus
+            ],
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
         )
@@ -120,13 +128,12 @@ class Agent:
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.cut(readings)
-            if self._outbox.put(
-                Telemetry(build_samples(readings), cut.intervals), msgspec.msgpack.encode(cut.state)
-            ):
-                self._meter.state = cut.state
+            record = Telemetry(build_samples(readings), cut.intervals, capabilities=self._untold)
+            if self._outbox.put(record, msgspec.msgpack.encode(cut.state)):
+                self._meter.state, self._untold = cut.state, []
 
     def tell_xids(self) -> None:
         """Spool what the kernel log has said of the GPUs; it is never given up, only told later."""
@@ -141,11 +148,11 @@ class Agent:
             except (SpoolBroken, OSError) as error:
                 logs.warn("xids_not_spooled", reason=str(error))
 
-    def read_gpus(self) -> dict[str, Reading]:
-        """Read every GPU; one that cannot be read is left out, never zero."""
+    def read_gpus(self, *, deep: bool = False) -> dict[str, Reading]:
+        """Read every GPU and the boards of instances; one that cannot be read is left out, never zero."""
         readings: dict[str, Reading] = {}
         statuses: dict[str, GpuStatus] = {}
-        for gpu_uuid, found in self._reader.read_round(self._gpus).items():
+        for gpu_uuid, found in self._reader.read_round(self._gpus, deep=deep).items():
             if isinstance(found, Reading):
                 readings[gpu_uuid] = found
                 statuses[gpu_uuid] = GpuStatus(gpu_uuid, "ok")
@@ -158,15 +165,19 @@ class Agent:
         return readings
 
     def list_looks(self) -> Mapping[str, tuple[GpuState, Reading | None]]:
-        """Return each GPU's state at the last look, and its last reading, which may be older."""
+        """Return each GPU's and board's state at the last look, and its last reading, which may be older."""
         unknown: GpuState = "unknown"
         return {
             uuid: (
                 self._statuses[uuid].state if uuid in self._statuses else unknown,
                 self._readings.get(uuid),
             )
-            for uuid in self._gpus
+            for uuid in dict.fromkeys([*self._gpus, *self._statuses])
         }
+
+    def list_fitness(self) -> Mapping[str, Fitness]:
+        """Return what the last heartbeat said of each GPU's health, for the status file."""
+        return self._preflight.list_told()
 
     def count_workloads(self) -> Mapping[str, int]:
         """Workloads by phase, for the status file."""
@@ -265,6 +276,7 @@ class Agent:
         wiped = self._runtime.wipe(workload.rental_id, keep_volume=workload.keep_volume)
         if wiped is None:
             return False
+        self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
         self._change(
             workload.rental_id,
             phase="terminated",
@@ -280,7 +292,7 @@ class Agent:
         """Cut at a lease boundary. Raises SpoolBroken: nothing has changed hands then."""
         if not owners:
             return
-        readings = self.read_gpus()
+        readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.change_owner(owners, readings, self._clock.now_ms())
             if cut.state == self._meter.state:

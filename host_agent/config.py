@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 ENVIRONMENT_PREFIX = "PROVOCATIVE_"
+#: Empty too: no floor.
+_VERSION = re.compile(r"^(\d+(\.\d+)*)?$")
 _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -49,6 +51,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_port: int = 0
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
+    #: The oldest NVIDIA driver and container toolkit with which a GPU is offered; empty: any.
+    driver_floor: str = "535.161.07"
+    toolkit_floor: str = "1.17.8"
+    #: Run on each free GPU before it is offered, named by CUDA_VISIBLE_DEVICES; exit 0: it computes.
+    preflight_command: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Only ``container`` takes images, ports and SSH keys; ``process`` isolates nothing.
     runtime: Literal["container", "systemd", "process"] = "container"
@@ -108,6 +115,7 @@ def _validate(config: Config) -> None:
     if not 0 <= config.command_wait_seconds <= 20:  # noqa: PLR2004 - SQS WaitTimeSeconds
         raise ConfigError(f"command_wait_seconds must be 0 to 20, not {config.command_wait_seconds}")
     _validate_containers(config.containers)
+    _validate_versions(config)
     for name in config.workload_env:
         if not _VARIABLE_NAME.match(name):
             raise ConfigError(f"workload_env has a bad variable name {name!r}")
@@ -123,3 +131,9 @@ def _validate_containers(containers: Containers) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ConfigError(f"containers has a bad network: {error}") from error
+
+
+def _validate_versions(config: Config) -> None:
+    for name in ("driver_floor", "toolkit_floor"):
+        if not _VERSION.match(getattr(config, name)):
+            raise ConfigError(f"{name} must be numbers with dots, not {getattr(config, name)!r}")

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+from host_agent.boards import BoardReader
 from host_agent.clock import Clock
 from host_agent.config import Config
 from host_agent.durable import write_atomic
 from host_agent.gpu import GpuError, GpuReader, Reading
+from host_agent.health import find_conditions
 from host_agent.identity import ApiRefused, ApiUnavailable, CredentialCache, HostApi, load_identity
+from host_agent.preflight import NO_FLOORS, Floors, check_gpu, read_toolkit_version
 from host_agent.status import is_running
 from host_agent.watchdog import WatchedReader
 from host_agent.xid import KERNEL_LOG
@@ -34,7 +37,9 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterator[Finding]:
     """Yield findings as they are made. Nothing is changed but a probe file that is removed again."""
     yield examine_disk(config.state_path)
-    yield from examine_gpus(open_reader)
+    yield from examine_gpus(
+        open_reader, Floors(config.driver_floor, config.toolkit_floor), rented=is_running(config.state_path)
+    )
     yield examine_kernel_log()
     yield from examine_cloud(config, clock)
 
@@ -60,22 +65,31 @@ def examine_disk(state_dir: Path) -> Finding:
     )
 
 
-def examine_gpus(open_reader: ReaderFactory) -> Iterator[Finding]:
-    """Read every GPU once and tell how its energy will be measured."""
+def examine_gpus(
+    open_reader: ReaderFactory, floors: Floors = NO_FLOORS, *, rented: bool = False
+) -> Iterator[Finding]:
+    """Read every GPU once, tell how its energy will be measured and what its health is.
+
+    Where an agent runs (``rented``), memory in use is no fault.
+    """
     try:
         reader = open_reader()
         gpus = reader.list_gpus()
     except GpuError as error:
         yield Finding("gpus", ok=False, detail=str(error), advice="install or reload the NVIDIA driver")
         return
-    readings = WatchedReader(reader).read_round([gpu.gpu_uuid for gpu in gpus])
+    rounds = BoardReader(WatchedReader(reader), gpus)
+    readings = rounds.read_round([gpu.gpu_uuid for gpu in gpus], deep=True)
+    toolkit_version = read_toolkit_version()
     for gpu in gpus:
         found = readings[gpu.gpu_uuid]
         if not isinstance(found, Reading):
             advice = "reset the GPU or reboot; see the kernel log"
             yield Finding(gpu.gpu_uuid, ok=False, detail=str(found), advice=advice)
             continue
-        counter = found.energy_counter_millijoules is not None
+        board = readings[gpu.board_uuid]
+        assert isinstance(board, Reading)
+        counter = board.energy_counter_millijoules is not None
         source = gpu.capabilities.power_source
         meter = "its counter" if counter else f"the integral of {source}" if source else "a model only"
         yield Finding(
@@ -83,6 +97,17 @@ def examine_gpus(open_reader: ReaderFactory) -> Iterator[Finding]:
             ok=counter or source is not None,
             detail=f"{gpu.model}, {gpu.memory_mib} MiB, {gpu.pci_bus_id}, energy from {meter}",
             advice="the board tells neither energy nor power; its energy will be a coarse estimate",
+        )
+        checks = check_gpu(gpu, board, found, toolkit_version, floors)
+        if rented:
+            del checks["memory_free"], checks["processes"]
+        rules = find_conditions(board)
+        yield Finding(
+            f"{gpu.gpu_uuid} preflight",
+            ok="failed" not in checks.values() and not any(rule.unfit for rule in rules),
+            detail=", ".join(f"{name} {answer}" for name, answer in checks.items()),
+            advice="; ".join(rule.meaning for rule in rules)
+            or "memory is in use when work runs on it; see driver_floor and toolkit_floor for versions",
         )
     reader.close()
 

@@ -15,6 +15,7 @@ class MigInstance(msgspec.Struct, frozen=True):
 
     mig_uuid: str
     slices: int
+    memory_mib: int = 0
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -26,9 +27,13 @@ class Capabilities(msgspec.Struct, frozen=True):
     calls: dict[str, str] = {}
     power_source: PowerSource | None = None
     mig: list[MigInstance] = []
+    #: Of the host, told with each of its GPUs.
+    driver_version: str | None = None
 
 
 class GpuInfo(msgspec.Struct, frozen=True):
+    """What can be rented: a board, or an instance of a partitioned one with that board's bus id and limit."""
+
     gpu_uuid: str
     pci_bus_id: str
     model: str
@@ -36,6 +41,33 @@ class GpuInfo(msgspec.Struct, frozen=True):
     #: Enforced board limit; bounds what a counter can plausibly gain.
     power_limit_milliwatts: int | None = None
     capabilities: Capabilities = Capabilities()
+    #: Of an instance: its board, and its part of the board's seven slices.
+    parent_uuid: str | None = None
+    slices: int | None = None
+
+    @property
+    def board_uuid(self) -> str:
+        return self.parent_uuid or self.gpu_uuid
+
+
+class InstanceReading(msgspec.Struct, frozen=True):
+    """What one instance of a partitioned board did since the last look that was deep."""
+
+    #: How much of the instance worked.
+    activity_permille: int | None = None
+    #: Part of the time in which anything of it worked.
+    busy_permille: int | None = None
+    memory_used_mib: int | None = None
+    memory_total_mib: int | None = None
+    processes: int | None = None
+
+
+class NvLink(msgspec.Struct, frozen=True):
+    """``errors`` are replays, recoveries and CRC errors of all links since the driver was loaded."""
+
+    links: int
+    active: int
+    errors: int | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -62,6 +94,14 @@ class Reading(msgspec.Struct, frozen=True):
     row_remap_failed: bool | None = None
     pcie_replays: int | None = None
     pcie_link_width: int | None = None
+    pcie_max_link_width: int | None = None
+    memory_total_mib: int | None = None
+    #: At a deep look, of a board that has links.
+    nvlink: NvLink | None = None
+    #: How many programs have the GPU open for compute, at a deep look. Who they are is not told.
+    processes: int | None = None
+    #: The instances that are there now, of a partitioned board at a deep look.
+    instances: dict[str, InstanceReading] | None = None
 
 
 class GpuError(Exception):
@@ -88,8 +128,12 @@ class GpuReader(Protocol):
             GpuUnavailable: also when the driver answers but shows no GPU at all.
         """
 
-    def read(self, gpu_uuid: str) -> Reading:
-        """Raises GpuLost or GpuUnavailable."""
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:
+        """Look at one board; ``deep`` also asks what takes the driver long.
+
+        Raises:
+            GpuLost, GpuUnavailable.
+        """
 
     def close(self) -> None: ...
 
@@ -99,4 +143,4 @@ Round = Mapping[str, Reading | GpuError]
 
 
 class RoundReader(Protocol):
-    def read_round(self, gpu_uuids: Sequence[str]) -> Round: ...
+    def read_round(self, gpu_uuids: Sequence[str], *, deep: bool = False) -> Round: ...

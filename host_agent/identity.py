@@ -66,11 +66,13 @@ class _Credentials(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class _EnrolGpu(msgspec.Struct, frozen=True):
+class _EnrolGpu(msgspec.Struct, frozen=True, omit_defaults=True):
     gpu_uuid: str
     pci_bus_id: str
     model: str
     memory_mib: int
+    parent_uuid: str | None = None
+    slices: int | None = None
 
 
 class _EnrolRequest(msgspec.Struct, frozen=True):
@@ -89,7 +91,9 @@ class HostApi:
 
     def enrol(self, token: str, install_id: str, gpus: list[GpuInfo]) -> Identity:
         """Raises ApiUnavailable or ApiRefused (token used by another machine, expired, ...)."""
-        listed = [_EnrolGpu(g.gpu_uuid, g.pci_bus_id, g.model, g.memory_mib) for g in gpus]
+        listed = [
+            _EnrolGpu(g.gpu_uuid, g.pci_bus_id, g.model, g.memory_mib, g.parent_uuid, g.slices) for g in gpus
+        ]
         body = msgspec.json.encode(_EnrolRequest(install_id, AGENT_VERSION, listed))
         response = self._post("/v1/hosts", token, body)
         return msgspec.structs.replace(_decode(response, Identity), gpus=gpus)

@@ -5,15 +5,20 @@ gained; those of one (rental, GPU) are numbered from 0 without holes; the bounds
 energy. The meter is pure: it returns the intervals and the next state, and the caller makes both durable at
 once before it uses either.
 
+A partitioned board has one meter; at each cut its interval is split among the instances that are leased and
+the platform (`host_agent.mig`).
+
 Energy is integer millijoules, time integer milliseconds, power integer milliwatts.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from chalicelib.wire.v1 import EnergyInterval, EnergyMethod, EstimateCause
 from host_agent.gpu import GpuInfo, PowerSource, Reading
+from host_agent.mig import Partition, Split, begin_split, learn_idle, list_partitions, share_step, split_board
 
 #: NVML counters and sensors move in steps of up to 100 ms: either end of a window may be off by one.
 COUNTER_STEP_MS = 100
@@ -42,7 +47,7 @@ class Owner(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GpuMeter(msgspec.Struct, frozen=True, array_like=True):
-    """Where the next interval of one GPU begins."""
+    """Where the next interval of one GPU begins; of an instance only owner and index are used."""
 
     owner: Owner | None = None
     next_index: int = 0
@@ -68,6 +73,8 @@ class GpuMeter(msgspec.Struct, frozen=True, array_like=True):
 
 class MeterState(msgspec.Struct, frozen=True, array_like=True):
     gpus: dict[str, GpuMeter] = {}
+    #: By board, of partitioned ones.
+    splits: dict[str, Split] = {}
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -94,53 +101,123 @@ class EnergyMeter:
     def __init__(self, state: MeterState, gpus: list[GpuInfo]) -> None:
         self.state = state
         self._limits = {
-            gpu.gpu_uuid: gpu.power_limit_milliwatts or DEFAULT_POWER_LIMIT_MILLIWATTS for gpu in gpus
+            gpu.board_uuid: gpu.power_limit_milliwatts or DEFAULT_POWER_LIMIT_MILLIWATTS for gpu in gpus
         }
-        self._covered_ms = {gpu.gpu_uuid: COVERED_MS.get(gpu.capabilities.power_source, 0) for gpu in gpus}
+        self._covered_ms = {gpu.board_uuid: COVERED_MS.get(gpu.capabilities.power_source, 0) for gpu in gpus}
+        self._boards = {gpu.gpu_uuid: gpu.board_uuid for gpu in gpus}
+        self._partitions = list_partitions(gpus, self._limits)
 
     def owner_of(self, gpu_uuid: str) -> Owner | None:
         return self.state.gpus.get(gpu_uuid, GpuMeter()).owner
 
+    def list_leased(self) -> AbstractSet[str]:
+        return {uuid for uuid, meter in self.state.gpus.items() if meter.owner is not None}
+
     def observe(self, readings: Mapping[str, Reading]) -> None:
         """Add power samples between cuts. Lost on a crash; the next cut then fills and says so."""
-        gpus = dict(self.state.gpus)
+        gpus, splits = dict(self.state.gpus), dict(self.state.splits)
         for gpu_uuid, reading in readings.items():
-            if gpu_uuid in gpus:
+            if gpu_uuid in gpus and self._is_board(gpu_uuid):
                 gpus[gpu_uuid] = self._integrate(gpu_uuid, gpus[gpu_uuid], reading)
-        self.state = MeterState(gpus)
+                partition = self._partitions.get(gpu_uuid)
+                if partition is not None:
+                    split = learn_idle(splits.get(gpu_uuid, Split()), reading)
+                    if reading.instances is not None:
+                        leased = self._list_leased(gpus, gpu_uuid)
+                        split = self._share(gpus[gpu_uuid], split, partition, leased, reading)
+                    splits[gpu_uuid] = split
+        self.state = MeterState(gpus, splits)
 
     def cut(self, readings: Mapping[str, Reading]) -> Cut:
-        """End the running interval of every GPU that was read; one without a reading goes on."""
+        """End the running interval of every board that was read; one without a reading goes on."""
         intervals: list[EnergyInterval] = []
-        gpus = dict(self.state.gpus)
+        gpus, splits = dict(self.state.gpus), dict(self.state.splits)
         for gpu_uuid, reading in readings.items():
-            before = gpus.get(gpu_uuid, GpuMeter())
-            interval, gpus[gpu_uuid] = self._close(gpu_uuid, before, reading, final=False)
-            if interval is not None:
-                intervals.append(interval)
-        return Cut(intervals, MeterState(gpus))
+            if self._is_board(gpu_uuid):
+                intervals += self._end_window(gpus, splits, gpu_uuid, reading)
+        return Cut(intervals, MeterState(gpus, splits))
 
     def change_owner(
         self, changes: Mapping[str, Owner | None], readings: Mapping[str, Reading], now_ms: int
     ) -> Cut:
-        """Cut the GPUs of ``changes`` at a lease boundary and hand them to their new owner.
+        """Cut the boards of ``changes`` at a lease boundary and hand the GPUs to their new owners.
 
         A GPU already owned as asked is left alone, so a repeated command changes nothing. One that cannot
         be read now gets an estimated interval, so that a lease never ends without its final one.
         """
         intervals: list[EnergyInterval] = []
-        gpus = dict(self.state.gpus)
-        for gpu_uuid, owner in changes.items():
-            before = gpus.get(gpu_uuid, GpuMeter())
-            if before.owner == owner:
-                continue
-            reading = readings.get(gpu_uuid, Reading(now_ms))
-            final = before.owner is not None
-            interval, after = self._close(gpu_uuid, before, reading, final=final)
-            if interval is not None:
-                intervals.append(interval)
-            gpus[gpu_uuid] = msgspec.structs.replace(after, owner=owner, next_index=0)
-        return Cut(intervals, MeterState(gpus))
+        gpus, splits = dict(self.state.gpus), dict(self.state.splits)
+        changed = {uuid: owner for uuid, owner in changes.items() if owner != self.owner_of(uuid)}
+        for board in dict.fromkeys(self._boards.get(uuid, uuid) for uuid in changed):
+            here = [uuid for uuid in changed if self._boards.get(uuid, uuid) == board]
+            ended = {uuid for uuid in here if self.owner_of(uuid) is not None}
+            reading = readings.get(board, Reading(now_ms))
+            intervals += self._end_window(gpus, splits, board, reading, ended)
+            for uuid in here:
+                before = gpus.get(uuid, GpuMeter())
+                gpus[uuid] = msgspec.structs.replace(before, owner=changed[uuid], next_index=0)
+        return Cut(intervals, MeterState(gpus, splits))
+
+    def _is_board(self, gpu_uuid: str) -> bool:
+        return self._boards.get(gpu_uuid, gpu_uuid) == gpu_uuid
+
+    def _end_window(
+        self,
+        gpus: dict[str, GpuMeter],
+        splits: dict[str, Split],
+        board: str,
+        reading: Reading,
+        ended: AbstractSet[str] = frozenset(),
+    ) -> list[EnergyInterval]:
+        """Return the intervals that end at ``reading``; ``gpus`` and ``splits`` become what is after it."""
+        before, split = gpus.get(board, GpuMeter()), splits.get(board, Split())
+        leased = self._list_leased(gpus, board)
+        if leased and not ended and not is_known(reading):
+            return []
+        before = gpus[board] = self._integrate(board, before, reading)
+        partition = self._partitions.get(board)
+        if partition is not None:
+            split = self._share(before, split, partition, leased, reading)
+            splits[board] = begin_split(split, reading.sampled_at_ms, reading.monotonic_ms)
+        interval, gpus[board] = self._close(board, before, reading, final=bool(ended))
+        if interval is None or partition is None:
+            return [] if interval is None else [interval]
+        busy = self._bound(board, _MS_PER_SECOND)
+        idle = busy if split.idle_milliwatts is None else self._upper(split.idle_milliwatts)
+        parts = split_board(interval, split, idle_most_milliwatts=idle, active_most_milliwatts=busy)
+        return [self._assign(gpus, each, final=each.gpu_uuid in ended) for each in parts.values()]
+
+    @staticmethod
+    def _assign(gpus: dict[str, GpuMeter], part: EnergyInterval, *, final: bool) -> EnergyInterval:
+        """Return a part of a board under the lease that it is of, and count it."""
+        meter = gpus[part.gpu_uuid]
+        if meter.owner is None:
+            return msgspec.structs.replace(part, final=False)
+        gpus[part.gpu_uuid] = msgspec.structs.replace(meter, next_index=meter.next_index + 1)
+        return msgspec.structs.replace(
+            part,
+            rental_id=meter.owner.rental_id,
+            epoch=meter.owner.epoch,
+            interval_index=meter.next_index,
+            final=final,
+        )
+
+    def _list_leased(self, gpus: Mapping[str, GpuMeter], board: str) -> AbstractSet[str]:
+        units = self._partitions[board].slices if board in self._partitions else (board,)
+        return {uuid for uuid in units if uuid in gpus and gpus[uuid].owner is not None}
+
+    def _share(
+        self, meter: GpuMeter, split: Split, partition: Partition, leased: AbstractSet[str], reading: Reading
+    ) -> Split:
+        """Give out what the board has used since the last deep look."""
+        started_at_ms = reading.sampled_at_ms if split.shared_at_ms is None else split.shared_at_ms
+        duration_ms = _elapse(started_at_ms, split.shared_monotonic_ms, reading)
+        energy = meter.integrated_millijoules - split.shared_millijoules
+        split = learn_idle(split, reading)
+        after = share_step(split, partition, leased, reading.instances, energy, duration_ms)
+        return msgspec.structs.replace(
+            after, shared_at_ms=reading.sampled_at_ms, shared_monotonic_ms=reading.monotonic_ms
+        )
 
     def _close(
         self, gpu_uuid: str, before: GpuMeter, reading: Reading, *, final: bool
@@ -152,9 +229,6 @@ class EnergyMeter:
                 return None, _begin(before, reading) if known else before
             before = msgspec.structs.replace(before, started_at_ms=reading.sampled_at_ms, cause="unread")
         started_at_ms = reading.sampled_at_ms if before.started_at_ms is None else before.started_at_ms
-        if not known and not final and before.owner is not None:
-            return None, before
-        before = self._integrate(gpu_uuid, before, reading)
         # A host clock that stepped back must not make an interval end before it starts.
         ended_at_ms = max(started_at_ms, reading.sampled_at_ms)
         duration_ms = _elapse(started_at_ms, before.started_monotonic_ms, reading)
@@ -291,6 +365,7 @@ def is_known(reading: Reading) -> bool:
         reading.energy_counter_millijoules is not None
         or reading.power_milliwatts is not None
         or reading.utilization_percent is not None
+        or reading.instances is not None
     )
 
 

@@ -79,6 +79,24 @@ _GPU_METRICS = (
         "1 when a reset is needed to remap a row.",
         lambda reading: reading.row_remap_pending,
     ),
+    _Metric(
+        "gpu_row_remap_failed",
+        "gauge",
+        "1 when no spare row is left.",
+        lambda reading: reading.row_remap_failed,
+    ),
+    _Metric(
+        "gpu_nvlinks_active",
+        "gauge",
+        "NVLinks that are up.",
+        lambda reading: None if reading.nvlink is None else reading.nvlink.active,
+    ),
+    _Metric(
+        "gpu_nvlink_errors_total",
+        "counter",
+        "Replays, recoveries and CRC errors of the links that are up.",
+        lambda reading: None if reading.nvlink is None else reading.nvlink.errors,
+    ),
     _Metric("gpu_pcie_replays_total", "counter", "PCIe replays.", lambda reading: reading.pcie_replays),
 )
 
@@ -98,6 +116,7 @@ def _list_lines(status: Status) -> Iterator[str]:
     yield from _head("gpu_up", "gauge", "1 when the GPU could be read.")
     for gpu in status.gpus:
         yield f'provocative_gpu_up{{gpu_uuid="{gpu.gpu_uuid}"}} {int(gpu.state == "ok")}'
+    yield from _list_fitness(status)
     spool, sent = status.spool, status.sent
     singles = (
         ("spool_records", "gauge", "Records that SQS has not confirmed.", spool.depth_records),
@@ -113,6 +132,18 @@ def _list_lines(status: Status) -> Iterator[str]:
     if sent.last_ack_at_ms is not None:
         yield from _head("last_ack_timestamp_seconds", "gauge", "When SQS last confirmed anything.")
         yield f"provocative_last_ack_timestamp_seconds {_number(sent.last_ack_at_ms / 1000)}"
+
+
+def _list_fitness(status: Status) -> Iterator[str]:
+    yield from _head("gpu_rentable", "gauge", "1 when the GPU may be given new work.")
+    for gpu in status.gpus:
+        if gpu.fitness is not None:
+            rentable = int(gpu.state == "ok" and gpu.fitness.rentable)
+            yield f'provocative_gpu_rentable{{gpu_uuid="{gpu.gpu_uuid}"}} {rentable}'
+    yield from _head("gpu_condition", "gauge", "1 for each health rule that is broken and each failed check.")
+    for gpu in status.gpus:
+        for name in gpu.fitness.conditions if gpu.fitness is not None else ():
+            yield f'provocative_gpu_condition{{gpu_uuid="{gpu.gpu_uuid}",condition="{name}"}} 1'
 
 
 def _head(name: str, kind: str, text: str) -> Iterator[str]:

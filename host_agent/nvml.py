@@ -16,7 +16,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from host_agent.clock import Clock
-from host_agent.gpu import Capabilities, GpuInfo, GpuLost, GpuUnavailable, MigInstance, PowerSource, Reading
+from host_agent.gpu import (
+    Capabilities,
+    GpuInfo,
+    GpuLost,
+    GpuUnavailable,
+    InstanceReading,
+    NvLink,
+    PowerSource,
+    Reading,
+)
+from host_agent.nvlink import read_nvlink
+from host_agent.nvml_events import WaitingXids, XidEvents
+from host_agent.nvml_mig import BoardInstances
 
 T = TypeVar("T")
 
@@ -37,6 +49,8 @@ class _Device(msgspec.Struct):
     offered: frozenset[str]
     power: tuple[PowerSource, int] | None
     slowdown_celsius: int | None
+    #: Of a partitioned board.
+    instances: BoardInstances | None = None
 
 
 class NvmlReader:
@@ -64,6 +78,7 @@ class NvmlReader:
         }
         self._calls = _list_calls(nvml)
         self._devices: dict[str, _Device] = {}
+        self._events, self._waiting = XidEvents(nvml), WaitingXids()
         self._open = False
         self._reopen_at = 0.0
         self._connect()
@@ -72,17 +87,23 @@ class NvmlReader:
         self._connect()
         nvml = self._nvml
         count = self._call(nvml.nvmlDeviceGetCount)
-        gpus = [self._describe(self._call(nvml.nvmlDeviceGetHandleByIndex, i)) for i in range(count)]
+        gpus = [
+            gpu
+            for index in range(count)
+            for gpu in self._describe(self._call(nvml.nvmlDeviceGetHandleByIndex, index))
+        ]
         if not gpus:
-            raise GpuUnavailable("no_gpus", "the driver shows no GPU")
+            raise GpuUnavailable("no_gpus", "the driver shows no GPU, or boards with no instance")
         return select_visible(gpus, self._visible)
 
-    def read(self, gpu_uuid: str) -> Reading:
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:
         self._connect()
         device = self._devices.get(gpu_uuid)
         if device is None:
             handle = self._call(self._nvml.nvmlDeviceGetHandleByUUID, gpu_uuid)
             device, _ = self._meet(gpu_uuid, handle)
+        if deep:
+            self._waiting.add(self._call(self._events.drain))
         # The counter first, its instant at once: what it shows is true of then.
         counter = self._read_value(device, "energy_counter")
         sampled_at_ms = self._clock.now_ms()
@@ -98,6 +119,7 @@ class NvmlReader:
             power_milliwatts=self._read_power(device),
             utilization_percent=None if rates is None else int(rates.gpu),
             memory_used_mib=None if memory is None else int(memory.used) // _BYTES_PER_MIB,
+            memory_total_mib=None if memory is None else int(memory.total) // _BYTES_PER_MIB,
             temperature_celsius=temperature,
             sm_clock_mhz=self._read_value(device, "sm_clock"),
             memory_clock_mhz=self._read_value(device, "memory_clock"),
@@ -111,7 +133,15 @@ class NvmlReader:
             row_remap_failed=None if remap is None else bool(remap[3]),
             pcie_replays=self._read_value(device, "pcie_replays"),
             pcie_link_width=self._read_value(device, "pcie_link_width"),
+            pcie_max_link_width=self._read_value(device, "pcie_max_link_width"),
+            nvlink=self._read_nvlink(device) if deep else None,
+            processes=self._read_value(device, "processes") if deep else None,
+            instances=self._read_instances(device) if deep else None,
         )
+
+    def take_xids(self) -> list[tuple[str, int]]:
+        """Return (board UUID, code) of what deep looks have found; calls no driver."""
+        return self._waiting.take()
 
     def close(self) -> None:
         if self._open:
@@ -134,13 +164,15 @@ class NvmlReader:
     def _forget(self) -> None:
         self._open = False
         self._devices.clear()
+        self._events.close()
 
-    def _describe(self, handle: Any) -> GpuInfo:
+    def _describe(self, handle: Any) -> list[GpuInfo]:
+        """Return a board, or the instances of a partitioned one."""
         nvml = self._nvml
         gpu_uuid = _text(self._call(nvml.nvmlDeviceGetUUID, handle))
         device, capabilities = self._meet(gpu_uuid, handle)
         memory = self._read_value(device, "memory")
-        return GpuInfo(
+        board = GpuInfo(
             gpu_uuid=gpu_uuid,
             pci_bus_id=_text(self._call(nvml.nvmlDeviceGetPciInfo, handle).busId),
             model=_text(self._call(nvml.nvmlDeviceGetName, handle)),
@@ -148,6 +180,19 @@ class NvmlReader:
             power_limit_milliwatts=self._read_value(device, "power_limit"),
             capabilities=capabilities,
         )
+        if device.instances is None:
+            return [board]
+        return [
+            msgspec.structs.replace(
+                board,
+                gpu_uuid=instance.mig_uuid,
+                model=name,
+                memory_mib=instance.memory_mib,
+                parent_uuid=gpu_uuid,
+                slices=instance.slices,
+            )
+            for instance, name in device.instances.describe()
+        ]
 
     def _meet(self, gpu_uuid: str, handle: Any) -> tuple[_Device, Capabilities]:
         """Probe every call of a GPU once. Raises GpuLost or GpuUnavailable: it does not answer at all."""
@@ -166,25 +211,25 @@ class NvmlReader:
         device = _Device(handle, offered, power, None)
         device.slowdown_celsius = self._read_value(device, "slowdown_temperature")
         self._devices[gpu_uuid] = device
-        mig = self._list_instances(handle) if "mig_mode" in offered else []
-        return device, Capabilities(calls, None if power is None else power[0], mig)
+        calls["xid_events"] = self._events.register(gpu_uuid, handle)
+        if "mig_mode" in offered:
+            device.instances = self._open_instances(handle)
+        shown = []
+        if device.instances is not None:
+            calls["instance_activity"] = device.instances.activity
+            shown = [instance for instance, _ in device.instances.describe()]
+        driver = _text(self._call(self._nvml.nvmlSystemGetDriverVersion))
+        return device, Capabilities(calls, None if power is None else power[0], shown, driver)
 
-    def _list_instances(self, handle: Any) -> list[MigInstance]:
-        """Read the partition once: MIG calls are slow, and a partition does not change under a lease."""
-        nvml = self._nvml
-        if self._call(nvml.nvmlDeviceGetMigMode, handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-            return []
-        found = []
-        for index in range(self._call(nvml.nvmlDeviceGetMaxMigDeviceCount, handle)):
-            try:
-                instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-            except nvml.NVMLError as error:
-                if error.value == nvml.NVML_ERROR_NOT_FOUND:
-                    continue
-                raise self._translate(error) from error
-            slices = int(self._call(nvml.nvmlDeviceGetAttributes_v2, instance).gpuInstanceSliceCount)
-            found.append(MigInstance(_text(self._call(nvml.nvmlDeviceGetUUID, instance)), slices))
-        return found
+    def _open_instances(self, handle: Any) -> BoardInstances | None:
+        if self._call(self._nvml.nvmlDeviceGetMigMode, handle)[0] != self._nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        return self._call(BoardInstances, self._nvml, handle, self._clock.monotonic())
+
+    def _read_instances(self, device: _Device) -> dict[str, InstanceReading] | None:
+        if device.instances is None:
+            return None
+        return self._call(device.instances.look, self._clock.monotonic())
 
     def _probe(self, call: Callable[[Any], Any], handle: Any) -> str:
         try:
@@ -224,6 +269,11 @@ class NvmlReader:
                 return None
             raise self._translate(error) from error
         return int(value.value.uiVal) if value.nvmlReturn == self._nvml.NVML_SUCCESS else None
+
+    def _read_nvlink(self, device: _Device) -> NvLink | None:
+        if "nvlink" not in device.offered:
+            return None
+        return self._call(read_nvlink, self._nvml, device.handle)
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -266,6 +316,9 @@ def _list_calls(nvml: Any) -> dict[str, Callable[[Any], Any]]:
         "row_remapping": nvml.nvmlDeviceGetRemappedRows,
         "pcie_replays": nvml.nvmlDeviceGetPcieReplayCounter,
         "pcie_link_width": nvml.nvmlDeviceGetCurrPcieLinkWidth,
+        "pcie_max_link_width": nvml.nvmlDeviceGetMaxPcieLinkWidth,
+        "nvlink": lambda handle: nvml.nvmlDeviceGetNvLinkState(handle, 0),
+        "processes": lambda handle: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
         "mig_mode": nvml.nvmlDeviceGetMigMode,
     }
 
@@ -285,13 +338,20 @@ def select_visible(gpus: list[GpuInfo], visible: str) -> list[GpuInfo]:
     for name in names:
         if name.isdigit():
             raise GpuUnavailable("bad_visible_devices", f"name GPUs by UUID, not by index ({name})")
-        found = [
-            gpu for gpu in gpus if gpu.gpu_uuid.startswith(name) or gpu.pci_bus_id.lower() == name.lower()
-        ]
-        if len(found) != 1:
+        found = [gpu for gpu in gpus if _is_named(gpu, name)]
+        if len({gpu.board_uuid for gpu in found}) != 1:
             raise GpuUnavailable("bad_visible_devices", f"{name} names {len(found)} GPUs of this host")
-        chosen[found[0].gpu_uuid] = found[0]
+        chosen.update((gpu.gpu_uuid, gpu) for gpu in found)
     return list(chosen.values())
+
+
+def _is_named(gpu: GpuInfo, name: str) -> bool:
+    """A board's name stands for all its instances."""
+    return (
+        gpu.gpu_uuid.startswith(name)
+        or gpu.board_uuid.startswith(name)
+        or gpu.pci_bus_id.lower() == name.lower()
+    )
 
 
 def _text(value: str | bytes) -> str:

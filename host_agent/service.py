@@ -2,14 +2,18 @@
 
 import os
 import secrets
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff
+from host_agent.boards import BoardReader, list_boards
 from host_agent.clock import Clock
 from host_agent.config import Config, ConfigError
 from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
@@ -23,6 +27,7 @@ from host_agent.identity import (
     load_identity,
 )
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
+from host_agent.preflight import CommandProbe, Floors, Preflight, read_toolkit_version
 from host_agent.sender import (
     CommandReceiver,
     Downlink,
@@ -36,7 +41,7 @@ from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
 from host_agent.workloads.selection import open_runtime
-from host_agent.xid import XidLog
+from host_agent.xid import XidLog, XidSource
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -115,13 +120,14 @@ def build_service(
     agent = Agent(
         state_dir=config.state_path,
         gpus=gpus,
-        reader=WatchedReader(reader),
+        reader=BoardReader(WatchedReader(reader), gpus),
         runtime=runtime,
         outbox=outbox,
         heartbeats=slot,
         meter_state=spool.latest_state,
-        xids=XidLog(config.state_path, gpus, clock),
+        xids=choose_xids(XidLog(config.state_path, gpus, clock), reader, boot_id, clock),
         clock=clock,
+        preflight=build_preflight(config, gpus, identity.gpus, clock),
     )
     line = Line(config, identity, clock, boot_id)
     uplink = Uplink(line.open_heartbeats(slot), line.open_telemetry(outbox), sent, clock, waiting)
@@ -141,6 +147,25 @@ def build_service(
         uplink=_build_thread("send", uplink.step, stopped),
         downlink=_build_thread("receive", downlink.step, stopped),
     )
+
+
+def choose_xids(log: XidLog, reader: GpuReader, boot_id: str, clock: Clock) -> XidSource:
+    """The kernel log has all that NVML tells, and what happened before: NVML only where it cannot be read."""
+    if log.available:
+        return log
+    from host_agent.nvml import NvmlReader
+    from host_agent.nvml_events import NvmlXids
+
+    return NvmlXids(reader.take_xids, boot_id, clock) if isinstance(reader, NvmlReader) else log
+
+
+def build_preflight(config: Config, gpus: list[GpuInfo], enrolled: list[GpuInfo], clock: Clock) -> Preflight:
+    """Memory is held against what was enrolled, the rest is as of now."""
+    memory = {gpu.gpu_uuid: gpu.memory_mib for gpu in enrolled}
+    gpus = [msgspec.structs.replace(gpu, memory_mib=memory[gpu.gpu_uuid]) for gpu in gpus]
+    probe = CommandProbe(shlex.split(config.preflight_command), clock) if config.preflight_command else None
+    floors = Floors(config.driver_floor, config.toolkit_floor)
+    return Preflight(gpus, read_toolkit_version(), floors, probe)
 
 
 class Line:
@@ -229,7 +254,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
 
 def describe(service: Service, clock: Clock) -> Status:
     """Return what is written to the state directory and shown to Prometheus."""
-    looks = service.agent.list_looks()
+    looks, fitness = service.agent.list_looks(), service.agent.list_fitness()
     return Status(
         written_at_ms=clock.now_ms(),
         pid=os.getpid(),
@@ -241,9 +266,15 @@ def describe(service: Service, clock: Clock) -> Status:
         workloads=dict(service.agent.count_workloads()),
         gpus=[
             GpuReport(
-                gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, *looks[gpu.gpu_uuid], capabilities=gpu.capabilities
+                gpu.gpu_uuid,
+                gpu.pci_bus_id,
+                gpu.model,
+                *looks[gpu.gpu_uuid],
+                capabilities=gpu.capabilities,
+                fitness=fitness.get(gpu.gpu_uuid),
             )
-            for gpu in service.gpus
+            for gpu in [*list_boards(service.gpus), *service.gpus]
+            if gpu.gpu_uuid in looks
         ],
     )
 

@@ -9,6 +9,7 @@ import msgspec
 from chalicelib.wire.v1 import SpoolStatus
 from host_agent.durable import read_if_there
 from host_agent.gpu import Capabilities, GpuState, Reading
+from host_agent.preflight import Fitness
 
 #: Three heartbeats of ten seconds: an agent that runs has written since.
 STALE_MS = 30_000
@@ -32,6 +33,8 @@ class GpuReport(msgspec.Struct, frozen=True):
     state: GpuState
     reading: Reading | None
     capabilities: Capabilities
+    #: What was last judged of a GPU that can be rented; ``None``: nothing yet, or a board of instances.
+    fitness: Fitness | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -116,7 +119,19 @@ def _render_gpu(gpu: GpuReport) -> str:
     heat = "-" if reading.temperature_celsius is None else f"{reading.temperature_celsius} °C"
     meter = "counter" if reading.energy_counter_millijoules is not None else "no counter"
     source = gpu.capabilities.power_source or "no power figure"
-    return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source})"
+    if gpu.gpu_uuid.startswith("MIG-"):
+        # Its board stands in a line of its own.
+        return f"gpu        {gpu.gpu_uuid}  {gpu.state}, {busy} (metered with its board){_render_offer(gpu)}"
+    shown = f"gpu        {gpu.gpu_uuid}  {gpu.state}, {power}, {busy}, {heat} ({meter}, {source})"
+    return shown + _render_offer(gpu)
+
+
+def _render_offer(gpu: GpuReport) -> str:
+    """Return a line that says what is wrong, or nothing."""
+    if gpu.fitness is None or not (gpu.fitness.conditions or not gpu.fitness.rentable):
+        return ""
+    offer = "offered" if gpu.fitness.rentable else "NOT OFFERED"
+    return f"\n           {offer}: {', '.join(gpu.fitness.conditions)}"
 
 
 def _say_ago(elapsed_ms: int) -> str:

@@ -23,7 +23,7 @@ class WatchedReader:
         #: GPU -> the thread that hangs in one of its calls.
         self._hung: dict[str, threading.Thread] = {}
 
-    def read_round(self, gpu_uuids: Sequence[str]) -> Round:
+    def read_round(self, gpu_uuids: Sequence[str], *, deep: bool = False) -> Round:
         """Return a reading or an error for each GPU, after ``limit_seconds`` per hung GPU at most."""
         self._hung = {uuid: thread for uuid, thread in self._hung.items() if thread.is_alive()}
         hung = GpuUnavailable("nvml_hung", f"a driver call takes more than {self._limit_seconds:g} s")
@@ -31,7 +31,7 @@ class WatchedReader:
         left = [uuid for uuid in gpu_uuids if uuid not in found]
         while left:
             done: list[Reading | GpuError] = []
-            thread = threading.Thread(target=self._read, args=(left, done), name="gpus", daemon=True)
+            thread = threading.Thread(target=self._read, args=(left, deep, done), name="gpus", daemon=True)
             thread.start()
             thread.join(self._limit_seconds)
             # A copy: a thread that comes back late must not change what was reported.
@@ -44,10 +44,10 @@ class WatchedReader:
                 left = left[1:]
         return found
 
-    def _read(self, gpu_uuids: Sequence[str], done: list[Reading | GpuError]) -> None:
+    def _read(self, gpu_uuids: Sequence[str], deep: bool, done: list[Reading | GpuError]) -> None:  # noqa: FBT001
         for gpu_uuid in gpu_uuids:
             try:
-                done.append(self._reader.read(gpu_uuid))
+                done.append(self._reader.read(gpu_uuid, deep=deep))
             except GpuError as error:
                 done.append(error)
             except Exception as error:

@@ -79,7 +79,7 @@ class XidLog:
         self._file = state_dir / "kernel_log.json"
         self._clock = clock
         self._boot_id = boot_id or _read_boot_id()
-        self._uuids = {parse_bus_id(gpu.pci_bus_id): gpu.gpu_uuid for gpu in gpus}
+        self._uuids = {parse_bus_id(gpu.pci_bus_id): gpu.board_uuid for gpu in gpus}
         self._classes, self._unknown = load_classes()
         self._pending: dict[tuple[str, int], XidEvent] = {}
         self._told_at_ms: dict[tuple[str, int], int] = {}

@@ -6,12 +6,13 @@ on a GPU names the epoch.
 
 import hashlib
 import hmac
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from chalicelib.core.leases import Lease
 
-LeaseState = Literal["free", "leased", "wiping"]
+#: ``withheld``: free, and not offered while its host says that it is not fit.
+LeaseState = Literal["free", "leased", "wiping", "withheld"]
 HostState = Literal["active", "retired"]
 
 #: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
@@ -39,6 +40,9 @@ class Gpu:
     pci_bus_id: str
     model: str
     memory_mib: int
+    #: Of an instance of a partitioned board: the board, and its part of the board's seven slices.
+    parent_uuid: str | None = None
+    slices: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class HostGpu:
     lease_state: LeaseState
     epoch: int
     rental_id: str | None
+    #: What the driver of its board answers, call by call, and where power comes from; not known at first.
+    capabilities: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Liveness:
     gpus_ok: int
     spool_records: int
     records_lost: int
+    #: Broken health rules and failed checks by GPU, of those that have any.
+    conditions: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Bodies of the fleet routes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -11,7 +11,8 @@ from chalicelib.runtime.bodies import RequestBody, ResponseBody
 from chalicelib.runtime.settings import Settings
 
 Identifier = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")]
-MAX_GPUS_PER_HOST = 16
+#: As `wire.v1`: eight boards in seven instances each.
+MAX_GPUS_PER_HOST = 64
 
 
 class EnrolmentRequest(RequestBody):
@@ -33,6 +34,8 @@ class GpuRequest(RequestBody):
     pci_bus_id: Identifier
     model: Annotated[str, Field(min_length=1, max_length=100)]
     memory_mib: Annotated[int, Field(ge=0, le=10_000_000)]
+    parent_uuid: Identifier | None = None
+    slices: Annotated[int, Field(ge=1, le=7)] | None = None
 
 
 class HostRequest(RequestBody):
@@ -67,9 +70,16 @@ class HostGpuBody(ResponseBody):
     gpu_uuid: str
     model: str
     memory_mib: int
+    #: Of an instance of a partitioned board.
+    parent_uuid: str | None
+    slices: int | None
     lease_state: str
     epoch: int
     rental_id: str | None
+    #: Broken health rules and failed checks, at the last heartbeat.
+    conditions: list[str]
+    #: What the driver answers, call by call, and where power comes from.
+    capabilities: dict[str, Any] | None
 
 
 class HostBody(ResponseBody):
@@ -91,7 +101,10 @@ class HostListBody(ResponseBody):
 
 
 def read_gpus(body: HostRequest) -> list[Gpu]:
-    return [Gpu(gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, gpu.memory_mib) for gpu in body.gpus]
+    return [
+        Gpu(gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, gpu.memory_mib, gpu.parent_uuid, gpu.slices)
+        for gpu in body.gpus
+    ]
 
 
 def render_enrolment(enrolment: Enrolment, token: str) -> EnrolmentBody:
@@ -141,16 +154,20 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         created_at=format_instant(host.created_at_ms),
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
-        gpus=None if gpus is None else [_render_gpu(gpu) for gpu in gpus],
+        gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
     )
 
 
-def _render_gpu(row: HostGpu) -> HostGpuBody:
+def _render_gpu(row: HostGpu, liveness: Liveness | None) -> HostGpuBody:
     return HostGpuBody(
         gpu_uuid=row.gpu.gpu_uuid,
         model=row.gpu.model,
         memory_mib=row.gpu.memory_mib,
+        parent_uuid=row.gpu.parent_uuid,
+        slices=row.gpu.slices,
         lease_state=row.lease_state,
         epoch=row.epoch,
         rental_id=row.rental_id,
+        conditions=liveness.conditions.get(row.gpu.gpu_uuid, []) if liveness else [],
+        capabilities=row.capabilities,
     )

@@ -1,8 +1,10 @@
 """Use cases of the fleet: enrolment, credentials, liveness, capacity."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from chalicelib.accounts.model import ApiKey, build_token, compute_digest, is_same_digest, parse_token
 from chalicelib.accounts.service import AccountPorts, IssuedKey, build_key
@@ -11,7 +13,7 @@ from chalicelib.catalog.service import Capacity
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
-from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
@@ -58,8 +60,19 @@ class FleetStore(Protocol):
 
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
-    def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
-        """Keep the newest; return False for one that is older than what is stored."""
+    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
+
+    def withhold(self, tx: Transaction, host_id: str, lease: Lease) -> None:
+        """free@e -> withheld@e, and out of the host's free map. Fails with CapacityTaken."""
+
+    def offer_again(self, tx: Transaction, host_id: str, lease: Lease) -> None:
+        """withheld@e -> free@e, and back into the free map. Fails with StaleEpoch."""
+
+    def store_capabilities(
+        self, host_id: str, gpu_uuid: str, capabilities: dict[str, Any], at_ms: int
+    ) -> None:
+        """Keep the newest of a GPU that this host has."""
 
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
@@ -187,6 +200,40 @@ def issue_credentials(ports: FleetPorts, principal: Principal, host_id: str) -> 
     if host is None or host.state != "active":
         raise Forbidden("This host was retired.", code="host_retired")
     return ports.identities.issue_credentials(host_id)
+
+
+def sort_out_unfit(
+    store: FleetStore, transactions: Transactions, host_id: str, unfit: AbstractSet[str], withheld: int
+) -> None:
+    """Take free GPUs that are not fit out of what is offered, and give back those that are fit again.
+
+    ``withheld`` is how many were; where none was and none is unfit, nothing is read. A leased GPU is left
+    alone: it is seen to at a heartbeat after its release.
+    """
+    if not unfit and not withheld:
+        return
+    for row in store.list_gpus(host_id):
+        lease = Lease(row.gpu.gpu_uuid, row.epoch)
+        tx = transactions()
+        if row.lease_state == "free" and lease.gpu_uuid in unfit:
+            store.withhold(tx, host_id, lease)
+        elif row.lease_state == "withheld" and lease.gpu_uuid not in unfit:
+            store.offer_again(tx, host_id, lease)
+        else:
+            continue
+        # Somebody else was quicker: the next heartbeat looks again.
+        with contextlib.suppress(CapacityTaken, StaleEpoch):
+            tx.commit()
+
+
+def record_capabilities(
+    store: FleetStore, host_id: str, by_board: Mapping[str, dict[str, Any]], at_ms: int
+) -> None:
+    """Keep what drivers answer with each GPU; the instances of a board have what it has."""
+    for row in store.list_gpus(host_id) if by_board else ():
+        found = by_board.get(row.gpu.parent_uuid or row.gpu.gpu_uuid)
+        if found is not None:
+            store.store_capabilities(host_id, row.gpu.gpu_uuid, found, at_ms)
 
 
 def list_hosts(ports: FleetPorts, catalog: Catalog) -> Page[tuple[Host, Liveness | None]]:

@@ -5,7 +5,7 @@ starts share (the host) are changed by arithmetic under conditions; a lease by i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -79,16 +79,18 @@ class DynamoFleetStore:
             item.gpus_ok,
             item.spool_records,
             item.records_lost,
+            dict(item.conditions or {}),
         )
 
     def list_gpus(self, host_id: str) -> list[HostGpu]:
         rows = GpuItem.query(keys.host(host_id), GpuItem.sk.startswith(keys.GPU_PREFIX), consistent_read=True)
         return [
             HostGpu(
-                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib),
+                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib, row.parent_uuid, row.slices),
                 cast("LeaseState", row.lease_state),
                 row.epoch,
                 row.rental_id,
+                row.capabilities,
             )
             for row in rows
         ]
@@ -166,6 +168,8 @@ class DynamoFleetStore:
                 pci_bus_id=gpu.pci_bus_id,
                 model=gpu.model,
                 memory_mib=gpu.memory_mib,
+                parent_uuid=gpu.parent_uuid,
+                slices=gpu.slices,
                 lease_state="free",
                 epoch=0,
             )
@@ -180,7 +184,7 @@ class DynamoFleetStore:
             unexpected("The host's key"),
         )
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
+    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         actions: list[Any] = [
             HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
             HeartbeatItem.boot_id.set(liveness.boot_id),
@@ -188,17 +192,80 @@ class DynamoFleetStore:
             HeartbeatItem.gpus_ok.set(liveness.gpus_ok),
             HeartbeatItem.spool_records.set(liveness.spool_records),
             HeartbeatItem.records_lost.set(liveness.records_lost),
+            HeartbeatItem.conditions.set(liveness.conditions),
         ]
         newer = HeartbeatItem.last_seen_at_ms.does_not_exist() | (
             HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms
         )
+        item = HeartbeatItem(keys.host(host_id), keys.HEARTBEAT)
         try:
-            HeartbeatItem(keys.host(host_id), keys.HEARTBEAT).update(actions, newer)
+            item.update(actions, newer)
         except UpdateError as error:
             if error.cause_response_code == "ConditionalCheckFailedException":
-                return False
+                return None
             raise
-        return True
+        # The update has read the item back.
+        return item.withheld_gpus or 0
+
+    def withhold(self, tx: Transaction, host_id: str, lease: Lease) -> None:
+        path: Any = HostItem.free_leases[lease.gpu_uuid]
+        self._move_offer(
+            tx,
+            host_id,
+            lease,
+            ("free", "withheld"),
+            [path.remove(), HostItem.free_gpus.set(HostItem.free_gpus - 1)],
+            _taken,
+        )
+
+    def offer_again(self, tx: Transaction, host_id: str, lease: Lease) -> None:
+        path: Any = HostItem.free_leases[lease.gpu_uuid]
+        self._move_offer(
+            tx,
+            host_id,
+            lease,
+            ("withheld", "free"),
+            [path.set(lease.epoch), HostItem.free_gpus.set(HostItem.free_gpus + 1)],
+            _stale,
+        )
+
+    def _move_offer(
+        self,
+        tx: Transaction,
+        host_id: str,
+        lease: Lease,
+        states: tuple[LeaseState, LeaseState],
+        of_host: list[Any],
+        refused: Callable[[Any], DomainError],
+    ) -> None:
+        before, after = states
+        writes, step = dynamo(tx), 1 if after == "withheld" else -1
+        writes.update(
+            GpuItem,
+            (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
+            [GpuItem.lease_state.set(after)],
+            (GpuItem.lease_state == before) & (GpuItem.epoch == lease.epoch),
+            refused,
+        )
+        writes.update(HostItem, (keys.host(host_id), keys.HOST), of_host, HostItem.pk.exists(), refused)
+        writes.update(
+            HeartbeatItem,
+            (keys.host(host_id), keys.HEARTBEAT),
+            [HeartbeatItem.withheld_gpus.add(step)],
+            HeartbeatItem.pk.exists(),
+            refused,
+        )
+
+    def store_capabilities(
+        self, host_id: str, gpu_uuid: str, capabilities: dict[str, Any], at_ms: int
+    ) -> None:
+        newer = GpuItem.capabilities_at_ms.does_not_exist() | (GpuItem.capabilities_at_ms < at_ms)
+        actions: list[Any] = [GpuItem.capabilities.set(capabilities), GpuItem.capabilities_at_ms.set(at_ms)]
+        try:
+            GpuItem(keys.host(host_id), keys.gpu(gpu_uuid)).update(actions, GpuItem.pk.exists() & newer)
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
 
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int

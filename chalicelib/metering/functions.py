@@ -1,6 +1,7 @@
 """Consumers of the two host queues: verify, decode, one service call."""
 
 import os
+from typing import Any
 
 from chalice.app import Blueprint, SQSEvent
 
@@ -49,6 +50,8 @@ def handle_heartbeat(message: Message) -> None:
         records_lost=heartbeat.spool.records_lost,
         sent_at_ms=message.sent_at_ms,
         reports=tuple(_read_report(report) for report in heartbeat.workloads),
+        unfit=frozenset(gpu.gpu_uuid for gpu in heartbeat.gpus if gpu.state != "ok" or not gpu.rentable),
+        conditions={gpu.gpu_uuid: gpu.conditions for gpu in heartbeat.gpus if gpu.conditions},
     )
     service.record_heartbeat(wiring.meter_ports(), beat)
 
@@ -61,13 +64,26 @@ def handle_telemetry(message: Message) -> None:
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
     record = service.TelemetryRecord(
-        envelope.host_id, envelope.boot_id, envelope.seq, envelope.record, message.sent_at_ms
+        envelope.host_id,
+        envelope.boot_id,
+        envelope.seq,
+        envelope.record,
+        message.sent_at_ms,
+        {each.gpu_uuid: _read_capabilities(each) for each in telemetry.capabilities},
     )
     for xid in telemetry.xids:
         if xid.xid_class not in TENANT_CLASSES:
             get_logger().warning("gpu error", extra={"host_id": envelope.host_id, **_describe(xid)})
     intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
+
+
+def _read_capabilities(found: v1.GpuCapabilities) -> dict[str, Any]:
+    return {
+        "calls": found.calls,
+        "power_source": found.power_source,
+        "driver_version": found.driver_version,
+    }
 
 
 def _describe(xid: v1.XidEvent) -> dict[str, object]:

@@ -5,13 +5,14 @@ early; nothing it reports can lengthen it beyond the proofs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import Liveness
+from chalicelib.fleet.service import record_capabilities, sort_out_unfit
 from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
@@ -85,6 +86,8 @@ class TelemetryRecord:
     seq: int
     text: str
     sent_at_ms: int
+    #: What the drivers of its boards answer, when the record tells.
+    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ class Beat:
     records_lost: int
     sent_at_ms: int
     reports: tuple[Report, ...]
+    #: GPUs that are to get no new work, and why.
+    unfit: frozenset[str] = frozenset()
+    conditions: dict[str, list[str]] = field(default_factory=dict)
 
 
 def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
@@ -110,10 +116,14 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
         beat.gpus_ok,
         beat.spool_records,
         beat.records_lost,
+        beat.conditions,
     )
-    ports.rentals.fleet.record_liveness(beat.host_id, liveness)
+    withheld = ports.rentals.fleet.record_liveness(beat.host_id, liveness)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
+    if withheld is not None:
+        # After the reports: a GPU that they release may not be fit.
+        sort_out_unfit(ports.rentals.fleet, ports.rentals.transactions, beat.host_id, beat.unfit, withheld)
 
 
 def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:
@@ -222,6 +232,8 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
 
     An interval of a rental that this host never had, or under another epoch, is kept as evidence only.
     """
+    # First: a repeated record, which is all that a crash leaves, does it again.
+    record_capabilities(ports.rentals.fleet, record.host_id, record.capabilities, record.sent_at_ms)
     tx = ports.rentals.transactions()
     ports.store.add_record(tx, record)
     rentals = {each.rental_id: ports.rentals.store.get_rental(each.rental_id) for each in intervals}

@@ -147,9 +147,13 @@ class GpuItem(FleetTable):
     pci_bus_id = UnicodeAttribute()
     model = UnicodeAttribute()
     memory_mib = IntegerAttribute()
+    parent_uuid = UnicodeAttribute(null=True)
+    slices = IntegerAttribute(null=True)
     lease_state = UnicodeAttribute()
     epoch = IntegerAttribute()
     rental_id = UnicodeAttribute(null=True)
+    capabilities: JSONAttribute = JSONAttribute(null=True)
+    capabilities_at_ms = IntegerAttribute(null=True)
 
 
 class HeartbeatItem(FleetTable):
@@ -159,6 +163,9 @@ class HeartbeatItem(FleetTable):
     gpus_ok = IntegerAttribute()
     spool_records = IntegerAttribute()
     records_lost = IntegerAttribute()
+    conditions: JSONAttribute = JSONAttribute(null=True)
+    #: GPUs of the host in the state ``withheld``; counted here because every heartbeat reads it.
+    withheld_gpus = IntegerAttribute(null=True)
 
 
 class CommandItem(Table):

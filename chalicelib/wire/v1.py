@@ -21,8 +21,12 @@ T = TypeVar("T")
 SCHEMA_VERSION: Literal[1] = 1
 #: SQS accepts more today; a record above this is refused on both sides so that a batch of ten always fits.
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_GPUS_PER_HOST = 16
+MAX_BOARDS_PER_HOST = 16
+#: Eight boards, each in seven instances at most, and the boards themselves.
+MAX_GPUS_PER_HOST = 64
 MAX_INTERVALS_PER_RECORD = 64
+MAX_CONDITIONS_PER_GPU = 32
+MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64
 MAX_PORTS_PER_WORKLOAD = 16
 MAX_SSH_KEYS_PER_WORKLOAD = 16
@@ -38,6 +42,8 @@ PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 GpuMemoryWipe = Literal["verified", "not_supported"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
+#: How a partitioned board's energy was split: by what its instances did, or by their slices alone.
+SplitMethod = Literal["activity", "slices"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
 #: F: broken hardware.
 XidClass = Literal["A", "B", "C", "D", "E", "F"]
@@ -87,6 +93,10 @@ class WorkloadReport(msgspec.Struct, frozen=True):
 class GpuStatus(msgspec.Struct, frozen=True):
     gpu_uuid: Id
     state: Literal["ok", "unknown", "lost"]
+    #: False: give it no new work, whatever its lease. What runs on it goes on.
+    rentable: bool = True
+    #: Broken health rules and failed checks, by name.
+    conditions: Annotated[list[Id], msgspec.Meta(max_length=MAX_CONDITIONS_PER_GPU)] = []
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
@@ -142,6 +152,10 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     #: The integral of power over the same window, where there is one beside the counter: a cross-check.
     integral_millijoules: Count | None = None
     cause: EstimateCause = "none"
+    #: Of one instance of a partitioned board: the board. The interval with the board's own UUID and the same
+    #: bounds in time holds what nobody leased, and the board's counter; together they are the board's energy.
+    parent_uuid: Id | None = None
+    split: SplitMethod | None = None
 
 
 class XidEvent(msgspec.Struct, frozen=True):
@@ -161,10 +175,22 @@ class XidEvent(msgspec.Struct, frozen=True):
     last_sequence: Count
 
 
+class GpuCapabilities(msgspec.Struct, frozen=True):
+    """What a board's driver answers, call by call: ``ok``, ``not_supported``, ``no_permission``, ..."""
+
+    gpu_uuid: Id
+    calls: Annotated[dict[Id, Id], msgspec.Meta(max_length=MAX_CALLS_PER_GPU)]
+    #: Where the board's power comes from; ``None``: it tells none.
+    power_source: Id | None = None
+    driver_version: Id | None = None
+
+
 class Telemetry(msgspec.Struct, frozen=True):
     samples: Annotated[list[GpuSample], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     intervals: Annotated[list[EnergyInterval], msgspec.Meta(max_length=MAX_INTERVALS_PER_RECORD)]
     xids: Annotated[list[XidEvent], msgspec.Meta(max_length=MAX_XIDS_PER_RECORD)] = []
+    #: Once after the agent's start.
+    capabilities: Annotated[list[GpuCapabilities], msgspec.Meta(max_length=MAX_BOARDS_PER_HOST)] = []
 
 
 class Envelope(msgspec.Struct, frozen=True):

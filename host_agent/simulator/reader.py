@@ -18,7 +18,7 @@ class SimulatorReader:
             raise GpuUnavailable("no_gpus", "the simulator shows no GPU")
         return gpus
 
-    def read(self, gpu_uuid: str) -> Reading:
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:  # noqa: ARG002 - it has nothing deeper
         return msgspec.convert(self._device.ask(op="read", gpu_uuid=gpu_uuid), Reading)
 
     def close(self) -> None:

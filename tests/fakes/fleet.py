@@ -74,13 +74,25 @@ class FakeFleetStore(MemoryStore):
 
         tx.add(check, effect)
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
+    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         rows = self.db.table("liveness")
         before = rows.get(host_id)
         if before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms:
-            return False
+            return None
         rows[host_id] = liveness
-        return True
+        return sum(gpu.lease_state == "withheld" for gpu in self.list_gpus(host_id))
+
+    def withhold(self, tx: Any, host_id: str, lease: Lease) -> None:
+        tx.add(lambda: None, lambda: self._move_free(host_id, -1))
+        self._move(tx, host_id, ("free", None, lease.epoch), lease, ("withheld", None, 0), CapacityTaken)
+
+    def offer_again(self, tx: Any, host_id: str, lease: Lease) -> None:
+        tx.add(lambda: None, lambda: self._move_free(host_id, 1))
+        self._move(tx, host_id, ("withheld", None, lease.epoch), lease, ("free", None, 0), StaleEpoch)
+
+    def store_capabilities(self, host_id: str, gpu_uuid: str, capabilities: Any, at_ms: int) -> None:
+        rows, key = self.db.table("gpus"), (host_id, gpu_uuid)
+        rows[key] = replace(rows[key], capabilities=capabilities)
 
     def take_leases(
         self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int

@@ -5,12 +5,17 @@ import sys
 
 import pytest
 
+from host_agent.boards import BoardReader
 from host_agent.clock import SystemClock
-from host_agent.gpu import GpuLost, GpuUnavailable, Reading
+from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, NvLink, Reading
 from host_agent.nvml import NvmlReader
+from host_agent.nvml_events import NvmlXids
+from host_agent.service import choose_xids
 from host_agent.watchdog import WatchedReader
+from host_agent.xid import XidLog
 from tests.gpu.simulation import state
 from tests.gpu.simulation.library import build_environment
+from tests.unit.host_agent.fakes import FakeClock
 
 
 def open_reader(visible="all"):
@@ -49,7 +54,8 @@ def test_every_figure_is_what_the_library_says(simulation):
     simulation.set(1, energy=123_456, power_average=650_000, power_instant=700_001, utilization_gpu=97)
     simulation.set(1, temperature=80, ecc_uncorrected=2, remap_pending=1, clocks_event_reasons=0x40)
     reader = open_reader()
-    reading = reader.read(simulation.uuids[1])
+    simulation.set(1, pcie_width=8, nvlinks_active=17, nvlink_errors=2, processes=3)
+    reading = reader.read(simulation.uuids[1], deep=True)
     assert reading == Reading(
         sampled_at_ms=reading.sampled_at_ms,
         monotonic_ms=reading.monotonic_ms,
@@ -67,7 +73,11 @@ def test_every_figure_is_what_the_library_says(simulation):
         row_remap_pending=True,
         row_remap_failed=False,
         pcie_replays=0,
-        pcie_link_width=16,
+        pcie_link_width=8,
+        pcie_max_link_width=16,
+        memory_total_mib=81_559,
+        nvlink=NvLink(18, 17, 2 * 3 * 17),
+        processes=3,
     )
     reader.close()
 
@@ -179,13 +189,94 @@ def test_f35_a_changed_number_of_gpus_is_seen_and_the_gone_one_is_unknown(simula
         reader.list_gpus()
 
 
-def test_a_partition_is_listed_with_its_slices(simulation):
+def test_a_partitioned_board_is_listed_as_its_instances_and_the_other_as_itself(simulation):
     uuids = simulation.partition(0, [3, 2, 2])
-    first, second = open_reader().list_gpus()
-    assert [(each.mig_uuid, each.slices) for each in first.capabilities.mig] == list(
-        zip(uuids, [3, 2, 2], strict=True)
-    )
-    assert second.capabilities.mig == []
+    *instances, board = open_reader().list_gpus()
+    assert [each.gpu_uuid for each in instances] == uuids
+    assert [(each.slices, each.memory_mib) for each in instances] == [(3, 30_000), (2, 20_000), (2, 20_000)]
+    assert {each.parent_uuid for each in instances} == {simulation.uuids[0]}
+    assert instances[0].model.endswith("(simulated) MIG 3g.30gb")
+    assert [each.mig_uuid for each in instances[0].capabilities.mig] == uuids
+    assert instances[0].capabilities.calls["instance_activity"] == "ok"
+    assert (board.gpu_uuid, board.parent_uuid, board.capabilities.mig) == (simulation.uuids[1], None, [])
+
+
+def test_a_board_without_instances_offers_nothing_and_hides_no_other(simulation):
+    simulation.partition(0, [])
+    assert [gpu.gpu_uuid for gpu in open_reader().list_gpus()] == simulation.uuids[1:]
+
+
+def test_what_each_instance_does_is_read_at_a_deep_look_and_the_board_at_each(simulation):
+    first, second, third = simulation.partition(0, [3, 2, 2])
+    simulation.work(0, 0, graphics=900, multiprocessors=400)
+    simulation.work(0, 1, graphics=None, multiprocessors=250)
+    reader = open_reader()
+    assert reader.read(simulation.uuids[0]).instances is None
+    before = reader.read(simulation.uuids[0], deep=True).instances
+    assert [each.activity_permille for each in before.values()] == [None, None, None]
+    reading = reader.read(simulation.uuids[0], deep=True)
+    assert (reading.power_milliwatts, reading.utilization_percent) == (72_000, None)
+    assert reading.instances == {
+        first: InstanceReading(900, 900, 20, 30_000, 0),
+        second: InstanceReading(250, None, 20, 20_000, 0),
+        third: InstanceReading(0, 0, 20, 20_000, 0),
+    }
+    reader.close()
+
+
+def test_where_the_driver_does_not_measure_instances_their_activity_is_unknown(simulation):
+    simulation.set(0, gpm_support=None)
+    (uuid,) = simulation.partition(0, [7])
+    reader = open_reader()
+    for _ in range(2):
+        reading = reader.read(simulation.uuids[0], deep=True)
+    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000, 0)}
+    assert reader.list_gpus()[0].capabilities.calls["instance_activity"] == "not_supported"
+
+
+def test_an_instance_that_is_destroyed_is_gone_and_a_new_one_is_found_in_time(simulation):
+    clock = SteppingClock()
+    first, second = simulation.partition(0, [3, 2])
+    reader = NvmlReader(clock, "all")
+    assert reader.read(simulation.uuids[0], deep=True).instances.keys() == {first, second}
+    simulation.destroy(0, 1)
+    assert reader.read(simulation.uuids[0], deep=True).instances.keys() == {first}
+    simulation.create(0, 1, "MIG-new", 2)
+    clock.seconds += 61
+    found = reader.read(simulation.uuids[0], deep=True).instances
+    assert found.keys() == {first, "MIG-new"}
+    # Two samples of the one that stayed, one of the new one.
+    assert [each.activity_permille for each in found.values()] == [0, None]
+
+
+def test_an_instance_is_told_as_itself_and_never_as_the_board(simulation):
+    first, second = simulation.partition(0, [3, 2])
+    simulation.work(0, 0, graphics=900, multiprocessors=400)
+    reader = open_reader()
+    gpus = reader.list_gpus()
+    rounds = BoardReader(WatchedReader(reader), gpus)
+    uuids = [gpu.gpu_uuid for gpu in gpus]
+    for _ in range(2):
+        found = rounds.read_round(uuids, deep=True)
+    assert found.keys() == {first, second, *simulation.uuids}
+    assert found[simulation.uuids[0]].energy_counter_millijoules == 0
+    view = found[first]
+    assert (view.energy_counter_millijoules, view.power_milliwatts) == (None, None)
+    assert (view.utilization_percent, view.memory_used_mib, view.temperature_celsius) == (90, 20, 29)
+    simulation.destroy(0, 1)
+    found = rounds.read_round(uuids, deep=True)
+    assert found[second].reason == "instance_gone"
+    assert isinstance(found[first], Reading)
+    simulation.fail(0, state.GPU_IS_LOST)
+    found = rounds.read_round(uuids)
+    assert [found[uuid].reason for uuid in (first, second, simulation.uuids[0])] == ["gpu_lost"] * 3
+
+
+def test_instances_are_chosen_by_name_or_with_their_board(simulation):
+    first, second = simulation.partition(0, [3, 2])
+    assert [gpu.gpu_uuid for gpu in open_reader(second).list_gpus()] == [second]
+    for board in (simulation.uuids[0], "00000000:10:00.0"):
+        assert [gpu.gpu_uuid for gpu in open_reader(board).list_gpus()] == [first, second]
 
 
 @pytest.mark.parametrize("visible", ["{uuid}", "{short}", "{bus}", " {uuid} , {uuid}"])
@@ -199,6 +290,46 @@ def test_only_visible_gpus_are_managed(simulation, visible):
 def test_a_list_that_names_no_gpu_clearly_is_an_error_and_not_an_empty_host(simulation, visible):
     with pytest.raises(GpuUnavailable):
         open_reader(visible).list_gpus()
+
+
+def test_xid_events_of_the_driver_are_told_and_floods_folded(simulation):
+    reader, clock = open_reader(), FakeClock()
+    gpus = reader.list_gpus()
+    assert gpus[0].capabilities.calls["xid_events"] == "ok"
+    xids = NvmlXids(reader.take_xids, "boot", clock)
+    simulation.set(1, xids=3, xid_code=79)
+    reader.read(simulation.uuids[0])
+    assert xids.poll() == []
+    reader.read(simulation.uuids[0], deep=True)
+    (event,) = xids.poll()
+    assert (event.gpu_uuid, event.code, event.xid_class, event.count) == (simulation.uuids[1], 79, "D", 3)
+    assert (event.kernel_boot_id, event.first_sequence, event.last_sequence) == ("nvml:boot", 1, 3)
+    # Told until it is durable, then folded for a minute.
+    assert xids.poll() == [event]
+    xids.confirm([event])
+    simulation.set(1, xids=10_000)
+    for _ in range(3):
+        reader.read(simulation.uuids[0], deep=True)
+    assert xids.poll() == []
+    clock.ms += 60_000
+    assert [(each.count, each.first_sequence) for each in xids.poll()] == [(300, 4)]
+
+
+def test_one_source_of_xids_is_chosen_and_the_kernel_log_first(simulation, tmp_path):
+    reader = open_reader()
+    readable = tmp_path / "kmsg"
+    readable.write_bytes(b"")
+    for path, kind in ((readable, XidLog), (tmp_path / "none", NvmlXids)):
+        log = XidLog(tmp_path, reader.list_gpus(), FakeClock(), path=path, boot_id="b")
+        assert isinstance(choose_xids(log, reader, "boot", FakeClock()), kind)
+        log.close()
+
+
+def test_a_driver_without_events_says_so(simulation):
+    simulation.set(0, xids=None)
+    reader = open_reader()
+    assert reader.list_gpus()[0].capabilities.calls["xid_events"] == "not_supported"
+    assert reader.read(simulation.uuids[0], deep=True).power_milliwatts == 72_000
 
 
 def test_pynvml_finds_the_library_by_its_name_as_on_a_host(simulation, tmp_path):

@@ -17,20 +17,25 @@ enum {
   ENERGY, POWER_USAGE, POWER_AVERAGE, POWER_INSTANT, POWER_LIMIT, UTILIZATION_GPU, UTILIZATION_MEMORY,
   MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
   ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
-  MIG_MODE, CELLS
+  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, XIDS, XID_CODE, PROCESSES, CELLS
 };
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
-       DRIVER_NOT_LOADED = 9 };
+       DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
 #define MAX_GPUS 16
 #define MAX_INSTANCES 7
 #define FIELD_POWER_AVERAGE 185
 #define FIELD_POWER_INSTANT 186
 
 struct cell { uint32_t code; uint32_t pad; uint64_t value; };
-struct instance { char uuid[96]; uint32_t slices; uint32_t pad; };
+/* Activity in thousandths; graphics_code is what GPM answers for DCGM's 1001. */
+struct instance {
+  char uuid[96]; char profile[32];
+  uint32_t slices, number; uint32_t graphics, graphics_code; uint32_t multiprocessors, pad;
+  uint64_t memory_total, memory_used;
+};
 struct gpu {
   char uuid[96]; char name[96]; char bus_id[32];
-  uint32_t fault; uint32_t hang_ms; uint32_t instances; uint32_t pad;
+  uint32_t fault; uint32_t hang_ms;
   struct instance instance[MAX_INSTANCES];
   struct cell cells[CELLS];
 };
@@ -127,7 +132,27 @@ int nvmlDeviceGetUUID(void *handle, char *to, unsigned length) {
   if (instance != NULL) return copy(instance->uuid, to, length);
   return copy(((volatile struct gpu *)handle)->uuid, to, length);
 }
-int nvmlDeviceGetName(struct gpu *gpu, char *to, unsigned length) { return copy(gpu->name, to, length); }
+static volatile struct gpu *board_of(volatile struct instance *instance) {
+  size_t offset = (volatile char *)instance - (volatile char *)shared->gpus;
+  return &shared->gpus[offset / sizeof(struct gpu)];
+}
+/* What happens to the handle of an instance that was destroyed. */
+static int enter_instance(volatile struct instance *instance) {
+  volatile struct gpu *gpu = board_of(instance);
+  int code = enter(gpu);
+  if (code) return code;
+  return instance->uuid[0] ? SUCCESS : INVALID_ARGUMENT;
+}
+int nvmlDeviceGetName(void *handle, char *to, unsigned length) {
+  volatile struct instance *instance = as_instance(handle);
+  if (instance == NULL) return copy(((volatile struct gpu *)handle)->name, to, length);
+  int code = enter_instance(instance);
+  if (code) return code;
+  const char *name = (const char *)board_of(instance)->name, *profile = (const char *)instance->profile;
+  if (strlen(name) + strlen(profile) + 6 > length) return INSUFFICIENT_SIZE;
+  strcpy(to, name); strcat(to, " MIG "); strcat(to, profile);
+  return SUCCESS;
+}
 
 struct pci { char legacy[16]; unsigned domain, bus, device, device_id, subsystem_id; char bus_id[32]; };
 int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci *pci) {
@@ -183,8 +208,16 @@ int nvmlDeviceGetUtilizationRates(struct gpu *gpu, struct utilization *rates) {
   return code ? code : read_unsigned(gpu, UTILIZATION_MEMORY, &rates->memory);
 }
 struct memory { unsigned long long total, free, used; };
-int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory *memory) {
+int nvmlDeviceGetMemoryInfo(void *handle, struct memory *memory) {
   uint64_t total = 0, used = 0;
+  volatile struct instance *instance = as_instance(handle);
+  if (instance != NULL) {
+    int code = enter_instance(instance);
+    memory->total = instance->memory_total; memory->used = instance->memory_used;
+    memory->free = memory->total - memory->used;
+    return code;
+  }
+  struct gpu *gpu = handle;
   int code = read_cell(gpu, MEMORY_TOTAL, &total);
   if (code == SUCCESS) code = read_cell(gpu, MEMORY_USED, &used);
   memory->total = total; memory->used = used; memory->free = total - used;
@@ -212,7 +245,18 @@ int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field *fields) {
   return SUCCESS;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
+struct process { unsigned pid; unsigned long long memory; unsigned instance, compute; };
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct process *processes) {
+  unsigned room = *count, found = 0;
+  if (as_instance(handle) == NULL) {
+    int code = read_unsigned(handle, PROCESSES, &found);
+    if (code) return code;
+  }
+  *count = found;
+  if (found > room) return INSUFFICIENT_SIZE;
+  for (unsigned n = 0; n < found; n++) processes[n] = (struct process){1000 + n, 0, ~0u, ~0u};
+  return SUCCESS;
+}
 int nvmlDeviceGetGraphicsRunningProcesses_v3(struct gpu *gpu, unsigned *count, void *processes) { (void)processes; *count = 0; return enter(gpu); }
 
 /* What other programs ask for; an H100 has no fan. */
@@ -226,6 +270,48 @@ int nvmlDeviceGetPcieThroughput(struct gpu *gpu, int counter, unsigned *value) {
 int nvmlDeviceGetEncoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
 int nvmlDeviceGetDecoderUtilization(struct gpu *gpu, unsigned *value, unsigned *period) { *value = *period = 0; return enter(gpu); }
 
+/* The first of so many links are up; NVLINK_ERRORS is what each of them has counted of each kind. */
+int nvmlDeviceGetNvLinkState(struct gpu *gpu, unsigned link, unsigned *active) {
+  unsigned links = 0, up = 0;
+  int code = read_unsigned(gpu, NVLINKS, &links);
+  if (code == SUCCESS) code = read_unsigned(gpu, NVLINKS_ACTIVE, &up);
+  if (code) return code;
+  *active = link < up;
+  return link < links ? SUCCESS : INVALID_ARGUMENT;
+}
+int nvmlDeviceGetNvLinkErrorCounter(struct gpu *gpu, unsigned link, unsigned kind, unsigned long long *value) {
+  uint64_t wide = 0;
+  (void)link; (void)kind;
+  int code = read_cell(gpu, NVLINK_ERRORS, &wide);
+  *value = wide;
+  return code;
+}
+
+/* Events: each board shows XIDS times the last XID_CODE, counted by each set from when it was registered. */
+struct event_set { unsigned count; struct gpu *gpus[MAX_GPUS]; uint64_t seen[MAX_GPUS]; };
+struct event { struct gpu *gpu; unsigned long long type, data; unsigned instance, compute; };
+int nvmlEventSetCreate(struct event_set **set) { *set = calloc(1, sizeof **set); return SUCCESS; }
+int nvmlEventSetFree(struct event_set *set) { free(set); return SUCCESS; }
+int nvmlDeviceRegisterEvents(struct gpu *gpu, unsigned long long types, struct event_set *set) {
+  uint64_t now = 0;
+  (void)types;
+  int code = read_cell(gpu, XIDS, &now);
+  if (code) return code;
+  set->gpus[set->count] = gpu; set->seen[set->count++] = now;
+  return SUCCESS;
+}
+int nvmlEventSetWait_v2(struct event_set *set, struct event *event, unsigned milliseconds) {
+  (void)milliseconds;
+  for (unsigned n = 0; n < set->count; n++) {
+    if (set->seen[n] >= set->gpus[n]->cells[XIDS].value) continue;
+    set->seen[n]++;
+    memset(event, 0, sizeof *event);
+    event->gpu = set->gpus[n]; event->type = 8; event->data = set->gpus[n]->cells[XID_CODE].value;
+    return SUCCESS;
+  }
+  return TIMEOUT;
+}
+
 int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
   int code = read_unsigned(gpu, MIG_MODE, current);
   *pending = code ? 0 : *current;
@@ -235,7 +321,7 @@ int nvmlDeviceGetMaxMigDeviceCount(struct gpu *gpu, unsigned *count) { *count = 
 int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *gpu, unsigned index, void **handle) {
   int code = enter(gpu);
   if (code) return code;
-  if (index >= gpu->instances) return NOT_FOUND;
+  if (index >= MAX_INSTANCES || !gpu->instance[index].uuid[0]) return NOT_FOUND;
   *handle = &gpu->instance[index];
   return SUCCESS;
 }
@@ -246,5 +332,42 @@ int nvmlDeviceGetAttributes_v2(void *handle, struct attributes *attributes) {
   if (instance == NULL) return INVALID_ARGUMENT;
   memset(attributes, 0, sizeof *attributes);
   attributes->gpu_slices = attributes->compute_slices = instance->slices;
-  return SUCCESS;
+  attributes->memory_mib = instance->memory_total >> 20;
+  return enter_instance(instance);
+}
+int nvmlDeviceGetGpuInstanceId(void *handle, unsigned *number) {
+  volatile struct instance *instance = as_instance(handle);
+  if (instance == NULL) return INVALID_ARGUMENT;
+  *number = instance->number;
+  return enter_instance(instance);
+}
+
+/* GPM: what an instance does is told as of the second of two samples. */
+struct gpm_support { unsigned version, supported; };
+int nvmlGpmQueryDeviceSupport(struct gpu *gpu, struct gpm_support *support) {
+  return read_unsigned(gpu, GPM_SUPPORT, &support->supported);
+}
+struct gpm_sample { struct gpu *gpu; unsigned number; };
+int nvmlGpmSampleAlloc(struct gpm_sample **sample) { *sample = calloc(1, sizeof **sample); return SUCCESS; }
+int nvmlGpmSampleFree(struct gpm_sample *sample) { free(sample); return SUCCESS; }
+int nvmlGpmMigSampleGet(struct gpu *gpu, unsigned number, struct gpm_sample *sample) {
+  sample->gpu = gpu; sample->number = number;
+  return enter(gpu);
+}
+struct gpm_metric { unsigned id; int code; double value; char *names[3]; };
+struct gpm_metrics { unsigned version, count; struct gpm_sample *first, *second; struct gpm_metric metrics[]; };
+int nvmlGpmMetricsGet(struct gpm_metrics *asked) {
+  struct gpm_sample *sample = asked->second;
+  if (asked->first == NULL || asked->first->number != sample->number) return INVALID_ARGUMENT;
+  for (unsigned n = 0; n < MAX_INSTANCES; n++) {
+    volatile struct instance *instance = &sample->gpu->instance[n];
+    if (!instance->uuid[0] || instance->number != sample->number) continue;
+    for (unsigned m = 0; m < asked->count; m++) {
+      struct gpm_metric *metric = &asked->metrics[m];
+      metric->code = metric->id == 1 ? (int)instance->graphics_code : SUCCESS;
+      metric->value = (metric->id == 1 ? instance->graphics : instance->multiprocessors) / 10.0;
+    }
+    return SUCCESS;
+  }
+  return NOT_FOUND;
 }

@@ -33,6 +33,13 @@ CELLS = {
     "pcie_width": 16,
     "pcie_max_width": 16,
     "mig_mode": 0,
+    "gpm_support": 1,
+    "nvlinks": 18,
+    "nvlinks_active": 18,
+    "nvlink_errors": 0,
+    "xids": 0,
+    "xid_code": 0,
+    "processes": 0,
 }
 
 
@@ -41,7 +48,18 @@ class _Cell(ctypes.Structure):
 
 
 class _Instance(ctypes.Structure):
-    _fields_ = (("uuid", ctypes.c_char * 96), ("slices", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+    _fields_ = (
+        ("uuid", ctypes.c_char * 96),
+        ("profile", ctypes.c_char * 32),
+        ("slices", ctypes.c_uint32),
+        ("number", ctypes.c_uint32),
+        ("graphics", ctypes.c_uint32),
+        ("graphics_code", ctypes.c_uint32),
+        ("multiprocessors", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("memory_total", ctypes.c_uint64),
+        ("memory_used", ctypes.c_uint64),
+    )
 
 
 class _Gpu(ctypes.Structure):
@@ -51,8 +69,6 @@ class _Gpu(ctypes.Structure):
         ("bus_id", ctypes.c_char * 32),
         ("fault", ctypes.c_uint32),
         ("hang_ms", ctypes.c_uint32),
-        ("instances", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
         ("instance", _Instance * MAX_INSTANCES),
         ("cells", _Cell * len(CELLS)),
     )
@@ -117,13 +133,28 @@ class Simulation:
 
     def partition(self, index: int, slices: Sequence[int]) -> list[str]:
         """Switch a GPU to MIG with instances of so many slices; return their UUIDs."""
-        gpu = self._state.gpus[index]
         uuids = [f"MIG-51110000-{index:04x}-0000-0000-{number:012x}" for number in range(len(slices))]
         for number, (uuid, count) in enumerate(zip(uuids, slices, strict=True)):
-            gpu.instance[number].uuid, gpu.instance[number].slices = uuid.encode(), count
-        gpu.instances = len(slices)
+            self.create(index, number, uuid, count)
         self.set(index, mig_mode=1, utilization_gpu=None, utilization_memory=None)
         return uuids
+
+    def create(self, index: int, number: int, uuid: str, slices: int) -> None:
+        """Put an instance into a place of a GPU."""
+        instance = self._state.gpus[index].instance[number]
+        instance.uuid, instance.profile = uuid.encode(), f"{slices}g.{slices * 10}gb".encode()
+        instance.slices, instance.number = slices, number + 1
+        instance.memory_total, instance.memory_used = slices * 10_000 * 2**20, 20 * 2**20
+        instance.graphics_code = SUCCESS
+
+    def destroy(self, index: int, number: int) -> None:
+        self._state.gpus[index].instance[number].uuid = b""
+
+    def work(self, index: int, number: int, graphics: int | None, multiprocessors: int) -> None:
+        """Set an instance's activity in thousandths; ``None``: the GPU does not tell graphics activity."""
+        instance = self._state.gpus[index].instance[number]
+        instance.graphics, instance.multiprocessors = graphics or 0, multiprocessors
+        instance.graphics_code = NOT_SUPPORTED if graphics is None else SUCCESS
 
     def close(self) -> None:
         del self._state

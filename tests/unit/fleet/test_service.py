@@ -20,6 +20,7 @@ from chalicelib.fleet.model import (
     derive_signing_key,
     order_candidates,
 )
+from chalicelib.fleet.schemas import HostRequest, read_gpus, render_host
 from chalicelib.fleet.service import (
     FleetCapacity,
     create_enrolment,
@@ -27,6 +28,7 @@ from chalicelib.fleet.service import (
     issue_credentials,
     list_hosts,
     read_host,
+    sort_out_unfit,
 )
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
 from tests.fakes import Crash
@@ -57,6 +59,26 @@ def test_a_machine_becomes_a_host_with_its_gpus_free_at_epoch_zero(seeded):
     assert [(gpu.lease_state, gpu.epoch) for gpu in gpus] == [("free", 0)] * 2
     principal = authenticate(seeded.cloud.accounts, enrolled.key.token)
     assert (principal.role, principal.host_id) == ("host", host.host_id)
+
+
+def test_the_instances_of_a_partitioned_board_are_enrolled_as_gpus_of_their_own(seeded):
+    _, token = offer_enrolment(seeded)
+    listed = [
+        {
+            "gpu_uuid": f"MIG-{index}",
+            "pci_bus_id": "00000000:10:00.0",
+            "model": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+            "memory_mib": 9856,
+            "parent_uuid": f"GPU-{index // 7}",
+            "slices": 1,
+        }
+        for index in range(56)
+    ]
+    body = HostRequest.model_validate({"install_id": "machine", "agent_version": "0.1.0", "gpus": listed})
+    enrolled = enrol(seeded, token, gpus=read_gpus(body))
+    shown = render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id))
+    assert (shown.gpu_count, shown.free_gpus) == (56, 56)
+    assert {(gpu.parent_uuid, gpu.slices) for gpu in shown.gpus} == {(f"GPU-{n}", 1) for n in range(8)}
 
 
 def test_a_machine_that_lost_the_answer_asks_again_and_its_old_key_dies(seeded):
@@ -221,3 +243,20 @@ def test_an_order_in_the_outbox_becomes_the_same_order_on_the_wire():
     command = build_wire_command(stored)
     assert (command.kind, command.leases[0].epoch, command.workload.env) == ("start", 3, {"A": "1"})
     assert build_wire_command({**stored, "kind": "stop", "workload": None}).workload is None
+
+
+def test_a_gpu_that_its_host_calls_unfit_is_withheld_and_offered_again_when_it_is_well(seeded):
+    host_id = add_host(seeded, "machine", 2).host_id
+    seeded.beat(host_id)
+    store, transactions = seeded.cloud.fleet_store, seeded.cloud.rentals.transactions
+    bad, good = sorted(gpu.gpu.gpu_uuid for gpu in store.list_gpus(host_id))
+    rental = seeded.rental(rent(seeded, 1).body)
+    (leased,) = (lease.gpu_uuid for lease in rental.leases)
+    for _ in range(2):
+        sort_out_unfit(store, transactions, host_id, {bad, good}, withheld=1)
+        states = {gpu.gpu.gpu_uuid: gpu.lease_state for gpu in store.list_gpus(host_id)}
+        assert states == {bad: "withheld", good: "withheld"} | {leased: "leased"}
+        assert store.get_host(host_id).free_gpus == 0
+    sort_out_unfit(store, transactions, host_id, set(), withheld=1)
+    assert store.get_host(host_id).free_gpus == 1
+    assert {gpu.lease_state for gpu in store.list_gpus(host_id)} == {"leased", "free"}

@@ -42,17 +42,21 @@ class FakeReader:
         self.infos = [GpuInfo(f"GPU-{n}", f"0:{n}", "H100", 81_559, 700_000) for n in range(gpus)]
         self.lost: set[str] = set()
         self.silent: set[str] = set()
+        #: What readings say besides, by GPU.
+        self.facts: dict[str, dict[str, object]] = {}
 
     def list_gpus(self) -> list[GpuInfo]:
         return self.infos
 
-    def read(self, gpu_uuid: str) -> Reading:
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:
         if gpu_uuid in self.lost:
             raise GpuLost("gpu_lost")
         if gpu_uuid in self.silent:
             raise GpuUnavailable("silent")
         elapsed_ms = self._clock.ms - START_MS
-        return Reading(self._clock.now_ms(), self._clock.ms, elapsed_ms * WATTS, WATTS * 1000, 90, 1000, 60)
+        now_ms, counter = self._clock.now_ms(), elapsed_ms * WATTS
+        reading = Reading(now_ms, self._clock.ms, counter, WATTS * 1000, 90, 1000, 60)
+        return msgspec.structs.replace(reading, **self.facts.get(gpu_uuid, {}))
 
     def close(self) -> None:
         pass

@@ -47,7 +47,7 @@ class SteadyReader:
     def list_gpus(self) -> list[GpuInfo]:
         return [GpuInfo(uuid, uuid, "H100", 81_559, 700_000) for uuid in GPUS]
 
-    def read(self, gpu_uuid: str) -> Reading:
+    def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:
         now_ms = WallClock().now_ms()
         return Reading(now_ms, None, (now_ms - self._began_ms) * WATTS, WATTS * 1000)
 

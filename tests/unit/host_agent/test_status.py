@@ -152,7 +152,8 @@ def test_the_doctor_finds_a_healthy_host_ready_to_enrol(tmp_path):
     reader = FakeReader(FakeClock())
     config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token")
     findings = list(examine(config, lambda: reader, FakeClock()))
-    names = ["state directory", "GPU-0", "GPU-1", "kernel log", "identity"]
+    names = ["GPU-0", "GPU-0 preflight", "GPU-1", "GPU-1 preflight"]
+    names = ["state directory", *names, "kernel log", "identity"]
     assert [finding.name for finding in findings] == names
     # Whether the kernel log may be read depends on who runs the tests.
     assert all(finding.ok for finding in findings if finding.name != "kernel log")

@@ -34,6 +34,22 @@ TELEMETRY = v1.Telemetry(
         )
     ],
 )
+#: With the parts of a partitioned board.
+MIG_TELEMETRY = v1.Telemetry(
+    TELEMETRY.samples,
+    [v1.msgspec.structs.replace(TELEMETRY.intervals[0], parent_uuid="GPU-1", split="activity")],
+)
+#: With what agents say of health, and of what the drivers answer.
+HEALTH_HEARTBEAT = v1.msgspec.structs.replace(
+    HEARTBEAT,
+    gpus=[
+        v1.GpuStatus("GPU-0", "ok", rentable=False, conditions=["row_remap_pending"]),
+        v1.GpuStatus("GPU-1", "lost", rentable=False),
+    ],
+)
+CAPABLE_TELEMETRY = v1.Telemetry(
+    [], [], [], [v1.GpuCapabilities("GPU-0", {"energy_counter": "ok"}, "field_average", "580.65.06")]
+)
 START = v1.Command(
     1,
     "cmd_1",
@@ -55,6 +71,9 @@ ENCODED = {
     "heartbeat": lambda: encode(HEARTBEAT),
     "telemetry": lambda: encode(FIRST_TELEMETRY),
     "telemetry-bounds": lambda: encode(TELEMETRY),
+    "telemetry-mig": lambda: encode(MIG_TELEMETRY),
+    "heartbeat-health": lambda: encode(HEALTH_HEARTBEAT),
+    "telemetry-capabilities": lambda: encode(CAPABLE_TELEMETRY),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }

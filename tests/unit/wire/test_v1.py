@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from chalicelib.wire import v1
 from tests.unit.wire.messages import (
     AT_MS,
+    CAPABLE_TELEMETRY,
     ENCODED,
     FIRST_TELEMETRY,
+    HEALTH_HEARTBEAT,
     HEARTBEAT,
     KEY,
+    MIG_TELEMETRY,
     START,
     STOP,
     TELEMETRY,
@@ -49,6 +52,9 @@ def test_messages_of_every_age_read_back_as_what_was_sent():
         ("heartbeat", HEARTBEAT, v1.decode_heartbeat),
         ("telemetry", FIRST_TELEMETRY, v1.decode_telemetry),
         ("telemetry-bounds", TELEMETRY, v1.decode_telemetry),
+        ("heartbeat-health", HEALTH_HEARTBEAT, v1.decode_heartbeat),
+        ("telemetry-capabilities", CAPABLE_TELEMETRY, v1.decode_telemetry),
+        ("telemetry-mig", MIG_TELEMETRY, v1.decode_telemetry),
     ):
         envelope = v1.decode_envelope((GOLDEN / f"{name}.json").read_bytes())
         v1.verify_envelope(envelope, KEY)
@@ -118,6 +124,8 @@ def test_the_largest_record_that_an_agent_may_build_fits():
             True,
             *[2**53] * 5,
             "implausible_jump",
+            "G" * 40,
+            "activity",
         )
         for index in range(v1.MAX_INTERVALS_PER_RECORD)
     ]
