@@ -9,10 +9,10 @@ from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
-from chalicelib.fleet.model import Gpu, Host, Liveness
+from chalicelib.fleet.model import Gpu, Host, Liveness, Workload
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
-from chalicelib.rentals.model import Rental
+from chalicelib.rentals.model import Endpoint, Rental
 from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
 from tests.fakes import FakeCloud
 
@@ -39,11 +39,17 @@ class Seeded:
         )
 
     def report(
-        self, rental: Rental, state: str, *, wiped: bool = False, ended_at_ms: int | None = None
+        self,
+        rental: Rental,
+        state: str,
+        *,
+        wiped: bool = False,
+        ended_at_ms: int | None = None,
+        endpoints: tuple[Endpoint, ...] = (),
     ) -> None:
         """What the agent of the rental's host would say of its workload now."""
         leases = rental.wipe_leases if state == "terminated" else rental.leases
-        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped)
+        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints)
         apply_report(self.cloud.meters, rental.host_id, report, self.cloud.clock.now_ms())
 
     def charge_all(self) -> None:
@@ -119,7 +125,7 @@ def rent(
     max_price: int | None = None,
     body: bytes = b"{}",
 ) -> Created:
-    request = RentalRequest(GPU_TYPE, gpu_count, region, ("python", "train.py"), {}, max_price)
+    request = RentalRequest(GPU_TYPE, gpu_count, region, Workload(("python", "train.py")), max_price)
     command = CreateRental(
         request, key, compute_fingerprint("POST /v1/rentals", body), lambda rental: rental.rental_id
     )

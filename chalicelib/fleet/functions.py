@@ -59,7 +59,6 @@ def deliver_command(image: Mapping[str, Any]) -> None:
 
 def build_wire_command(stored: Mapping[str, Any]) -> v1.Command:
     """Return the wire form of an outbox item (see `fleet.store.add_command`)."""
-    workload = stored["workload"]
     return v1.Command(
         schema_version=v1.SCHEMA_VERSION,
         command_id=stored["command_id"],
@@ -68,7 +67,21 @@ def build_wire_command(stored: Mapping[str, Any]) -> v1.Command:
         rental_id=stored["rental_id"],
         leases=[v1.Lease(lease["gpu_uuid"], lease["epoch"]) for lease in stored["leases"]],
         issued_at_ms=stored["issued_at_ms"],
-        workload=None
-        if workload is None
-        else v1.WorkloadSpec(list(workload["command"]), env=workload["env"]),
+        workload=_build_workload(stored["rental_id"], stored["workload"]),
+    )
+
+
+def _build_workload(rental_id: str, stored: Mapping[str, Any] | None) -> v1.WorkloadSpec | None:
+    """``stored`` may be of an earlier version, which knew commands and variables alone."""
+    if stored is None:
+        return None
+    volume = stored.get("volume")
+    return v1.WorkloadSpec(
+        list(stored["command"]),
+        stored.get("image"),
+        stored["env"],
+        [v1.PortSpec(**port) for port in stored.get("ports", [])],
+        list(stored.get("ssh_public_keys", [])),
+        # Named for its rental: there is one, and it goes when the rental does.
+        None if volume is None else v1.VolumeSpec(f"vol_{rental_id}", **volume),
     )

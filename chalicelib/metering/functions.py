@@ -9,6 +9,7 @@ from chalicelib import wiring
 from chalicelib.core.leases import Lease
 from chalicelib.metering import service
 from chalicelib.metering.model import Interval
+from chalicelib.rentals.model import Endpoint
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
@@ -113,6 +114,10 @@ def _read_report(report: v1.WorkloadReport) -> service.Report:
         exit_code=report.exit_code,
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
+        endpoints=tuple(
+            Endpoint(port.container_port, port.protocol, port.address, port.host_port)
+            for port in report.ports
+        ),
     )
 
 

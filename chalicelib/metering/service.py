@@ -22,7 +22,7 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, mark_running
+from chalicelib.rentals.model import ACTIVE_STATES, Endpoint, Reason, Rental, mark_running
 from chalicelib.rentals.service import RentalPorts, end_rental, release_rental
 
 HOST_ACTOR_PREFIX = "host:"
@@ -75,6 +75,7 @@ class Report:
     exit_code: int | None
     ended_at_ms: int | None
     wiped: bool
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +149,14 @@ def _apply(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -
     if not _same(report.leases, rental.leases):
         return
     if report.state == "running":
-        _prove_life(ports, rental, sent_at_ms)
+        _prove_life(ports, rental, report, sent_at_ms)
     elif report.state in {"exited", "failed"} and rental.state in ACTIVE_STATES:
         _end(ports, rental, report, sent_at_ms)
 
 
-def _prove_life(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
+def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
     if rental.state == "provisioning":
-        _start_meter(ports, rental, sent_at_ms)
+        _start_meter(ports, rental, report, sent_at_ms)
         return
     proof_ms = sent_at_ms
     if rental.stop_requested_at_ms is not None:
@@ -165,10 +166,11 @@ def _prove_life(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
         _extend(ports, meter, proof_ms)
 
 
-def _start_meter(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
+def _start_meter(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
     # Whole seconds from the first: what people see is what is billed.
     tx = ports.rentals.transactions()
-    ports.rentals.store.replace_rental(tx, rental, mark_running(rental, sent_at_ms))
+    running = mark_running(rental, sent_at_ms, report.endpoints)
+    ports.rentals.store.replace_rental(tx, rental, running)
     ports.store.open_meter(tx, build_meter(rental, sent_at_ms))
     tx.commit()
 

@@ -43,6 +43,16 @@ REASONS: Mapping[Reason, ReasonRule] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a port of the workload is reached."""
+
+    container_port: int
+    protocol: Literal["tcp", "udp"]
+    address: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rental:
     """``leases`` carry the epochs under which the rental may use its GPUs; they never change."""
 
@@ -66,6 +76,7 @@ class Rental:
     terminated_at_ms: int | None = None
     billed_seconds: int = 0
     charge_micros: int = 0
+    endpoints: tuple[Endpoint, ...] = ()
 
     @property
     def gpu_count(self) -> int:
@@ -92,11 +103,18 @@ def list_actions(rental: Rental) -> dict[str, ActionState]:
     return {"terminate": ActionState(available=False, reason_code=code)}
 
 
-def mark_running(rental: Rental, at_ms: int) -> Rental:
+def mark_running(rental: Rental, at_ms: int, endpoints: tuple[Endpoint, ...] = ()) -> Rental:
     """Raises Conflict unless the rental is provisioning."""
     if rental.state != "provisioning":
         raise Conflict(f"A rental that is {rental.state} does not start.", code="invalid_transition")
-    return replace(rental, state="running", health="healthy", billing_state="metering", running_at_ms=at_ms)
+    return replace(
+        rental,
+        state="running",
+        health="healthy",
+        billing_state="metering",
+        running_at_ms=at_ms,
+        endpoints=endpoints,
+    )
 
 
 def begin_termination(rental: Rental, reason: Reason, at_ms: int) -> Rental:

@@ -1,6 +1,6 @@
 """Use cases of rentals. A start is one transaction: slots, leases, rental, hold, key, command, audit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,8 +89,7 @@ class RentalRequest:
     gpu_type: str
     gpu_count: int
     region: str
-    command: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
+    workload: Workload
     max_price_micros_per_gpu_hour: int | None = None
     label: str | None = None
 
@@ -295,7 +294,7 @@ def _build_start(ports: RentalPorts, rental: Rental, request: RentalRequest, now
         rental_id=rental.rental_id,
         leases=rental.leases,
         issued_at_ms=now_ms,
-        workload=Workload(request.command, dict(request.env)),
+        workload=request.workload,
     )
 
 

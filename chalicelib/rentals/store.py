@@ -1,11 +1,12 @@
 """Rentals in DynamoDB. Access: get by id; an account's rentals by ``by_account``, newest first."""
 
+from dataclasses import asdict
 from typing import Any, cast
 
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.rentals.model import BillingState, DesiredState, Health, Reason, Rental, State
+from chalicelib.rentals.model import BillingState, DesiredState, Endpoint, Health, Reason, Rental, State
 from chalicelib.storage import keys
 from chalicelib.storage.tables import RentalItem
 from chalicelib.storage.transaction import dynamo, unexpected
@@ -65,6 +66,8 @@ class DynamoRentalStore:
             (RentalItem.stop_requested_at_ms, new.stop_requested_at_ms),
             (RentalItem.terminated_at_ms, new.terminated_at_ms),
         )
+        if new.endpoints != old.endpoints:
+            actions.append(RentalItem.endpoints.set([asdict(each) for each in new.endpoints]))
         for attribute, value in facts:
             if value is not None:
                 actions.append(attribute.set(value))
@@ -116,4 +119,5 @@ def _read(item: RentalItem) -> Rental:
         terminated_at_ms=item.terminated_at_ms,
         billed_seconds=item.billed_seconds,
         charge_micros=item.charge_micros,
+        endpoints=tuple(Endpoint(**each) for each in item.endpoints or []),
     )

@@ -215,6 +215,7 @@ class RentalItem(Table):
     terminated_at_ms = IntegerAttribute(null=True)
     billed_seconds = IntegerAttribute()
     charge_micros = IntegerAttribute()
+    endpoints: JSONAttribute = JSONAttribute(null=True)
 
 
 class ByOpen(GlobalSecondaryIndex[Any]):

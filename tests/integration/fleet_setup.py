@@ -9,7 +9,7 @@ from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
-from chalicelib.fleet.model import Gpu, Host, Liveness
+from chalicelib.fleet.model import Gpu, Host, Liveness, Workload
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
@@ -71,7 +71,7 @@ def add_renter(operator: Principal, credit_micros: int = 10**10) -> Principal:
 
 
 def rent(renter: Principal, gpu_type: str, gpu_count: int, key: str) -> Created:
-    request = RentalRequest(gpu_type, gpu_count, REGION, ("true",))
+    request = RentalRequest(gpu_type, gpu_count, REGION, Workload(("true",)))
     fingerprint = compute_fingerprint("POST /v1/rentals", gpu_type.encode())
     command = CreateRental(request, key, fingerprint, lambda rental: rental.rental_id)
     return create_rental(wiring.rental_ports(), renter, command)

@@ -1,6 +1,7 @@
 """Enrolment: one machine per token, a key that follows the machine, rights for its own queues only."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +17,10 @@ from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
     Candidate,
     Gpu,
+    HostCommand,
+    Port,
+    Volume,
+    Workload,
     choose_leases,
     derive_signing_key,
     order_candidates,
@@ -30,6 +35,7 @@ from chalicelib.fleet.service import (
     read_host,
     sort_out_unfit,
 )
+from chalicelib.wire import v1
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
 from tests.fakes import Crash
 
@@ -243,6 +249,27 @@ def test_an_order_in_the_outbox_becomes_the_same_order_on_the_wire():
     command = build_wire_command(stored)
     assert (command.kind, command.leases[0].epoch, command.workload.env) == ("start", 3, {"A": "1"})
     assert build_wire_command({**stored, "kind": "stop", "workload": None}).workload is None
+    # An outbox item of before there were containers.
+    old = {**stored, "workload": {"command": ["a"], "env": {"B": "1"}}}
+    assert build_wire_command(old).workload == v1.WorkloadSpec(["a"], env={"B": "1"})
+
+
+def test_all_that_a_renter_asks_of_a_container_reaches_the_host():
+    workload = Workload(
+        image="team/train:1",
+        ports=(Port(8080), Port(53, "udp")),
+        ssh_public_keys=("ssh-ed25519 AAAA me",),
+        volume=Volume(1024, "/data"),
+    )
+    command = HostCommand("cmd_1", "start", "hst_1", "rnt_1", (Lease("GPU-0", 1),), 5, workload)
+    assert build_wire_command(json.loads(json.dumps(asdict(command)))).workload == v1.WorkloadSpec(
+        [],
+        "team/train:1",
+        {},
+        [v1.PortSpec(8080), v1.PortSpec(53, "udp")],
+        ["ssh-ed25519 AAAA me"],
+        v1.VolumeSpec("vol_rnt_1", 1024, "/data"),
+    )
 
 
 def test_a_gpu_that_its_host_calls_unfit_is_withheld_and_offered_again_when_it_is_well(seeded):

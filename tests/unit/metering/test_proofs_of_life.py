@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from chalicelib.core.leases import Lease
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, extend
 from chalicelib.metering.service import Report, apply_report
+from chalicelib.rentals.model import Endpoint
+from chalicelib.rentals.schemas import render_rental
 from chalicelib.rentals.service import terminate_rental
 from tests.factories import PRICE, REGION, rent, seed_cloud, start
 from tests.fakes import START_MS
@@ -74,6 +76,18 @@ def test_the_meter_starts_when_the_workload_runs_not_when_it_is_provisioned():
     assert seeded.cloud.meters.store.get_meter(rental.rental_id) is None
     seeded.report(rental, "running")
     assert seeded.rental(rental.rental_id).running_at_ms == seeded.cloud.clock.now_ms()
+
+
+def test_the_renter_learns_where_the_ports_are_once_the_workload_runs():
+    seeded = seed_cloud()
+    rental = seeded.rental(rent(seeded).body)
+    endpoint = Endpoint(22, "tcp", "192.0.2.1", 40_022)
+    seeded.report(rental, "running", endpoints=(endpoint,))
+    running = seeded.rental(rental.rental_id)
+    assert running.endpoints == (endpoint,)
+    assert render_rental(running).model_dump()["endpoints"] == [
+        {"container_port": 22, "protocol": "tcp", "address": "192.0.2.1", "host_port": 40_022}
+    ]
 
 
 def test_time_after_the_stop_request_is_not_billed_however_long_stopping_takes():

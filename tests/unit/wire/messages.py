@@ -60,6 +60,32 @@ START = v1.Command(
     AT_MS,
     v1.WorkloadSpec(["python", "x.py"], None, {"A": "1"}),
 )
+#: With all that a container can be given.
+START_CONTAINER = v1.msgspec.structs.replace(
+    START,
+    workload=v1.WorkloadSpec(
+        [],
+        "registry.example/team/train:1",
+        {},
+        [v1.PortSpec(8080), v1.PortSpec(53, "udp")],
+        ["ssh-ed25519 AAAA me"],
+        v1.VolumeSpec("vol_rnt_1", 1024, "/data"),
+    ),
+)
+PREEMPT = v1.Command(1, "cmd_3", "preempt", "hst_1", "rnt_1", LEASES, AT_MS, deadline_at_ms=AT_MS + 120_000)
+STOP_KEEPING = v1.Command(1, "cmd_4", "stop", "hst_1", "rnt_1", LEASES, AT_MS, keep_volume=True)
+#: With what a container is reached by, and what its end left.
+CONTAINER_HEARTBEAT = v1.msgspec.structs.replace(
+    HEARTBEAT,
+    workloads=[
+        v1.WorkloadReport(
+            "rnt_1", LEASES, "running", "cmd_1", ports=[v1.PublishedPort(22, "tcp", "192.0.2.1", 40_022)]
+        ),
+        v1.WorkloadReport(
+            "rnt_2", LEASES, "terminated", "cmd_4", wiped=True, gpu_memory="verified", volume_kept=True
+        ),
+    ],
+)
 STOP = v1.Command(1, "cmd_2", "stop", "hst_1", "rnt_1", LEASES, AT_MS)
 
 
@@ -74,6 +100,10 @@ ENCODED = {
     "telemetry-mig": lambda: encode(MIG_TELEMETRY),
     "heartbeat-health": lambda: encode(HEALTH_HEARTBEAT),
     "telemetry-capabilities": lambda: encode(CAPABLE_TELEMETRY),
+    "heartbeat-container": lambda: encode(CONTAINER_HEARTBEAT),
+    "start-container": lambda: v1.encode_command(START_CONTAINER, KEY).encode(),
+    "preempt": lambda: v1.encode_command(PREEMPT, KEY).encode(),
+    "stop-keeping": lambda: v1.encode_command(STOP_KEEPING, KEY).encode(),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }

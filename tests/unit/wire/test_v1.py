@@ -11,14 +11,18 @@ from chalicelib.wire import v1
 from tests.unit.wire.messages import (
     AT_MS,
     CAPABLE_TELEMETRY,
+    CONTAINER_HEARTBEAT,
     ENCODED,
     FIRST_TELEMETRY,
     HEALTH_HEARTBEAT,
     HEARTBEAT,
     KEY,
     MIG_TELEMETRY,
+    PREEMPT,
     START,
+    START_CONTAINER,
     STOP,
+    STOP_KEEPING,
     TELEMETRY,
     encode,
 )
@@ -41,7 +45,7 @@ def holds(newer, older) -> bool:
 def test_messages_keep_every_member_that_they_ever_had(name):
     """A golden file never changes: consumers and agents that are out there cannot be."""
     newer, older = (json.loads(data) for data in (ENCODED[name](), (GOLDEN / f"{name}.json").read_bytes()))
-    part = "command" if name in {"start", "stop"} else "record"
+    part = "record" if name.startswith(("heartbeat", "telemetry")) else "command"
     assert holds(json.loads(newer.pop(part)), json.loads(older.pop(part)))
     del newer["signature"], older["signature"]
     assert holds(newer, older)
@@ -55,11 +59,18 @@ def test_messages_of_every_age_read_back_as_what_was_sent():
         ("heartbeat-health", HEALTH_HEARTBEAT, v1.decode_heartbeat),
         ("telemetry-capabilities", CAPABLE_TELEMETRY, v1.decode_telemetry),
         ("telemetry-mig", MIG_TELEMETRY, v1.decode_telemetry),
+        ("heartbeat-container", CONTAINER_HEARTBEAT, v1.decode_heartbeat),
     ):
         envelope = v1.decode_envelope((GOLDEN / f"{name}.json").read_bytes())
         v1.verify_envelope(envelope, KEY)
         assert decode(envelope) == record
-    for name, command in (("start", START), ("stop", STOP)):
+    for name, command in (
+        ("start", START),
+        ("stop", STOP),
+        ("start-container", START_CONTAINER),
+        ("preempt", PREEMPT),
+        ("stop-keeping", STOP_KEEPING),
+    ):
         assert v1.decode_command((GOLDEN / f"{name}.json").read_bytes(), KEY) == command
 
 
