@@ -76,6 +76,8 @@ class Liveness:
     gpus_ok: int
     spool_records: int
     records_lost: int
+    #: The host's owner wants no new work on it.
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class HostBody(ResponseBody):
     created_at: str
     last_seen_at: str | None
     telemetry_records_lost: int | None
+    draining: bool
     gpus: list[HostGpuBody] | None = None
 
 
@@ -141,6 +142,7 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         created_at=format_instant(host.created_at_ms),
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
+        draining=liveness is not None and liveness.draining,
         gpus=None if gpus is None else [_render_gpu(gpu) for gpu in gpus],
     )
 

@@ -11,7 +11,7 @@ from chalicelib.catalog.service import Capacity
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
-from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
@@ -59,12 +59,15 @@ class FleetStore(Protocol):
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
     def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
-        """Keep the newest; return False for one that is older than what is stored."""
+        """Keep the newest; return False for one that is older, or that changes ``draining``."""
+
+    def change_draining(self, tx: Transaction, host: Host, liveness: Liveness) -> None:
+        """Store ``liveness`` and offer the host, or no longer. Fails with Unavailable if newer is stored."""
 
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
-        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken."""
+        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken, also when it is draining."""
 
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
         """leased@e -> wiping@e+1. Fails with StaleEpoch."""
@@ -203,6 +206,23 @@ def read_host(ports: FleetPorts, host_id: str) -> tuple[Host, Liveness | None, l
     if host is None:
         raise NotFound("There is no such host.")
     return host, ports.store.get_liveness(host_id), ports.store.list_gpus(host_id)
+
+
+def record_liveness(store: FleetStore, transactions: Transactions, host_id: str, liveness: Liveness) -> None:
+    """Keep the newest proof of life; a host that begins to drain leaves its pool in the same transaction.
+
+    Raises:
+        Unavailable: a newer one came at the same moment; the message comes again and changes nothing.
+    """
+    if store.record_liveness(host_id, liveness):
+        return
+    before, host = store.get_liveness(host_id), store.get_host(host_id)
+    late = before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms
+    if late or host is None or host.state != "active":
+        return
+    tx = transactions()
+    store.change_draining(tx, host, liveness)
+    tx.commit()
 
 
 def _check_enrolment(ports: FleetPorts, token: str) -> Enrolment:

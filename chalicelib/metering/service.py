@@ -12,6 +12,7 @@ from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import Liveness
+from chalicelib.fleet.service import record_liveness
 from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
@@ -99,6 +100,7 @@ class Beat:
     records_lost: int
     sent_at_ms: int
     reports: tuple[Report, ...]
+    draining: bool = False
 
 
 def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
@@ -110,8 +112,9 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
         beat.gpus_ok,
         beat.spool_records,
         beat.records_lost,
+        beat.draining,
     )
-    ports.rentals.fleet.record_liveness(beat.host_id, liveness)
+    record_liveness(ports.rentals.fleet, ports.rentals.transactions, beat.host_id, liveness)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
 

@@ -6,7 +6,7 @@ Call `bind` once before the first use. Numbers are integers only: a float or a b
 
 from typing import Any
 
-from pynamodb.attributes import Attribute, JSONAttribute, MapAttribute, UnicodeAttribute
+from pynamodb.attributes import Attribute, BooleanAttribute, JSONAttribute, MapAttribute, UnicodeAttribute
 from pynamodb.constants import NUMBER
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
@@ -159,6 +159,8 @@ class HeartbeatItem(FleetTable):
     gpus_ok = IntegerAttribute()
     spool_records = IntegerAttribute()
     records_lost = IntegerAttribute()
+    #: Present while the host is draining.
+    draining = BooleanAttribute(null=True)
 
 
 class CommandItem(Table):

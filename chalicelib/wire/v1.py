@@ -5,6 +5,7 @@ and sequence number that make it unique, so a receiver can refuse forgeries and 
 
 Records are carried as JSON *text* inside the envelope. The signature covers that text byte for byte, so
 neither side needs a canonical form. Unknown fields are ignored: an older reader accepts a newer writer.
+A telemetry record may be packed (``encoding``); the signature then covers the packed text and the encoding.
 
 Units are in the names: ``_ms`` is milliseconds since the Unix epoch for instants (``_at_ms``),
 ``_millijoules``, ``_milliwatts``, ``_mib``. ``None`` always means *not known*, never zero.
@@ -16,11 +17,15 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from chalicelib.wire import packing
+
 T = TypeVar("T")
 
 SCHEMA_VERSION: Literal[1] = 1
 #: SQS accepts more today; a record above this is refused on both sides so that a batch of ten always fits.
 MAX_MESSAGE_BYTES = 64 * 1024
+#: Of the JSON text of a record, packed or not.
+MAX_RECORD_BYTES = 64 * 1024
 MAX_GPUS_PER_HOST = 16
 MAX_INTERVALS_PER_RECORD = 64
 MAX_XIDS_PER_RECORD = 64
@@ -31,6 +36,7 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 RecordKind = Literal["heartbeat", "telemetry"]
+Encoding = Literal["none", "zlib-base64"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
@@ -76,6 +82,8 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     #: ``disk``, or ``memory`` when the disk refused a write.
     medium: Literal["disk", "memory"] = "disk"
     records_lost: Count = 0
+    #: Readings of GPUs that were given up to make room, since the agent started.
+    samples_thinned: Count = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -84,6 +92,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     gpus: Annotated[list[GpuStatus], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     workloads: Annotated[list[WorkloadReport], msgspec.Meta(max_length=MAX_GPUS_PER_HOST * 4)]
     spool: SpoolStatus
+    #: True while the host's owner wants no new workloads on it.
+    draining: bool = False
 
 
 class GpuSample(msgspec.Struct, frozen=True):
@@ -142,10 +152,21 @@ class XidEvent(msgspec.Struct, frozen=True):
     last_sequence: Count
 
 
+class Thinned(msgspec.Struct, frozen=True):
+    """What was taken out of a record when the spool was full: so many samples of so many GPUs."""
+
+    samples: Count
+    gpus: Count
+    first_at_ms: Count
+    last_at_ms: Count
+
+
 class Telemetry(msgspec.Struct, frozen=True):
     samples: Annotated[list[GpuSample], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     intervals: Annotated[list[EnergyInterval], msgspec.Meta(max_length=MAX_INTERVALS_PER_RECORD)]
     xids: Annotated[list[XidEvent], msgspec.Meta(max_length=MAX_XIDS_PER_RECORD)] = []
+    #: Set when samples were given up; energy and errors never are.
+    thinned: Thinned | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -160,6 +181,8 @@ class Envelope(msgspec.Struct, frozen=True):
     seq: Count
     record: str
     signature: str
+    #: How ``record`` is written: as JSON text, or as base64 of a zlib stream of it.
+    encoding: Encoding = "none"
 
 
 class WorkloadSpec(msgspec.Struct, frozen=True):
@@ -209,19 +232,41 @@ _signed_commands = msgspec.json.Decoder(SignedCommand)
 def encode_record(
     record: Heartbeat | Telemetry, *, host_id: str, boot_id: str, seq: int, signing_key: bytes
 ) -> bytes:
-    """Return the signed message body for ``record`` (UTF-8 JSON).
+    """Return the signed message body for ``record`` (UTF-8 JSON), packed if it is telemetry.
 
     Raises:
-        InvalidMessage: ``too_large`` when the body would exceed ``MAX_MESSAGE_BYTES``.
+        InvalidMessage: ``too_large`` when the record or the body would exceed its limit.
     """
-    kind: RecordKind = "heartbeat" if isinstance(record, Heartbeat) else "telemetry"
-    text = msgspec.json.encode(record).decode()
-    signature = _sign(signing_key, kind, host_id, boot_id, str(seq), text)
-    envelope = Envelope(SCHEMA_VERSION, kind, host_id, boot_id, seq, text, signature)
-    body = msgspec.json.encode(envelope)
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise InvalidMessage("too_large", f"{len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
-    return body
+    if isinstance(record, Heartbeat):
+        return _seal("heartbeat", msgspec.json.encode(record), host_id, boot_id, seq, signing_key)
+    packed = pack_telemetry(record)
+    return seal_telemetry(packed, host_id=host_id, boot_id=boot_id, seq=seq, signing_key=signing_key)
+
+
+def pack_telemetry(record: Telemetry) -> bytes:
+    """Return the form in which a record is kept until it is sent.
+
+    Raises:
+        InvalidMessage: ``too_large``.
+    """
+    text = msgspec.json.encode(record)
+    if len(text) > MAX_RECORD_BYTES:
+        raise InvalidMessage("too_large", f"record of {len(text)} bytes, {MAX_RECORD_BYTES} allowed")
+    return packing.pack(text)
+
+
+def unpack_telemetry(packed: bytes) -> Telemetry:
+    """Raises InvalidMessage: ``bad_encoding``, ``too_large``, ``bad_json`` or ``wrong_schema``."""
+    return _decode(_telemetry, _unpack(packed))
+
+
+def seal_telemetry(packed: bytes, *, host_id: str, boot_id: str, seq: int, signing_key: bytes) -> bytes:
+    """Return the signed message body for a record that `pack_telemetry` made.
+
+    Raises:
+        InvalidMessage: ``too_large``.
+    """
+    return _seal("telemetry", packed, host_id, boot_id, seq, signing_key)
 
 
 def decode_envelope(body: bytes | str) -> Envelope:
@@ -238,23 +283,38 @@ def decode_envelope(body: bytes | str) -> Envelope:
 
 def verify_envelope(envelope: Envelope, signing_key: bytes) -> None:
     """Raise ``InvalidMessage("bad_signature")`` unless ``signing_key`` signed this envelope."""
-    expected = _sign(
-        signing_key, envelope.kind, envelope.host_id, envelope.boot_id, str(envelope.seq), envelope.record
-    )
+    expected = _sign_envelope(signing_key, envelope)
     if not hmac.compare_digest(expected, envelope.signature):
         raise InvalidMessage("bad_signature", f"not signed by host {envelope.host_id}")
 
 
+def unpack_envelope(envelope: Envelope) -> Envelope:
+    """Return the envelope with its record as JSON text. Verify it first: unpacking costs the reader.
+
+    Raises:
+        InvalidMessage: ``bad_encoding`` or ``too_large``.
+    """
+    if envelope.encoding == "none":
+        return envelope
+    try:
+        text = _unpack(packing.from_text(envelope.record)).decode()
+    except packing.BadPacking as error:
+        raise InvalidMessage(error.reason, str(error)) from error
+    except UnicodeDecodeError as error:
+        raise InvalidMessage("bad_encoding", str(error)) from error
+    return msgspec.structs.replace(envelope, record=text, encoding="none")
+
+
 def decode_heartbeat(envelope: Envelope) -> Heartbeat:
-    """Raises InvalidMessage: ``wrong_kind``, ``bad_json`` or ``wrong_schema``."""
+    """Raises InvalidMessage: ``wrong_kind``, ``bad_json``, ``wrong_schema`` or as `unpack_envelope`."""
     _require_kind(envelope, "heartbeat")
-    return _decode(_heartbeats, envelope.record)
+    return _decode(_heartbeats, unpack_envelope(envelope).record)
 
 
 def decode_telemetry(envelope: Envelope) -> Telemetry:
-    """Raises InvalidMessage: ``wrong_kind``, ``bad_json`` or ``wrong_schema``."""
+    """Raises InvalidMessage: ``wrong_kind``, ``bad_json``, ``wrong_schema`` or as `unpack_envelope`."""
     _require_kind(envelope, "telemetry")
-    telemetry = _decode(_telemetry, envelope.record)
+    telemetry = _decode(_telemetry, unpack_envelope(envelope).record)
     for interval in telemetry.intervals:
         if interval.ended_at_ms < interval.started_at_ms:
             raise InvalidMessage("wrong_schema", "interval ends before it starts")
@@ -275,9 +335,35 @@ def decode_command(body: bytes | str, signing_key: bytes) -> Command:
     return _decode(_commands, signed.command)
 
 
+def _seal(kind: RecordKind, data: bytes, host_id: str, boot_id: str, seq: int, signing_key: bytes) -> bytes:
+    packed = packing.is_packed(data)
+    encoding: Encoding = "zlib-base64" if packed else "none"
+    record = packing.to_text(data) if packed else data.decode()
+    unsigned = Envelope(SCHEMA_VERSION, kind, host_id, boot_id, seq, record, "", encoding)
+    signed = msgspec.structs.replace(unsigned, signature=_sign_envelope(signing_key, unsigned))
+    body = msgspec.json.encode(signed)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage("too_large", f"{len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    return body
+
+
+def _unpack(data: bytes) -> bytes:
+    try:
+        return packing.unpack(data, MAX_RECORD_BYTES)
+    except packing.BadPacking as error:
+        raise InvalidMessage(error.reason, str(error)) from error
+
+
 def _require_kind(envelope: Envelope, kind: RecordKind) -> None:
     if envelope.kind != kind:
         raise InvalidMessage("wrong_kind", f"{envelope.kind} on the {kind} queue")
+
+
+def _sign_envelope(signing_key: bytes, envelope: Envelope) -> str:
+    # A plain record is signed as it always was; no JSON text begins with the name of an encoding.
+    names = [] if envelope.encoding == "none" else [envelope.encoding]
+    parts = (envelope.kind, envelope.host_id, envelope.boot_id, str(envelope.seq), *names, envelope.record)
+    return _sign(signing_key, *parts)
 
 
 def _sign(signing_key: bytes, *parts: str) -> str:

@@ -1,8 +1,11 @@
 """One poison message harms only itself: nine of ten are stored once, the tenth waits with its reason."""
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from chalicelib import wiring
@@ -44,11 +47,25 @@ def sign_as(host_id: str, boot_id: str, seq: int, text: str, kind: str = "teleme
     return json.dumps({**envelope, "record": text, "signature": signature})
 
 
+def sign_packed(host_id: str, boot_id: str, seq: int, stream: bytes) -> str:
+    """An envelope with a right signature over any packed record."""
+    record = base64.b64encode(stream).decode()
+    unsigned = v1.Envelope(1, "telemetry", host_id, boot_id, seq, record, "", "zlib-base64")
+    signature = v1._sign_envelope(wiring.read_signing_key(host_id), unsigned)
+    return msgspec.json.encode(msgspec.structs.replace(unsigned, signature=signature)).decode()
+
+
 POISONS = {
     "bad_json": (lambda host, boot: "{not json", "bad_json"),
     "wrong_schema": (lambda host, boot: '{"schema_version": 1}', "wrong_schema"),
     "signed_wrong_schema": (lambda host, boot: sign_as(host, boot, 5, '{"samples": 7}'), "wrong_schema"),
     "too_large": (lambda host, boot: "x" * LARGE, "too_large"),
+    "bomb": (lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b" " * 40_000_000, 9)), "too_large"),
+    "torn_stream": (lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b"{}")[:-1]), "bad_encoding"),
+    "packed_wrong_schema": (
+        lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b'{"samples": 7}')),
+        "wrong_schema",
+    ),
     "nan": (
         lambda host, boot: sign_as(host, boot, 5, '{"samples": [], "intervals": NaN}'),
         "bad_json",

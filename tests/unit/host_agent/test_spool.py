@@ -2,11 +2,12 @@
 
 import pytest
 
-from host_agent.spool import Frame, Spool, SpoolBroken, SpoolFull
+from host_agent.frames import Frame, scan_frames
+from host_agent.spool import Spool, SpoolBroken, SpoolFull
 
 
-def build_frame(seq: int) -> Frame:
-    return Frame("boot", seq, f'{{"n":{seq}}}'.encode(), f"state-{seq}".encode())
+def build_frame(seq: int, *, required: bool = False) -> Frame:
+    return Frame("boot", seq, f'{{"n":{seq}}}'.encode(), f"state-{seq}".encode(), required)
 
 
 def fill(directory, count: int) -> Spool:
@@ -31,7 +32,7 @@ def test_a_file_torn_at_any_byte_keeps_its_intact_prefix(tmp_path):
     fill(tmp_path / "whole", 50).close()
     (file,) = (tmp_path / "whole").glob("*.spool")
     data = file.read_bytes()
-    ends = [position.end for position, _ in Spool(tmp_path / "whole").peek(100)]
+    ends = [end for end, _ in scan_frames(data)]
     for length in range(len(data) + 1):
         directory = tmp_path / "torn"
         directory.mkdir(exist_ok=True)
@@ -77,7 +78,7 @@ def test_a_full_spool_refuses_samples_and_takes_what_is_required(tmp_path):
     with pytest.raises(SpoolFull):
         for seq in range(1, 50):
             spool.append(build_frame(seq))
-    spool.append(build_frame(99), required=True)
+    spool.append(build_frame(99, required=True))
     assert read_seqs(spool)[-1] == 99
 
 

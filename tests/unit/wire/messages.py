@@ -34,6 +34,13 @@ TELEMETRY = v1.Telemetry(
         )
     ],
 )
+#: As a full spool leaves it.
+THINNED_TELEMETRY = v1.msgspec.structs.replace(
+    TELEMETRY, samples=[], thinned=v1.Thinned(2, 2, AT_MS, AT_MS + 3)
+)
+DRAINING_HEARTBEAT = v1.msgspec.structs.replace(
+    HEARTBEAT, spool=v1.SpoolStatus(2, 512, "memory", 1, 4_096), draining=True
+)
 START = v1.Command(
     1,
     "cmd_1",
@@ -55,6 +62,8 @@ ENCODED = {
     "heartbeat": lambda: encode(HEARTBEAT),
     "telemetry": lambda: encode(FIRST_TELEMETRY),
     "telemetry-bounds": lambda: encode(TELEMETRY),
+    "telemetry-thinned": lambda: encode(THINNED_TELEMETRY),
+    "heartbeat-draining": lambda: encode(DRAINING_HEARTBEAT),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }
