@@ -48,6 +48,7 @@ STATUS_SECONDS = 5.0
 _POLL_SLACK_SECONDS = 10.0
 _SEND_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_BEAT_RETRY_SECONDS = 10.0
 
 
 def open_reader(config: Config, clock: Clock) -> GpuReader:
@@ -133,17 +134,15 @@ def build_service(
         clock=clock,
     )
     line = Line(config, identity, clock, boot_id)
-    uplinks = {
-        "send-beats": Uplink(
-            line.open_heartbeats(slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
-        ),
-        "send-records": Uplink(
-            line.open_telemetry(outbox),
-            lambda number: sent.count_telemetry(number, clock.now_ms()),
-            records,
-            Pace(draw),
-        ),
-    }
+    beat_line = Uplink(
+        line.open_heartbeats(slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
+    )
+    record_line = Uplink(
+        line.open_telemetry(outbox),
+        lambda number: sent.count_telemetry(number, clock.now_ms()),
+        records,
+        Pace(draw),
+    )
     downlink = Downlink(line.open_commands(agent), sent)
     return Service(
         agent=agent,
@@ -157,7 +156,11 @@ def build_service(
         host_id=identity.host_id,
         outbox=outbox,
         waiting=(beats, records),
-        uplinks=tuple(_build_thread(name, uplink.step, stopped) for name, uplink in uplinks.items()),
+        uplinks=(
+            # A host that is back must be heard before it counts as silent.
+            _build_thread("send-beats", beat_line.step, stopped, _BEAT_RETRY_SECONDS),
+            _build_thread("send-records", record_line.step, stopped),
+        ),
         downlink=_build_thread("receive", downlink.step, stopped),
     )
 
@@ -285,10 +288,11 @@ def _name_simulator(config: Config) -> dict[str, str]:
     return {SOCKET_VARIABLE: config.simulator_socket}
 
 
-def _build_thread(name: str, step: Callable[[], float], stopped: threading.Event) -> threading.Thread:
-    return threading.Thread(
-        target=keep_trying, args=(name, step, Backoff(draw), stopped), name=name, daemon=True
-    )
+def _build_thread(
+    name: str, step: Callable[[], float], stopped: threading.Event, retry_seconds: float = 30.0
+) -> threading.Thread:
+    backoff = Backoff(draw, cap_seconds=retry_seconds)
+    return threading.Thread(target=keep_trying, args=(name, step, backoff, stopped), name=name, daemon=True)
 
 
 def draw() -> float:
