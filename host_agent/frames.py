@@ -17,7 +17,7 @@ MAX_FRAME_BYTES = 256 * 1024
 class Frame(msgspec.Struct, frozen=True, array_like=True):
     boot_id: str
     seq: int
-    #: What `wire.v1.pack_telemetry` made, or the plain JSON of an older agent; signed when it is sent.
+    #: What `wire.pack_telemetry` made, or the plain JSON of an older agent; signed when it is sent.
     record: bytes
     #: msgpack of the meter's state after this record; empty where a newer frame has long replaced it.
     state: bytes

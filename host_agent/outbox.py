@@ -10,14 +10,8 @@ from collections import deque
 
 import msgspec
 
-from chalicelib.wire.v1 import (
-    Heartbeat,
-    InvalidMessage,
-    SpoolStatus,
-    Telemetry,
-    pack_telemetry,
-    unpack_telemetry,
-)
+from chalicelib.wire.telemetry import pack_telemetry, unpack_telemetry
+from chalicelib.wire.v1 import Heartbeat, InvalidMessage, SpoolStatus, Telemetry
 from host_agent import logs
 from host_agent.frames import Frame
 from host_agent.spool import Position, Spool, SpoolBroken, SpoolFull

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from chalicelib.wire.v1 import InvalidMessage, decode_command, encode_record, seal_telemetry
+from chalicelib.wire.telemetry import seal_telemetry
+from chalicelib.wire.v1 import InvalidMessage, decode_command, encode_record
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chalicelib.wire.v1 import GpuSample, InvalidMessage, Telemetry, Thinned, pack_telemetry, unpack_telemetry
+from chalicelib.wire.telemetry import pack_telemetry, unpack_telemetry
+from chalicelib.wire.v1 import GpuSample, InvalidMessage, Telemetry, Thinned
 from host_agent.frames import Frame
 
 #: Of how many sample rounds one is kept, by level. Level 1 costs nothing: only states that newer ones have

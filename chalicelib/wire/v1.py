@@ -237,36 +237,44 @@ def encode_record(
     Raises:
         InvalidMessage: ``too_large`` when the record or the body would exceed its limit.
     """
-    if isinstance(record, Heartbeat):
-        return _seal("heartbeat", msgspec.json.encode(record), host_id, boot_id, seq, signing_key)
-    packed = pack_telemetry(record)
-    return seal_telemetry(packed, host_id=host_id, boot_id=boot_id, seq=seq, signing_key=signing_key)
-
-
-def pack_telemetry(record: Telemetry) -> bytes:
-    """Return the form in which a record is kept until it is sent.
-
-    Raises:
-        InvalidMessage: ``too_large``.
-    """
+    kind: RecordKind = "heartbeat" if isinstance(record, Heartbeat) else "telemetry"
     text = msgspec.json.encode(record)
+    data = text if kind == "heartbeat" else pack_text(text)
+    return seal_record(kind, data, host_id=host_id, boot_id=boot_id, seq=seq, signing_key=signing_key)
+
+
+def pack_text(text: bytes) -> bytes:
+    """Raises InvalidMessage: ``too_large``."""
     if len(text) > MAX_RECORD_BYTES:
         raise InvalidMessage("too_large", f"record of {len(text)} bytes, {MAX_RECORD_BYTES} allowed")
     return packing.pack(text)
 
 
-def unpack_telemetry(packed: bytes) -> Telemetry:
-    """Raises InvalidMessage: ``bad_encoding``, ``too_large``, ``bad_json`` or ``wrong_schema``."""
-    return _decode(_telemetry, _unpack(packed))
+def unpack_text(data: bytes) -> bytes:
+    """Raises InvalidMessage: ``bad_encoding`` or ``too_large``."""
+    try:
+        return packing.unpack(data, MAX_RECORD_BYTES)
+    except packing.BadPacking as error:
+        raise InvalidMessage(error.reason, str(error)) from error
 
 
-def seal_telemetry(packed: bytes, *, host_id: str, boot_id: str, seq: int, signing_key: bytes) -> bytes:
-    """Return the signed message body for a record that `pack_telemetry` made.
+def seal_record(
+    kind: RecordKind, data: bytes, *, host_id: str, boot_id: str, seq: int, signing_key: bytes
+) -> bytes:
+    """Return the signed message body for the text of a record, packed or not.
 
     Raises:
         InvalidMessage: ``too_large``.
     """
-    return _seal("telemetry", packed, host_id, boot_id, seq, signing_key)
+    packed = packing.is_packed(data)
+    encoding: Encoding = "zlib-base64" if packed else "none"
+    record = packing.to_text(data) if packed else data.decode()
+    unsigned = Envelope(SCHEMA_VERSION, kind, host_id, boot_id, seq, record, "", encoding)
+    signed = msgspec.structs.replace(unsigned, signature=_sign_envelope(signing_key, unsigned))
+    body = msgspec.json.encode(signed)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage("too_large", f"{len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    return body
 
 
 def decode_envelope(body: bytes | str) -> Envelope:
@@ -297,7 +305,7 @@ def unpack_envelope(envelope: Envelope) -> Envelope:
     if envelope.encoding == "none":
         return envelope
     try:
-        text = _unpack(packing.from_text(envelope.record)).decode()
+        text = unpack_text(packing.from_text(envelope.record)).decode()
     except packing.BadPacking as error:
         raise InvalidMessage(error.reason, str(error)) from error
     except UnicodeDecodeError as error:
@@ -333,25 +341,6 @@ def decode_command(body: bytes | str, signing_key: bytes) -> Command:
     if not hmac.compare_digest(_sign(signing_key, "command", signed.command), signed.signature):
         raise InvalidMessage("bad_signature", "not signed by the cloud")
     return _decode(_commands, signed.command)
-
-
-def _seal(kind: RecordKind, data: bytes, host_id: str, boot_id: str, seq: int, signing_key: bytes) -> bytes:
-    packed = packing.is_packed(data)
-    encoding: Encoding = "zlib-base64" if packed else "none"
-    record = packing.to_text(data) if packed else data.decode()
-    unsigned = Envelope(SCHEMA_VERSION, kind, host_id, boot_id, seq, record, "", encoding)
-    signed = msgspec.structs.replace(unsigned, signature=_sign_envelope(signing_key, unsigned))
-    body = msgspec.json.encode(signed)
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise InvalidMessage("too_large", f"{len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
-    return body
-
-
-def _unpack(data: bytes) -> bytes:
-    try:
-        return packing.unpack(data, MAX_RECORD_BYTES)
-    except packing.BadPacking as error:
-        raise InvalidMessage(error.reason, str(error)) from error
 
 
 def _require_kind(envelope: Envelope, kind: RecordKind) -> None:

@@ -5,7 +5,8 @@ import uuid
 
 import msgspec
 
-from chalicelib.wire.v1 import Telemetry, XidEvent, pack_telemetry, unpack_telemetry
+from chalicelib.wire.telemetry import pack_telemetry, unpack_telemetry
+from chalicelib.wire.v1 import Telemetry, XidEvent
 from host_agent.agent import build_samples
 from host_agent.frames import Frame
 from host_agent.gpu import GpuInfo, Reading

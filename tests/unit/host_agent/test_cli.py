@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from chalicelib.wire.v1 import decode_envelope, decode_telemetry, unpack_telemetry, verify_envelope
+from chalicelib.wire.telemetry import unpack_telemetry
+from chalicelib.wire.v1 import decode_envelope, decode_telemetry, verify_envelope
 from host_agent.__main__ import main
 from host_agent.gpu import GpuUnavailable
 from host_agent.spool import Spool

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from chalicelib.wire.v1 import decode_envelope, decode_telemetry, seal_telemetry, unpack_envelope
+from chalicelib.wire.telemetry import seal_telemetry
+from chalicelib.wire.v1 import decode_envelope, decode_telemetry, unpack_envelope
 from host_agent.outbox import TelemetryOutbox
 from host_agent.sender import TelemetrySender
 from host_agent.spool import DEFAULT_CAP_BYTES, Spool

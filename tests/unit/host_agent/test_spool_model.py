@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chalicelib.wire.v1 import unpack_telemetry
+from chalicelib.wire.telemetry import unpack_telemetry
 from host_agent.frames import encode_frame
 from host_agent.spool import Spool, SpoolFull
 from tests.unit.host_agent.spool_records import build_frame, build_xid_record, check_kept, list_frames

@@ -6,9 +6,7 @@ import shutil
 import msgspec
 import pytest
 
-from chalicelib.wire.v1 import (
-    unpack_telemetry,
-)
+from chalicelib.wire.telemetry import unpack_telemetry
 from host_agent.frames import encode_frame, scan_frames
 from host_agent.spool import Spool, SpoolBroken, SpoolFull
 from host_agent.thinning import LAST_LEVEL, thin_frames

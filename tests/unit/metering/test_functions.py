@@ -8,6 +8,7 @@ from chalicelib.metering import functions
 from chalicelib.metering.model import sum_energy
 from chalicelib.runtime.queues import Message, Rejected
 from chalicelib.wire import v1
+from chalicelib.wire.telemetry import pack_telemetry
 from tests.factories import seed_cloud, start
 from tests.fakes import START_MS
 
@@ -84,7 +85,7 @@ def test_the_thinned_form_of_a_record_that_is_stored_changes_nothing_and_a_first
 
 def test_a_stream_that_is_torn_is_rejected_with_its_reason(seeded):
     rental = start(seeded, 1)
-    packed = v1.packing.to_text(v1.pack_telemetry(build_telemetry(rental))[:-3])
+    packed = v1.packing.to_text(pack_telemetry(build_telemetry(rental))[:-3])
     unsigned = v1.Envelope(1, "telemetry", rental.host_id, "b", 0, packed, "", "zlib-base64")
     signed = v1.msgspec.structs.replace(unsigned, signature=v1._sign_envelope(KEY, unsigned))
     with pytest.raises(Rejected, match="bad_encoding"):

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib.wire import v1
+from chalicelib.wire.telemetry import unpack_telemetry
 from tests.unit.wire.messages import (
     AT_MS,
     DRAINING_HEARTBEAT,
@@ -278,4 +279,4 @@ def test_nothing_packed_raises_anything_but_an_invalid_message(text, data):
         with pytest.raises(v1.InvalidMessage):
             v1.decode_telemetry(envelope)
     with pytest.raises(v1.InvalidMessage):
-        v1.unpack_telemetry(data)
+        unpack_telemetry(data)
