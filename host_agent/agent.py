@@ -21,6 +21,7 @@ from chalicelib.wire.v1 import (
 from host_agent import assignments, logs
 from host_agent.assignments import Assignments, Workload
 from host_agent.clock import Clock
+from host_agent.draining import is_draining
 from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
@@ -55,7 +56,8 @@ class Agent:
         preflight: Preflight | None = None,
     ) -> None:
         """Raises msgspec.DecodeError: the state on disk is damaged."""
-        self._file = state_dir / "assignments.json"
+        self._state_dir = state_dir
+        self._file = state_dir / assignments.FILE_NAME
         self._gpus = [gpu.gpu_uuid for gpu in gpus]
         self._reader = reader
         self._runtime = runtime
@@ -71,6 +73,8 @@ class Agent:
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
         self._readings: dict[str, Reading] = {}
+        #: As the cloud was told last.
+        self.draining = is_draining(state_dir)
 
     def accept(self, command: Command) -> bool:
         """Make a command durable. Returns whether it changed anything; `work` does what it asks.
@@ -81,7 +85,8 @@ class Agent:
         with self._lock:
             before = self._assignments
             if command.kind == "start":
-                after = assignments.apply_start(before, command, self._clock.now_ms())
+                draining = is_draining(self._state_dir)
+                after = assignments.apply_start(before, command, self._clock.now_ms(), draining=draining)
             elif command.kind == "stop":
                 after = assignments.apply_stop(before, command)
             else:
@@ -91,7 +96,7 @@ class Agent:
 
     def work(self) -> bool:
         """Do what is outstanding; return whether anything changed that the cloud should hear of now."""
-        changed = False
+        changed = is_draining(self._state_dir) != self.draining
         for workload in list(self._assignments.workloads.values()):
             try:
                 changed |= self._advance(workload)
@@ -114,6 +119,7 @@ class Agent:
             self._meter.observe(readings)
             fitness = self._preflight.judge(readings, self._meter.list_leased())
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
+        self.draining = is_draining(self._state_dir)
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
@@ -123,6 +129,7 @@ class Agent:
             ],
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
+            draining=self.draining,
         )
         self._heartbeats.put(heartbeat)
 

@@ -23,6 +23,7 @@ from host_agent.durable import read_if_there, write_atomic
 Phase = Literal["starting", "live", "ended", "stopping", "terminated"]
 #: How long a finished workload is still reported: the cloud may have missed it.
 REPORT_MS = 600_000
+FILE_NAME = "assignments.json"
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -52,24 +53,27 @@ class Assignments(msgspec.Struct, frozen=True):
     workloads: dict[str, Workload] = {}
 
 
-def apply_start(before: Assignments, command: Command, now_ms: int) -> Assignments:
+def apply_start(before: Assignments, command: Command, now_ms: int, *, draining: bool = False) -> Assignments:
     """Return the assignments after a start; the same when it is known or superseded.
 
-    A rental that was terminated starts again when its leases are newer than all that the host knows.
+    One that must not run, because its epoch is old or the host takes no new work, is reported as failed. A
+    rental that was terminated starts again when its leases are newer than all that the host knows.
     """
     known = before.workloads.get(command.rental_id)
     stale = _is_stale(before.epochs, command.leases)
     if command.workload is None or (known is not None and (known.phase != "terminated" or stale)):
         return before
+    refused = stale or draining
+    reason = "stale_epoch" if stale else "draining"
     workload = Workload(
         rental_id=command.rental_id,
         leases=command.leases,
         instance_id=command.command_id,
-        phase="ended" if stale else "starting",
+        phase="ended" if refused else "starting",
         spec=command.workload,
-        failed=stale,
-        ended_at_ms=now_ms if stale else None,
-        detail="stale_epoch" if stale else "",
+        failed=refused,
+        ended_at_ms=now_ms if refused else None,
+        detail=reason if refused else "",
     )
     return _put(before, workload, [] if stale else command.leases)
 

@@ -123,6 +123,13 @@ def _list_lines(status: Status) -> Iterator[str]:
         ("spool_bytes", "gauge", "Their size on disk.", spool.depth_bytes),
         ("spool_on_disk", "gauge", "0 while the disk refuses.", int(spool.medium == "disk")),
         ("lost_records_total", "counter", "Records given up.", spool.records_lost),
+        (
+            "thinned_samples_total",
+            "counter",
+            "Readings of GPUs given up to make room.",
+            spool.samples_thinned,
+        ),
+        ("draining", "gauge", "1 while no new workload is started.", int(status.draining)),
         ("heartbeats_sent_total", "counter", "Heartbeats that SQS confirmed.", sent.heartbeats),
         ("telemetry_sent_total", "counter", "Records that SQS confirmed.", sent.telemetry),
     )

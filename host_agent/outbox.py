@@ -10,20 +10,27 @@ from collections import deque
 
 import msgspec
 
-from chalicelib.wire.v1 import Heartbeat, SpoolStatus, Telemetry
+from chalicelib.wire.telemetry import pack_telemetry, unpack_telemetry
+from chalicelib.wire.v1 import Heartbeat, InvalidMessage, SpoolStatus, Telemetry
 from host_agent import logs
-from host_agent.spool import Frame, Position, Spool, SpoolBroken, SpoolFull
+from host_agent.frames import Frame
+from host_agent.spool import Position, Spool, SpoolBroken, SpoolFull
 
 RING_RECORDS = 1000
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """One record to send. ``position`` is ``None`` for one that lives in memory only."""
+    """One record to send, packed. ``position`` is ``None`` for one that lives in memory only."""
 
     boot_id: str
     seq: int
-    record: Telemetry
+    packed: bytes
     position: Position | None = None
+
+    @property
+    def record(self) -> Telemetry:
+        """Raises InvalidMessage: another version wrote it."""
+        return unpack_telemetry(self.packed)
 
 
 class TelemetryOutbox:
@@ -52,10 +59,11 @@ class TelemetryOutbox:
             SpoolBroken: the record was ``required`` (a lease boundary) and the disk refused.
         """
         with self._lock:
-            frame = Frame(self._boot_id, self._seq, msgspec.json.encode(record), state)
             try:
-                self._spool.append(frame, required=required)
-            except SpoolFull as error:
+                self._spool.append(Frame(self._boot_id, self._seq, pack_telemetry(record), state, required))
+            except (SpoolFull, InvalidMessage) as error:
+                if required:
+                    raise SpoolBroken(str(error)) from error
                 self._lost += 1
                 logs.warn("sample_dropped", reason=str(error))
                 return False
@@ -75,8 +83,7 @@ class TelemetryOutbox:
         """Return up to ``limit`` unsent records, oldest first. They stay until `confirm`."""
         with self._lock:
             taken = [
-                Pending(frame.boot_id, frame.seq, msgspec.json.decode(frame.record, type=Telemetry), at)
-                for at, frame in self._spool.peek(limit)
+                Pending(frame.boot_id, frame.seq, frame.record, at) for at, frame in self._spool.peek(limit)
             ]
             return (taken + list(self._ring))[:limit]
 
@@ -97,13 +104,14 @@ class TelemetryOutbox:
                 depth_bytes=self._spool.depth_bytes,
                 medium="disk" if self._on_disk else "memory",
                 records_lost=self._lost + self._spool.records_lost,
+                samples_thinned=self._spool.samples_thinned,
             )
 
     def _remember(self, record: Telemetry) -> None:
         if len(self._ring) == RING_RECORDS:
             self._ring.popleft()
             self._lost += 1
-        self._ring.append(Pending(self._boot_id, self._seq, record))
+        self._ring.append(Pending(self._boot_id, self._seq, pack_telemetry(record)))
         self._seq += 1
         self._waiting.set()
 

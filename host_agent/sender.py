@@ -2,20 +2,28 @@
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
+from chalicelib.wire.telemetry import seal_telemetry
 from chalicelib.wire.v1 import InvalidMessage, decode_command, encode_record
 from host_agent import logs
 from host_agent.agent import Agent
 from host_agent.backoff import Backoff
-from host_agent.clock import Clock
-from host_agent.outbox import HeartbeatSlot, Pending, TelemetryOutbox
+from host_agent.outbox import HeartbeatSlot, Pending
 from host_agent.status import Sent
 from host_agent.transport import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Queue, TransportError
 
 #: What is put up ends the wait at once; this bounds it when nothing is.
 _IDLE_SECONDS = 5.0
-#: A host that comes back after an outage must not drown the others: 20 messages a second.
-_BACKFILL_PAUSE_SECONDS = MAX_BATCH_MESSAGES / 20
+#: A host that comes back after an outage must not drown the others.
+BACKFILL_MESSAGES_PER_SECOND = 20
+
+
+class Outbox(Protocol):
+    """Records that wait: the agent's own (`outbox.TelemetryOutbox`) or a saved copy (`replay.SpoolCopy`)."""
+
+    def take(self, limit: int) -> list[Pending]: ...
+    def confirm(self, sent: list[Pending], refused: list[Pending]) -> None: ...
 
 
 class HeartbeatSender:
@@ -27,11 +35,11 @@ class HeartbeatSender:
         self._slot, self._queue = slot, queue
         self._host_id, self._boot_id, self._key = host_id, boot_id, signing_key
 
-    def send_next(self) -> bool:
-        """Return whether one was sent. Raises TransportError; the heartbeat is kept unless newer came."""
+    def send_next(self) -> int:
+        """Return how many were sent, 0 or 1. Raises TransportError; it is kept unless a newer one came."""
         taken = self._slot.take()
         if taken is None:
-            return False
+            return 0
         seq, heartbeat = taken
         body = encode_record(
             heartbeat, host_id=self._host_id, boot_id=self._boot_id, seq=seq, signing_key=self._key
@@ -41,13 +49,13 @@ class HeartbeatSender:
         except TransportError:
             self._slot.put_back(heartbeat)
             raise
-        return True
+        return 1
 
 
 class TelemetrySender:
     """Sends spooled records in batches; forgets only what SQS confirmed."""
 
-    def __init__(self, outbox: TelemetryOutbox, queue: Queue, *, host_id: str, signing_key: bytes) -> None:
+    def __init__(self, outbox: Outbox, queue: Queue, *, host_id: str, signing_key: bytes) -> None:
         self._outbox, self._queue = outbox, queue
         self._host_id, self._key = host_id, signing_key
 
@@ -77,8 +85,8 @@ class TelemetrySender:
         return len(sent)
 
     def _encode(self, pending: Pending) -> bytes:
-        return encode_record(
-            pending.record,
+        return seal_telemetry(
+            pending.packed,
             host_id=self._host_id,
             boot_id=pending.boot_id,
             seq=pending.seq,
@@ -110,20 +118,22 @@ class CommandReceiver:
         return accepted
 
 
+class Sender(Protocol):
+    def send_next(self) -> int: ...
+
+
 class Uplink:
-    """Sends what waits: the newest heartbeat before any backlog."""
+    """Sends what one sender has. Heartbeats have their own: no backlog and no hung batch delays them."""
 
     def __init__(
         self,
-        heartbeats: HeartbeatSender,
-        telemetry: TelemetrySender,
-        sent: Sent,
-        clock: Clock,
+        sender: Sender,
+        count: Callable[[int], None],
         waiting: threading.Event,
+        pace: Callable[[int], float] = lambda _: 0.0,
     ) -> None:
-        """``waiting`` is set by whoever puts something up for sending."""
-        self._heartbeats, self._telemetry = heartbeats, telemetry
-        self._sent, self._clock, self._waiting = sent, clock, waiting
+        """``waiting`` is set by whoever puts something up; ``pace`` says how long to pause after a batch."""
+        self._sender, self._count, self._waiting, self._pace = sender, count, waiting, pace
 
     def step(self) -> float:
         """Send once, or wait for something to send; return how many seconds to pause.
@@ -132,20 +142,26 @@ class Uplink:
         """
         # Cleared first: what is put up while we send makes the next step start at once.
         self._waiting.clear()
-        beats = self._heartbeats.send_next()
-        self._count(beats=beats)
-        records = self._telemetry.send_next()
-        self._count(records=records)
-        if not beats and not records:
+        sent = self._sender.send_next()
+        if not sent:
             self._waiting.wait(_IDLE_SECONDS)
             return 0.0
-        return _BACKFILL_PAUSE_SECONDS if records == MAX_BATCH_MESSAGES else 0.0
+        self._count(sent)
+        return self._pace(sent)
 
-    def _count(self, *, beats: int = 0, records: int = 0) -> None:
-        if beats or records:
-            self._sent.heartbeats += beats
-            self._sent.telemetry += records
-            self._sent.last_ack_at_ms = self._clock.now_ms()
+
+class Pace:
+    """At most ``BACKFILL_MESSAGES_PER_SECOND``, three quarters of it in the mean, never in step with others.
+
+    ``draw`` returns a number in [0, 1).
+    """
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self._draw = draw
+
+    def __call__(self, sent: int) -> float:
+        """Return the seconds to pause after ``sent`` messages: between one and two times their share."""
+        return sent / BACKFILL_MESSAGES_PER_SECOND * (1 + self._draw())
 
 
 class Downlink:

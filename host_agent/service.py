@@ -32,6 +32,8 @@ from host_agent.sender import (
     CommandReceiver,
     Downlink,
     HeartbeatSender,
+    Outbox,
+    Pace,
     TelemetrySender,
     Uplink,
     keep_trying,
@@ -51,6 +53,7 @@ STATUS_SECONDS = 5.0
 _POLL_SLACK_SECONDS = 10.0
 _SEND_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_BEAT_RETRY_SECONDS = 10.0
 
 
 def open_reader(config: Config, clock: Clock) -> GpuReader:
@@ -77,7 +80,7 @@ def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: thread
     if not config.enrolment_token:
         raise ConfigError("this machine is not enrolled; set enrolment_token")
     api = HostApi(config.api_url, clock)
-    backoff = Backoff(_draw)
+    backoff = Backoff(draw)
     while not stopped.is_set():
         try:
             gpus = reader.list_gpus()
@@ -91,7 +94,7 @@ def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: thread
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running host: the agent and the two threads that speak to the cloud."""
+    """A running host: the agent and the three threads that speak to the cloud."""
 
     agent: Agent
     gpus: list[GpuInfo]
@@ -103,8 +106,9 @@ class Service:
     boot_id: str
     host_id: str
     outbox: TelemetryOutbox
-    waiting: threading.Event
-    uplink: threading.Thread
+    #: Each wakes one of the uplinks.
+    waiting: tuple[threading.Event, ...]
+    uplinks: tuple[threading.Thread, ...]
     downlink: threading.Thread
 
 
@@ -112,11 +116,12 @@ def build_service(
     config: Config, identity: Identity, reader: GpuReader, clock: Clock, stopped: threading.Event
 ) -> Service:
     """Raises OSError or msgspec.DecodeError: the state directory cannot be used."""
-    boot_id, sent, waiting = secrets.token_hex(16), Sent(), threading.Event()
+    boot_id, sent = secrets.token_hex(16), Sent()
+    beats, records = threading.Event(), threading.Event()
     spool = Spool(config.state_path / "spool")
-    outbox, slot = TelemetryOutbox(spool, boot_id, waiting), HeartbeatSlot(waiting)
+    outbox, slot = TelemetryOutbox(spool, boot_id, records), HeartbeatSlot(beats)
     gpus = look_again(reader, identity.gpus)
-    runtime = open_runtime(config, len(gpus), _name_simulator(config), clock, _draw)
+    runtime = open_runtime(config, len(gpus), _name_simulator(config), clock, draw)
     agent = Agent(
         state_dir=config.state_path,
         gpus=gpus,
@@ -130,7 +135,15 @@ def build_service(
         preflight=build_preflight(config, gpus, identity.gpus, clock),
     )
     line = Line(config, identity, clock, boot_id)
-    uplink = Uplink(line.open_heartbeats(slot), line.open_telemetry(outbox), sent, clock, waiting)
+    beat_line = Uplink(
+        line.open_heartbeats(slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
+    )
+    record_line = Uplink(
+        line.open_telemetry(outbox),
+        lambda number: sent.count_telemetry(number, clock.now_ms()),
+        records,
+        Pace(draw),
+    )
     downlink = Downlink(line.open_commands(agent), sent)
     return Service(
         agent=agent,
@@ -143,8 +156,12 @@ def build_service(
         boot_id=boot_id,
         host_id=identity.host_id,
         outbox=outbox,
-        waiting=waiting,
-        uplink=_build_thread("send", uplink.step, stopped),
+        waiting=(beats, records),
+        uplinks=(
+            # A host that is back must be heard before it counts as silent.
+            _build_thread("send-beats", beat_line.step, stopped, _BEAT_RETRY_SECONDS),
+            _build_thread("send-records", record_line.step, stopped),
+        ),
         downlink=_build_thread("receive", downlink.step, stopped),
     )
 
@@ -186,7 +203,7 @@ class Line:
             signing_key=self._key,
         )
 
-    def open_telemetry(self, outbox: TelemetryOutbox) -> TelemetrySender:
+    def open_telemetry(self, outbox: Outbox) -> TelemetrySender:
         queue = self._open_queue(self._identity.telemetry_queue_url)
         return TelemetrySender(outbox, queue, host_id=self._identity.host_id, signing_key=self._key)
 
@@ -216,8 +233,8 @@ def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
 
 def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
     """Run until ``stopped``; workloads go on without the agent."""
-    service.uplink.start()
-    service.downlink.start()
+    for thread in (*service.uplinks, service.downlink):
+        thread.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
     next_beat = next_sample = next_look = next_status = clock.monotonic()
     while not stopped.is_set():
@@ -227,7 +244,7 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             if changed or now >= next_beat:
                 service.agent.beat()
                 # Up to a tenth either way, so that a fleet started at once does not beat at once.
-                next_beat = now + service.heartbeat_seconds * (0.9 + 0.2 * _draw())
+                next_beat = now + service.heartbeat_seconds * (0.9 + 0.2 * draw())
             if now >= next_sample:
                 service.agent.sample()
                 next_sample = now + service.telemetry_seconds
@@ -244,12 +261,21 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
             logs.crash("step_failed")
         stopped.wait(WORK_SECONDS)
     service.agent.sample()
-    # Wakes the sender, which then sees that it is over.
-    service.waiting.set()
-    # Not the other one: its poll may be held open for long, and a command that it cuts off comes again.
-    service.uplink.join(_STOP_SECONDS)
+    join_uplinks(service)
     write_status(service.state_dir, describe(service, clock))
     logs.info("stopped", telemetry_left=service.outbox.describe().depth_records)
+
+
+def join_uplinks(service: Service) -> None:
+    """Wait a little for what is being sent.
+
+    Not for the downlink: its poll may be held open for long, and a command that it cuts off comes again.
+    """
+    # Wakes the senders, which then see that it is over.
+    for waiting in service.waiting:
+        waiting.set()
+    for uplink in service.uplinks:
+        uplink.join(_STOP_SECONDS)
 
 
 def describe(service: Service, clock: Clock) -> Status:
@@ -276,6 +302,7 @@ def describe(service: Service, clock: Clock) -> Status:
             for gpu in [*list_boards(service.gpus), *service.gpus]
             if gpu.gpu_uuid in looks
         ],
+        draining=service.agent.draining,
     )
 
 
@@ -287,11 +314,13 @@ def _name_simulator(config: Config) -> dict[str, str]:
     return {SOCKET_VARIABLE: config.simulator_socket}
 
 
-def _build_thread(name: str, step: Callable[[], float], stopped: threading.Event) -> threading.Thread:
-    return threading.Thread(
-        target=keep_trying, args=(name, step, Backoff(_draw), stopped), name=name, daemon=True
-    )
+def _build_thread(
+    name: str, step: Callable[[], float], stopped: threading.Event, retry_seconds: float = 30.0
+) -> threading.Thread:
+    backoff = Backoff(draw, cap_seconds=retry_seconds)
+    return threading.Thread(target=keep_trying, args=(name, step, backoff, stopped), name=name, daemon=True)
 
 
-def _draw() -> float:
+def draw() -> float:
+    """Return a number in [0, 1), for jitter."""
     return secrets.randbits(53) / (1 << 53)

@@ -23,6 +23,14 @@ class Sent(msgspec.Struct):
     commands: int = 0
     last_ack_at_ms: int | None = None
 
+    def count_heartbeats(self, number: int, now_ms: int) -> None:
+        self.heartbeats += number
+        self.last_ack_at_ms = now_ms
+
+    def count_telemetry(self, number: int, now_ms: int) -> None:
+        self.telemetry += number
+        self.last_ack_at_ms = now_ms
+
 
 class GpuReport(msgspec.Struct, frozen=True):
     """``state`` is what the last heartbeat said; ``reading`` is the last one that there was."""
@@ -48,6 +56,7 @@ class Status(msgspec.Struct, frozen=True):
     #: Number of workloads by phase.
     workloads: dict[str, int]
     gpus: list[GpuReport]
+    draining: bool = False
 
 
 def write_status(state_dir: Path, status: Status) -> None:
@@ -103,9 +112,9 @@ def render_status(status: Status, now_ms: int, *, running: bool) -> str:
     lines = [
         f"agent      {state}, version {status.agent_version}, seen {_say_ago(now_ms - status.written_at_ms)}",
         f"host       {status.host_id}",
-        f"spool      {waiting}, {spool.records_lost} lost",
+        f"spool      {waiting}, {spool.records_lost} lost, {spool.samples_thinned} samples thinned",
         f"sent       {sent.heartbeats} heartbeats, {sent.telemetry} records, last confirmed {acked}",
-        f"workloads  {workloads or 'none'}",
+        f"workloads  {workloads or 'none'}{', DRAINING: no new one is started' if status.draining else ''}",
     ]
     return "\n".join([*lines, *map(_render_gpu, status.gpus)])
 

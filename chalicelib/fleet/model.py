@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chalicelib.core.leases import Lease
+from chalicelib.core.workloads import Workload
 
 #: ``withheld``: free, and not offered while its host says that it is not fit.
 LeaseState = Literal["free", "leased", "wiping", "withheld"]
@@ -84,6 +85,8 @@ class Liveness:
     records_lost: int
     #: Broken health rules and failed checks by GPU, of those that have any.
     conditions: dict[str, list[str]] = field(default_factory=dict)
+    #: The host's owner wants no new work on it.
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +96,6 @@ class Candidate:
     host_id: str
     region: str
     free_leases: tuple[Lease, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    container_port: int
-    protocol: Literal["tcp", "udp"] = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    size_mib: int
-    mount_path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What a host is to run. Without an image it is a bare command, on hosts that run such."""
-
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    image: str | None = None
-    ports: tuple[Port, ...] = ()
-    ssh_public_keys: tuple[str, ...] = ()
-    volume: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class HostBody(ResponseBody):
     created_at: str
     last_seen_at: str | None
     telemetry_records_lost: int | None
+    draining: bool
     gpus: list[HostGpuBody] | None = None
 
 
@@ -155,6 +156,7 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
         gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
+        draining=liveness is not None and liveness.draining,
     )
 
 

@@ -61,7 +61,10 @@ class FleetStore(Protocol):
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
     def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
+        """Keep the newest; return how many GPUs are withheld.
+
+        ``None``: it is older than what is stored, or changes ``draining``; nothing was kept then.
+        """
 
     def withhold(self, tx: Transaction, host_id: str, lease: Lease) -> None:
         """free@e -> withheld@e, and out of the host's free map. Fails with CapacityTaken."""
@@ -74,10 +77,13 @@ class FleetStore(Protocol):
     ) -> None:
         """Keep the newest of a GPU that this host has."""
 
+    def change_draining(self, tx: Transaction, host: Host, liveness: Liveness) -> None:
+        """Store ``liveness`` and offer the host, or no longer. Fails with Unavailable if newer is stored."""
+
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
-        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken."""
+        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken, also when it is draining."""
 
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
         """leased@e -> wiping@e+1. Fails with StaleEpoch."""
@@ -250,6 +256,29 @@ def read_host(ports: FleetPorts, host_id: str) -> tuple[Host, Liveness | None, l
     if host is None:
         raise NotFound("There is no such host.")
     return host, ports.store.get_liveness(host_id), ports.store.list_gpus(host_id)
+
+
+def record_liveness(
+    store: FleetStore, transactions: Transactions, host_id: str, liveness: Liveness
+) -> int | None:
+    """Keep the newest proof of life; a host that begins to drain leaves its pool in the same transaction.
+
+    Returns how many of its GPUs are withheld, when that is known.
+
+    Raises:
+        Unavailable: a newer one came at the same moment; the message comes again and changes nothing.
+    """
+    withheld = store.record_liveness(host_id, liveness)
+    if withheld is not None:
+        return withheld
+    before, host = store.get_liveness(host_id), store.get_host(host_id)
+    late = before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms
+    if late or host is None or host.state != "active":
+        return None
+    tx = transactions()
+    store.change_draining(tx, host, liveness)
+    tx.commit()
+    return None
 
 
 def _check_enrolment(ports: FleetPorts, token: str) -> Enrolment:

@@ -80,6 +80,7 @@ class DynamoFleetStore:
             item.spool_records,
             item.records_lost,
             dict(item.conditions or {}),
+            bool(item.draining),
         )
 
     def list_gpus(self, host_id: str) -> list[HostGpu]:
@@ -96,7 +97,8 @@ class DynamoFleetStore:
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        return [_read_host(item) for item in HostItem.by_pool.query(keys.pool(gpu_type, region))]
+        pools = (keys.pool(gpu_type, region), keys.draining_pool(gpu_type, region))
+        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
 
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
         found = HostItem.by_pool.query(
@@ -185,21 +187,11 @@ class DynamoFleetStore:
         )
 
     def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        actions: list[Any] = [
-            HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
-            HeartbeatItem.boot_id.set(liveness.boot_id),
-            HeartbeatItem.agent_version.set(liveness.agent_version),
-            HeartbeatItem.gpus_ok.set(liveness.gpus_ok),
-            HeartbeatItem.spool_records.set(liveness.spool_records),
-            HeartbeatItem.records_lost.set(liveness.records_lost),
-            HeartbeatItem.conditions.set(liveness.conditions),
-        ]
-        newer = HeartbeatItem.last_seen_at_ms.does_not_exist() | (
-            HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms
-        )
+        flag: Any = HeartbeatItem.draining
+        same = flag.exists() if liveness.draining else flag.does_not_exist()
         item = HeartbeatItem(keys.host(host_id), keys.HEARTBEAT)
         try:
-            item.update(actions, newer)
+            item.update(_list_changes(liveness), _is_newer(liveness) & same)
         except UpdateError as error:
             if error.cause_response_code == "ConditionalCheckFailedException":
                 return None
@@ -267,6 +259,26 @@ class DynamoFleetStore:
             if error.cause_response_code != "ConditionalCheckFailedException":
                 raise
 
+    def change_draining(self, tx: Transaction, host: Host, liveness: Liveness) -> None:
+        pool = keys.draining_pool if liveness.draining else keys.pool
+        flag: Any = HeartbeatItem.draining
+        actions = [*_list_changes(liveness), flag.set(True) if liveness.draining else flag.remove()]
+        writes = dynamo(tx)
+        writes.update(
+            HeartbeatItem,
+            (keys.host(host.host_id), keys.HEARTBEAT),
+            actions,
+            _is_newer(liveness),
+            unexpected("The heartbeat"),
+        )
+        writes.update(
+            HostItem,
+            (keys.host(host.host_id), keys.HOST),
+            [HostItem.pool.set(pool(host.gpu_type, host.region))],
+            HostItem.state == "active",
+            unexpected("The host"),
+        )
+
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
@@ -278,7 +290,7 @@ class DynamoFleetStore:
             actions.append(path.remove())
         writes = dynamo(tx)
         writes.update(HostItem, (keys.host(host_id), keys.HOST), actions, free, _taken)
-        alive = HeartbeatItem.last_seen_at_ms >= alive_since_ms
+        alive = (HeartbeatItem.last_seen_at_ms >= alive_since_ms) & HeartbeatItem.draining.does_not_exist()
         writes.check(HeartbeatItem, keys.host(host_id), keys.HEARTBEAT, alive, _taken)
         for lease in leases:
             writes.update(
@@ -327,6 +339,24 @@ class DynamoFleetStore:
             expires_at=command.issued_at_ms // 1000 + COMMAND_RETENTION_SECONDS,
         )
         dynamo(tx).put(item, CommandItem.pk.does_not_exist(), unexpected("The command"))
+
+
+def _list_changes(liveness: Liveness) -> list[Any]:
+    return [
+        HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
+        HeartbeatItem.boot_id.set(liveness.boot_id),
+        HeartbeatItem.agent_version.set(liveness.agent_version),
+        HeartbeatItem.gpus_ok.set(liveness.gpus_ok),
+        HeartbeatItem.spool_records.set(liveness.spool_records),
+        HeartbeatItem.records_lost.set(liveness.records_lost),
+        HeartbeatItem.conditions.set(liveness.conditions),
+    ]
+
+
+def _is_newer(liveness: Liveness) -> Condition:
+    last: Any = HeartbeatItem.last_seen_at_ms
+    newer: Condition = last.does_not_exist() | (last < liveness.last_seen_at_ms)
+    return newer
 
 
 def _holds(state: LeaseState, rental_id: str, lease: Lease) -> Condition:

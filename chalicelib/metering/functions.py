@@ -3,13 +3,14 @@
 import os
 from typing import Any
 
+import msgspec
 from chalice.app import Blueprint, SQSEvent
 
 from chalicelib import wiring
 from chalicelib.core.leases import Lease
+from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import service
 from chalicelib.metering.model import Interval
-from chalicelib.rentals.model import Endpoint
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
@@ -49,6 +50,7 @@ def handle_heartbeat(message: Message) -> None:
         gpus_ok=sum(gpu.state == "ok" for gpu in heartbeat.gpus),
         spool_records=heartbeat.spool.depth_records,
         records_lost=heartbeat.spool.records_lost,
+        draining=heartbeat.draining,
         sent_at_ms=message.sent_at_ms,
         reports=tuple(_read_report(report) for report in heartbeat.workloads),
         unfit=frozenset(gpu.gpu_uuid for gpu in heartbeat.gpus if gpu.state != "ok" or not gpu.rentable),
@@ -75,6 +77,10 @@ def handle_telemetry(message: Message) -> None:
     for xid in telemetry.xids:
         if xid.xid_class not in TENANT_CLASSES:
             get_logger().warning("gpu error", extra={"host_id": envelope.host_id, **_describe(xid)})
+    if telemetry.thinned is not None:
+        # The record keeps it: whoever misses samples finds why they are not there.
+        thinned = msgspec.structs.asdict(telemetry.thinned)
+        get_logger().warning("samples thinned", extra={"host_id": envelope.host_id, **thinned})
     intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
 
@@ -101,9 +107,9 @@ def _open(message: Message) -> v1.Envelope:
     try:
         envelope = v1.decode_envelope(message.body)
         v1.verify_envelope(envelope, wiring.read_signing_key(envelope.host_id))
+        return v1.unpack_envelope(envelope)
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
-    return envelope
 
 
 def _read_report(report: v1.WorkloadReport) -> service.Report:

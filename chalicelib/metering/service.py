@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
+from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.model import Liveness
-from chalicelib.fleet.service import record_capabilities, sort_out_unfit
+from chalicelib.fleet.service import record_capabilities, record_liveness, sort_out_unfit
 from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
@@ -22,7 +23,7 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, Endpoint, Reason, Rental, mark_running
+from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, mark_running
 from chalicelib.rentals.service import RentalPorts, end_rental, release_rental
 
 HOST_ACTOR_PREFIX = "host:"
@@ -106,6 +107,7 @@ class Beat:
     #: GPUs that are to get no new work, and why.
     unfit: frozenset[str] = frozenset()
     conditions: dict[str, list[str]] = field(default_factory=dict)
+    draining: bool = False
 
 
 def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
@@ -118,13 +120,15 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
         beat.spool_records,
         beat.records_lost,
         beat.conditions,
+        beat.draining,
     )
-    withheld = ports.rentals.fleet.record_liveness(beat.host_id, liveness)
+    fleet, transactions = ports.rentals.fleet, ports.rentals.transactions
+    withheld = record_liveness(fleet, transactions, beat.host_id, liveness)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
     if withheld is not None:
         # After the reports: a GPU that they release may not be fit.
-        sort_out_unfit(ports.rentals.fleet, ports.rentals.transactions, beat.host_id, beat.unfit, withheld)
+        sort_out_unfit(fleet, transactions, beat.host_id, beat.unfit, withheld)
 
 
 def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
+from chalicelib.core.workloads import Endpoint
 
 State = Literal["provisioning", "running", "terminating", "terminated", "failed"]
 DesiredState = Literal["running", "terminated"]
@@ -40,16 +41,6 @@ REASONS: Mapping[Reason, ReasonRule] = {
     "start_failed": ReasonRule("failed", billable=False),
     "balance_exhausted": ReasonRule("terminated", billable=True),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a port of the workload is reached."""
-
-    container_port: int
-    protocol: Literal["tcp", "udp"]
-    address: str
-    host_port: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from chalicelib.core.clock import format_instant
-from chalicelib.fleet.model import Port, Volume, Workload
+from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.rentals.model import Rental, list_actions
 from chalicelib.rentals.service import RentalRequest
 from chalicelib.runtime.bodies import RequestBody, ResponseBody

@@ -18,14 +18,8 @@ from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
 from chalicelib.core.principal import Principal
-from chalicelib.fleet.model import (
-    SUSPECT_AFTER_MS,
-    Candidate,
-    HostCommand,
-    Workload,
-    choose_leases,
-    order_candidates,
-)
+from chalicelib.core.workloads import Workload
+from chalicelib.fleet.model import SUSPECT_AFTER_MS, Candidate, HostCommand, choose_leases, order_candidates
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken, FleetStore
 from chalicelib.rentals.model import (
     ACTIVE_STATES,

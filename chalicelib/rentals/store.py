@@ -6,7 +6,8 @@ from typing import Any, cast
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.rentals.model import BillingState, DesiredState, Endpoint, Health, Reason, Rental, State
+from chalicelib.core.workloads import Endpoint
+from chalicelib.rentals.model import BillingState, DesiredState, Health, Reason, Rental, State
 from chalicelib.storage import keys
 from chalicelib.storage.tables import RentalItem
 from chalicelib.storage.transaction import dynamo, unexpected

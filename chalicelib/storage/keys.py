@@ -53,6 +53,11 @@ def pool(gpu_type_name: str, region: str) -> str:
     return f"{gpu_type_name}#{region}"
 
 
+def draining_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of hosts that run their rentals to the end and get no new ones."""
+    return f"{gpu_type_name}#{region}#DRAINING"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 

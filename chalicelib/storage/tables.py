@@ -6,7 +6,7 @@ Call `bind` once before the first use. Numbers are integers only: a float or a b
 
 from typing import Any
 
-from pynamodb.attributes import Attribute, JSONAttribute, MapAttribute, UnicodeAttribute
+from pynamodb.attributes import Attribute, BooleanAttribute, JSONAttribute, MapAttribute, UnicodeAttribute
 from pynamodb.constants import NUMBER
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
@@ -166,6 +166,8 @@ class HeartbeatItem(FleetTable):
     conditions: JSONAttribute = JSONAttribute(null=True)
     #: GPUs of the host in the state ``withheld``; counted here because every heartbeat reads it.
     withheld_gpus = IntegerAttribute(null=True)
+    #: Present while the host is draining.
+    draining = BooleanAttribute(null=True)
 
 
 class CommandItem(Table):

@@ -33,7 +33,7 @@ class FakeFleetStore(MemoryStore):
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
         with self.db.lock:
             found = []
-            for host in self.list_hosts(gpu_type, region):
+            for host in self._list_offered(gpu_type, region):
                 free = [gpu for gpu in self.list_gpus(host.host_id) if gpu.lease_state == "free"]
                 if len(free) >= gpu_count:
                     leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
@@ -41,8 +41,12 @@ class FakeFleetStore(MemoryStore):
             return sorted(found, key=lambda each: len(each.free_leases))[:limit]
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
-        free = [host.free_gpus for host in self.list_hosts(gpu_type, region) if host.free_gpus]
+        free = [host.free_gpus for host in self._list_offered(gpu_type, region) if host.free_gpus]
         return sorted(free, reverse=True)
+
+    def _list_offered(self, gpu_type: str, region: str) -> list[Host]:
+        draining = {host_id for host_id, seen in self.db.table("liveness").items() if seen.draining}
+        return [host for host in self.list_hosts(gpu_type, region) if host.host_id not in draining]
 
     def add_enrolment(self, tx: Any, enrolment: Enrolment) -> None:
         tx.put_new("enrolments", enrolment.enrolment_id, enrolment, Unavailable("enrolment"))
@@ -79,6 +83,8 @@ class FakeFleetStore(MemoryStore):
         before = rows.get(host_id)
         if before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms:
             return None
+        if liveness.draining != (before is not None and before.draining):
+            return None
         rows[host_id] = liveness
         return sum(gpu.lease_state == "withheld" for gpu in self.list_gpus(host_id))
 
@@ -94,12 +100,22 @@ class FakeFleetStore(MemoryStore):
         rows, key = self.db.table("gpus"), (host_id, gpu_uuid)
         rows[key] = replace(rows[key], capabilities=capabilities)
 
+    def change_draining(self, tx: Any, host: Host, liveness: Liveness) -> None:
+        rows = self.db.table("liveness")
+
+        def check() -> DomainError | None:
+            before = rows.get(host.host_id)
+            newer = before is None or before.last_seen_at_ms < liveness.last_seen_at_ms
+            return None if newer else Unavailable("heartbeat")
+
+        tx.add(check, lambda: rows.__setitem__(host.host_id, liveness))
+
     def take_leases(
         self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
         def alive() -> DomainError | None:
             seen = self.db.table("liveness").get(host_id)
-            ok = seen is not None and seen.last_seen_at_ms >= alive_since_ms
+            ok = seen is not None and seen.last_seen_at_ms >= alive_since_ms and not seen.draining
             return None if ok else CapacityTaken("silent")
 
         tx.add(alive, lambda: self._move_free(host_id, -len(leases)))

@@ -9,7 +9,8 @@ from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
-from chalicelib.fleet.model import Gpu, Host, Liveness, Workload
+from chalicelib.core.workloads import Workload
+from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental

@@ -1,13 +1,16 @@
 """One poison message harms only itself: nine of ten are stored once, the tenth waits with its reason."""
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from chalicelib import wiring
 from chalicelib.fleet.model import Host
-from chalicelib.wire import v1
+from chalicelib.wire import codec, v1
 from infra.local.cloud import EmbeddedCloud
 from tests.integration.fleet_setup import add_host, become_operator, offer
 from tests.integration.in_process import wire_to
@@ -39,9 +42,17 @@ def build_record(host_id: str, boot_id: str, seq: int) -> str:
 def sign_as(host_id: str, boot_id: str, seq: int, text: str, kind: str = "telemetry") -> str:
     """An envelope with a right signature over any text."""
     key = wiring.read_signing_key(host_id)
-    signature = v1._sign(key, kind, host_id, boot_id, str(seq), text)
+    signature = codec._sign(key, kind, host_id, boot_id, str(seq), text)
     envelope = {"schema_version": 1, "kind": kind, "host_id": host_id, "boot_id": boot_id, "seq": seq}
     return json.dumps({**envelope, "record": text, "signature": signature})
+
+
+def sign_packed(host_id: str, boot_id: str, seq: int, stream: bytes) -> str:
+    """An envelope with a right signature over any packed record."""
+    record = base64.b64encode(stream).decode()
+    unsigned = v1.Envelope(1, "telemetry", host_id, boot_id, seq, record, "", "zlib-base64")
+    signature = codec._sign_envelope(wiring.read_signing_key(host_id), unsigned)
+    return msgspec.json.encode(msgspec.structs.replace(unsigned, signature=signature)).decode()
 
 
 POISONS = {
@@ -49,6 +60,12 @@ POISONS = {
     "wrong_schema": (lambda host, boot: '{"schema_version": 1}', "wrong_schema"),
     "signed_wrong_schema": (lambda host, boot: sign_as(host, boot, 5, '{"samples": 7}'), "wrong_schema"),
     "too_large": (lambda host, boot: "x" * LARGE, "too_large"),
+    "bomb": (lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b" " * 40_000_000, 9)), "too_large"),
+    "torn_stream": (lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b"{}")[:-1]), "bad_encoding"),
+    "packed_wrong_schema": (
+        lambda host, boot: sign_packed(host, boot, 5, zlib.compress(b'{"samples": 7}')),
+        "wrong_schema",
+    ),
     "nan": (
         lambda host, boot: sign_as(host, boot, 5, '{"samples": [], "intervals": NaN}'),
         "bad_json",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.accounts.service import authenticate
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
+from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.fleet.aws_gateway import AwsHostIdentities
 from chalicelib.fleet.functions import build_wire_command
 from chalicelib.fleet.model import (
@@ -18,9 +19,6 @@ from chalicelib.fleet.model import (
     Candidate,
     Gpu,
     HostCommand,
-    Port,
-    Volume,
-    Workload,
     choose_leases,
     derive_signing_key,
     order_candidates,

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.wire.v1 import Envelope, decode_envelope, decode_heartbeat, decode_telemetry, verify_envelope
+from chalicelib.wire.v1 import (
+    Envelope,
+    decode_envelope,
+    decode_heartbeat,
+    decode_telemetry,
+    unpack_envelope,
+    verify_envelope,
+)
 from host_agent.__main__ import EX_TEMPFAIL, main
 from host_agent.outbox import TelemetryOutbox
 from host_agent.sender import HeartbeatSender, TelemetrySender
@@ -60,6 +67,7 @@ def read_telemetry(bodies):
     for body in bodies:
         envelope = decode_envelope(body)
         verify_envelope(envelope, KEY)
+        envelope = unpack_envelope(envelope)
         if envelope.kind == "telemetry":
             key = (envelope.boot_id, envelope.seq)
             assert stored.setdefault(key, envelope.record) == envelope.record, "one number, two records"

@@ -45,7 +45,7 @@ def build_status(**changes) -> Status:
         "0.1.0",
         "hst_1",
         "boot",
-        SpoolStatus(3, 900, "memory", 1),
+        SpoolStatus(3, 900, "memory", 1, 40),
         Sent(12, 5, 2, START_MS - 4_000),
         {"live": 1, "terminated": 2},
         gpus,
@@ -62,9 +62,11 @@ def write_config(tmp_path) -> list[str]:
 def test_people_see_whether_it_runs_what_waits_and_how_each_gpu_is_measured():
     text = render_status(build_status(), START_MS + 1_000, running=True)
     assert f"running (pid {os.getpid()})" in text
-    assert "3 records, 900 bytes on memory, 1 lost" in text
+    assert "3 records, 900 bytes on memory, 1 lost, 40 samples thinned" in text
     assert "last confirmed 5 s ago" in text
-    assert "1 live, 2 terminated" in text
+    assert "1 live, 2 terminated\n" in text
+    draining = render_status(build_status(draining=True), START_MS, running=True)
+    assert "1 live, 2 terminated, DRAINING: no new one is started" in draining
     assert "GPU-0  ok, 650 W, 97 %, 71 °C (counter, field_average)" in text
     assert "GPU-2  ok, -, -, - (no counter, no power figure)" in text
     assert "GPU-3  unknown, never read" in text
@@ -117,6 +119,9 @@ def test_prometheus_reads_base_units_and_finds_no_value_where_none_is_known():
     assert samples["provocative_gpu_row_remap_pending", "GPU-0"] == 1
     assert [samples["provocative_gpu_up", f"GPU-{n}"] for n in range(4)] == [1, 0, 1, 0]
     assert samples["provocative_spool_on_disk", None] == 0
+    assert samples["provocative_thinned_samples_total", None] == 40
+    assert samples["provocative_draining", None] == 0
+    assert read_samples(render_metrics(build_status(draining=True)))["provocative_draining", None] == 1
     assert samples["provocative_last_ack_timestamp_seconds", None] == (START_MS - 4_000) / 1000
     for gpu in ("GPU-1", "GPU-2", "GPU-3"):
         assert ("provocative_gpu_power_watts", gpu) not in samples

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import random
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
@@ -22,10 +23,16 @@ from chalicelib.wire.v1 import (
 from host_agent.backoff import Backoff
 from host_agent.identity import ApiUnavailable
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.sender import CommandReceiver, TelemetrySender, Uplink, keep_trying
+from host_agent.sender import (
+    BACKFILL_MESSAGES_PER_SECOND,
+    CommandReceiver,
+    Pace,
+    TelemetrySender,
+    Uplink,
+    keep_trying,
+)
 from host_agent.signing import AwsCredentials, sign_request
 from host_agent.spool import Spool
-from host_agent.status import Sent
 from host_agent.transport import BatchOutcome, ClockSkew, Message, SqsQueue, TransportError
 from tests.unit.host_agent.fakes import START_MS, FakeClock, Host, build_start
 
@@ -229,26 +236,70 @@ class FakeEvent:
         self.waited.append(seconds)
 
 
-def build_uplink(heartbeats, telemetry):
-    sent, waiting = Sent(), FakeEvent()
-    return Uplink(heartbeats, telemetry, sent, FakeClock(), waiting), sent, waiting
+def build_uplink(sender, pace=lambda _: 0.0):
+    counted, waiting = [], FakeEvent()
+    return Uplink(sender, counted.append, waiting, pace), counted, waiting
 
 
-def test_a_full_batch_is_followed_by_a_pause_so_that_a_backlog_drowns_nobody():
-    uplink, sent, waiting = build_uplink(FakeSender(True), FakeSender(10, 3, 0))
-    assert uplink.step() == 0.5
-    assert uplink.step() == 0.0
+def test_what_was_sent_is_counted_and_an_idle_uplink_waits_to_be_woken():
+    uplink, counted, waiting = build_uplink(FakeSender(10, 3, 0))
+    assert [uplink.step(), uplink.step()] == [0.0, 0.0]
     assert waiting.waited == []
     assert uplink.step() == 0.0
-    assert len(waiting.waited) == 1
-    assert (sent.heartbeats, sent.telemetry, sent.last_ack_at_ms) == (1, 13, START_MS)
+    assert (counted, len(waiting.waited)) == ([10, 3], 1)
 
 
-def test_what_was_confirmed_before_a_failure_is_counted():
-    uplink, sent, _ = build_uplink(FakeSender(True), FakeSender(TransportError("no_answer", "down")))
-    with pytest.raises(TransportError):
-        uplink.step()
-    assert (sent.heartbeats, sent.telemetry, sent.last_ack_at_ms) == (1, 0, START_MS)
+@pytest.mark.parametrize("sizes", [[10] * 200, [1] * 500, [3, 10, 7] * 50])
+def test_a_backlog_of_any_batches_stays_below_twenty_messages_a_second(sizes):
+    rng = random.Random(215)
+    uplink, counted, _ = build_uplink(FakeSender(*sizes), Pace(rng.random))
+    pauses = [uplink.step() for _ in sizes]
+    assert counted == sizes
+    for size, pause in zip(sizes, pauses, strict=True):
+        assert size / pause <= BACKFILL_MESSAGES_PER_SECOND
+    # Not slower than it has to be, and hardly two pauses alike: hosts that came back together drift apart.
+    assert sum(sizes) / sum(pauses) > BACKFILL_MESSAGES_PER_SECOND * 0.6
+    assert len(set(pauses)) > len(sizes) * 0.9
+
+
+def test_a_batch_that_hangs_or_fails_delays_no_heartbeat(tmp_path):
+    """Each uplink is a thread of its own: one waits for its queue while the other goes on."""
+    hung, released = threading.Event(), threading.Event()
+
+    class HangingSender:
+        def send_next(self):
+            hung.set()
+            released.wait(10)
+            raise TransportError("no_answer", "timed out")
+
+    stopped, beaten, waiting = threading.Event(), threading.Event(), threading.Event()
+    slot = HeartbeatSlot(waiting)
+
+    class Beats:
+        def send_next(self):
+            if slot.take() is None:
+                return 0
+            beaten.set()
+            return 1
+
+    uplinks = (
+        Uplink(HangingSender(), lambda _: None, threading.Event(), Pace(random.random)),
+        Uplink(Beats(), lambda _: None, waiting),
+    )
+    threads = [
+        threading.Thread(target=keep_trying, args=("t", uplink.step, Backoff(random.random), stopped))
+        for uplink in uplinks
+    ]
+    for thread in threads:
+        thread.start()
+    assert hung.wait(5)
+    slot.put(Heartbeat(START_MS, "0", [], [], SpoolStatus(0, 0)))
+    assert beaten.wait(1)
+    stopped.set()
+    released.set()
+    waiting.set()
+    for thread in threads:
+        thread.join()
 
 
 class Stopped:

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.leases import Lease
+from chalicelib.core.workloads import Endpoint
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, extend
 from chalicelib.metering.service import Report, apply_report
-from chalicelib.rentals.model import Endpoint
 from chalicelib.rentals.schemas import render_rental
 from chalicelib.rentals.service import terminate_rental
 from tests.factories import PRICE, REGION, rent, seed_cloud, start

@@ -1,5 +1,7 @@
 """One message of each kind with every field set: what the golden files hold."""
 
+import msgspec
+
 from chalicelib.wire import v1
 
 KEY = b"key of the golden files"
@@ -25,7 +27,7 @@ FIRST_TELEMETRY = v1.Telemetry(
 TELEMETRY = v1.Telemetry(
     FIRST_TELEMETRY.samples,
     [
-        v1.msgspec.structs.replace(
+        msgspec.structs.replace(
             FIRST_TELEMETRY.intervals[0],
             energy_min_millijoules=40_000_000,
             energy_max_millijoules=44_300_001,
@@ -37,10 +39,10 @@ TELEMETRY = v1.Telemetry(
 #: With the parts of a partitioned board.
 MIG_TELEMETRY = v1.Telemetry(
     TELEMETRY.samples,
-    [v1.msgspec.structs.replace(TELEMETRY.intervals[0], parent_uuid="GPU-1", split="activity")],
+    [msgspec.structs.replace(TELEMETRY.intervals[0], parent_uuid="GPU-1", split="activity")],
 )
 #: With what agents say of health, and of what the drivers answer.
-HEALTH_HEARTBEAT = v1.msgspec.structs.replace(
+HEALTH_HEARTBEAT = msgspec.structs.replace(
     HEARTBEAT,
     gpus=[
         v1.GpuStatus("GPU-0", "ok", rentable=False, conditions=["row_remap_pending"]),
@@ -49,6 +51,11 @@ HEALTH_HEARTBEAT = v1.msgspec.structs.replace(
 )
 CAPABLE_TELEMETRY = v1.Telemetry(
     [], [], [], [v1.GpuCapabilities("GPU-0", {"energy_counter": "ok"}, "field_average", "580.65.06")]
+)
+#: As a full spool leaves it.
+THINNED_TELEMETRY = msgspec.structs.replace(TELEMETRY, samples=[], thinned=v1.Thinned(2, 2, AT_MS, AT_MS + 3))
+DRAINING_HEARTBEAT = msgspec.structs.replace(
+    HEARTBEAT, spool=v1.SpoolStatus(2, 512, "memory", 1, 4_096), draining=True
 )
 START = v1.Command(
     1,
@@ -61,7 +68,7 @@ START = v1.Command(
     v1.WorkloadSpec(["python", "x.py"], None, {"A": "1"}),
 )
 #: With all that a container can be given.
-START_CONTAINER = v1.msgspec.structs.replace(
+START_CONTAINER = msgspec.structs.replace(
     START,
     workload=v1.WorkloadSpec(
         [],
@@ -75,7 +82,7 @@ START_CONTAINER = v1.msgspec.structs.replace(
 PREEMPT = v1.Command(1, "cmd_3", "preempt", "hst_1", "rnt_1", LEASES, AT_MS, deadline_at_ms=AT_MS + 120_000)
 STOP_KEEPING = v1.Command(1, "cmd_4", "stop", "hst_1", "rnt_1", LEASES, AT_MS, keep_volume=True)
 #: With what a container is reached by, and what its end left.
-CONTAINER_HEARTBEAT = v1.msgspec.structs.replace(
+CONTAINER_HEARTBEAT = msgspec.structs.replace(
     HEARTBEAT,
     workloads=[
         v1.WorkloadReport(
@@ -104,6 +111,8 @@ ENCODED = {
     "start-container": lambda: v1.encode_command(START_CONTAINER, KEY).encode(),
     "preempt": lambda: v1.encode_command(PREEMPT, KEY).encode(),
     "stop-keeping": lambda: v1.encode_command(STOP_KEEPING, KEY).encode(),
+    "telemetry-thinned": lambda: encode(THINNED_TELEMETRY),
+    "heartbeat-draining": lambda: encode(DRAINING_HEARTBEAT),
     "start": lambda: v1.encode_command(START, KEY).encode(),
     "stop": lambda: v1.encode_command(STOP, KEY).encode(),
 }
