@@ -27,7 +27,8 @@ from host_agent.cli.output import (
 )
 from host_agent.clock import SystemClock
 from host_agent.config import Config, ConfigError, load_config
-from host_agent.doctor import examine, render_finding
+from host_agent.doctor import examine
+from host_agent.findings import render_finding
 from host_agent.gpu import GpuUnavailable
 from host_agent.identity import ApiRefused
 from host_agent.service import become_host, build_service, describe, open_reader, run_service

@@ -29,7 +29,7 @@ from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.notice import Notice
-from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime, WorkloadStatus
+from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime
 from host_agent.xid import XidSource
 
 #: Between the polite signal and the other one when a rental ends.
@@ -222,33 +222,25 @@ class Agent:
         return self._watch(workload)
 
     def _watch(self, workload: Workload) -> bool:
+        preempted = workload.deadline_at_ms is not None and self._preempt(workload, workload.deadline_at_ms)
         status = self._runtime.inspect(workload.rental_id)
         if status.state in {"running", "starting"}:
-            return workload.deadline_at_ms is not None and self._preempt(workload, workload.deadline_at_ms)
-        failed = status.state != "exited"
+            return False
+        failed = status.state != "exited" and not preempted
         # What cannot be started is told by its kind alone: the text could name the tenant's program.
-        detail = status.detail.partition(":")[0] if failed else ""
+        detail = "preempted" if preempted else status.detail.partition(":")[0] if failed else ""
         return self._end(
             workload, failed=failed, detail=detail, exit_code=status.exit_code, ended_at_ms=status.ended_at_ms
         )
 
     def _preempt(self, workload: Workload, deadline_at_ms: int) -> bool:
-        """Announce the end, then bring it about in time."""
-        now_ms = self._clock.now_ms()
+        """Announce the end, and bring it about in time; return whether that has begun."""
         self._runtime.announce(workload.rental_id, Notice("preempted", deadline_at_ms))
-        left_seconds = (deadline_at_ms - now_ms) / 1000
+        left_seconds = (deadline_at_ms - self._clock.now_ms()) / 1000
         if left_seconds > PREEMPT_GRACE_SECONDS:
             return False
-        if not self._runtime.stop(workload.rental_id, max(0.0, left_seconds)):
-            return False
-        status: WorkloadStatus = self._runtime.inspect(workload.rental_id)
-        return self._end(
-            workload,
-            failed=False,
-            detail="preempted",
-            exit_code=status.exit_code,
-            ended_at_ms=status.ended_at_ms,
-        )
+        self._runtime.stop(workload.rental_id, max(0.0, left_seconds))
+        return True
 
     def _end(
         self,

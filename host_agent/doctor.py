@@ -4,18 +4,18 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from host_agent.boards import BoardReader
 from host_agent.clock import Clock
 from host_agent.config import Config
 from host_agent.durable import write_atomic
+from host_agent.findings import Finding
 from host_agent.gpu import GpuError, GpuReader, Reading
 from host_agent.health import find_conditions
 from host_agent.identity import ApiRefused, ApiUnavailable, CredentialCache, HostApi, load_identity
 from host_agent.preflight import NO_FLOORS, Floors, check_gpu, read_toolkit_version
 from host_agent.status import is_running
 from host_agent.watchdog import WatchedReader
+from host_agent.workloads.examination import examine_runtime
 from host_agent.xid import KERNEL_LOG
 
 ReaderFactory = Callable[[], GpuReader]
@@ -25,15 +25,6 @@ FREE_BYTES = 256 * 1024 * 1024
 MAX_SKEW_MS = 5 * 60_000
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """``advice`` says what to do when it is not ``ok``."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-
 def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterator[Finding]:
     """Yield findings as they are made. Nothing is changed but a probe file that is removed again."""
     yield examine_disk(config.state_path)
@@ -41,6 +32,7 @@ def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterato
         open_reader, Floors(config.driver_floor, config.toolkit_floor), rented=is_running(config.state_path)
     )
     yield examine_kernel_log()
+    yield from examine_runtime(config)
     yield from examine_cloud(config, clock)
 
 
@@ -152,8 +144,3 @@ def examine_cloud(config: Config, clock: Clock) -> Iterator[Finding]:
             detail=f"{config.api_url} gives credentials for {left_ms // 60_000} min",
             advice="this machine's clock is wrong: run a time service",
         )
-
-
-def render_finding(finding: Finding) -> str:
-    line = f"{'ok    ' if finding.ok else 'FAILED'}  {finding.name}: {finding.detail}"
-    return line if finding.ok else f"{line}\n        {finding.advice}"

@@ -114,6 +114,9 @@ class OperatedRuntime:
             if ended.error:
                 return WorkloadStatus("failed", ended_at_ms=ended.ended_at_ms, detail=ended.error)
             return WorkloadStatus("exited", ended.exit_code, ended.ended_at_ms)
+        if (directory / STOPPED).exists():
+            # Ended before it ran: it must not be started now.
+            return WorkloadStatus("exited")
         self._notices.serve(directory / NOTICE)
         running = load(directory / STARTED, Running)
         if running is None:

@@ -23,11 +23,12 @@ class ContainerHost:
     def __init__(self, state: Path, engine_url: str) -> None:
         self.state, self.engine_url = state, engine_url
         self.rentals: set[str] = set()
-        self.runtime = self.open()
+        self.runtime: OperatedRuntime | None = None
+        self.open()
 
     def open(self, **settings: object) -> OperatedRuntime:
         """Open the runtime as the next agent on the same disk would."""
-        for rental_id in self.rentals:
+        for rental_id in () if self.runtime is None else list(self.runtime._operations):
             self.wait(rental_id, lambda rental_id=rental_id: not self.runtime._is_busy(rental_id))
         chosen = ContainerSettings(
             **{

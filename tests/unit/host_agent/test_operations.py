@@ -128,6 +128,15 @@ def test_a_stop_cuts_a_start_short_and_comes_after_it(bench):
     assert bench.runtime.stop("rnt_1", 10)
 
 
+def test_what_was_stopped_before_it_ran_is_not_started_by_looking_at_it(bench):
+    bench.runtime.start(ORDER)
+    bench.runtime.stop("rnt_1", 10)
+    bench.runtime.stop("rnt_1", 10)
+    bench.launched[-1].end(STOPPED)
+    assert bench.runtime.inspect("rnt_1").state == "exited"
+    assert bench.actions == ["start", "stop"]
+
+
 def test_what_ended_is_asked_of_the_engine_once_the_process_is_gone(bench):
     bench.run(1, 12345)
     assert bench.runtime.inspect("rnt_1").state == "running", "until the engine says how it ended"

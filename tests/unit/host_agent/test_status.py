@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chalicelib.wire.v1 import SpoolStatus
 from host_agent.__main__ import main, serve_metrics
-from host_agent.config import Config, ConfigError
-from host_agent.doctor import examine, examine_disk, examine_gpus, examine_kernel_log, render_finding
+from host_agent.config import Config, ConfigError, Containers
+from host_agent.doctor import examine, examine_disk, examine_gpus, examine_kernel_log
+from host_agent.findings import render_finding
 from host_agent.gpu import Capabilities, GpuInfo, GpuUnavailable, Reading
 from host_agent.identity import Identity
 from host_agent.metrics import build_server, render_metrics
@@ -27,6 +28,7 @@ from host_agent.status import (
     render_status,
     write_status,
 )
+from host_agent.workloads.examination import examine_runtime
 from tests.unit.host_agent.fakes import START_MS, FakeClock, FakeReader
 
 READING = Reading(START_MS, None, 1_234_567, 650_500, 97, 1024, 71, ecc_uncorrected=2, row_remap_pending=True)
@@ -55,7 +57,7 @@ def build_status(**changes) -> Status:
 
 def write_config(tmp_path) -> list[str]:
     config = tmp_path / "agent.toml"
-    config.write_text(f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\n')
+    config.write_text(f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\nruntime = "process"\n')
     return ["--config", str(config)]
 
 
@@ -155,10 +157,10 @@ def test_metrics_are_served_on_loopback_and_nothing_else_is():
 
 def test_the_doctor_finds_a_healthy_host_ready_to_enrol(tmp_path):
     reader = FakeReader(FakeClock())
-    config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token")
+    config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token", runtime="process")
     findings = list(examine(config, lambda: reader, FakeClock()))
     names = ["GPU-0", "GPU-0 preflight", "GPU-1", "GPU-1 preflight"]
-    names = ["state directory", *names, "kernel log", "identity"]
+    names = ["state directory", *names, "kernel log", "runtime", "identity"]
     assert [finding.name for finding in findings] == names
     # Whether the kernel log may be read depends on who runs the tests.
     assert all(finding.ok for finding in findings if finding.name != "kernel log")
@@ -180,9 +182,13 @@ def test_the_doctor_says_what_to_do_about_each_thing_that_is_wrong(tmp_path):
     (driver,) = examine_gpus(no_driver)
     identity = Identity(*["x"] * 9, 10, 60)
     (tmp_path / "identity.json").write_bytes(msgspec.json.encode(identity))
-    config = Config("http://127.0.0.1:9", str(tmp_path))
+    config = Config("http://127.0.0.1:9", str(tmp_path), runtime="process")
     *_, api = examine(config, lambda: reader, FakeClock())
-    for finding in (broken_disk, *gpus, driver, api, examine_kernel_log(tmp_path / "none")):
+    away = Config("http://127.0.0.1:9", str(tmp_path), containers=Containers(f"unix://{tmp_path}/none"))
+    engine, *_ = examine_runtime(away)
+    (no_systemd,) = examine_runtime(msgspec.structs.replace(away, runtime="systemd"))
+    found = (broken_disk, *gpus, driver, engine, api, examine_kernel_log(tmp_path / "none"))
+    for finding in (*found, *([] if no_systemd.ok else [no_systemd])):
         assert not finding.ok, finding
         assert finding.advice
         assert finding.advice in render_finding(finding)

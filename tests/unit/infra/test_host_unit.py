@@ -9,6 +9,7 @@ import pytest
 
 from host_agent import __main__ as agent
 
+CONTAINERS = Path(agent.__file__).with_name("provocative-agent-containers.conf")
 UNIT = Path(agent.__file__).with_name("provocative-agent.service")
 
 
@@ -57,3 +58,22 @@ def test_systemd_finds_no_fault(tmp_path):
     )
     # It only warns of a setting that it does not know.
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_host_of_containers_adds_what_engines_need_and_systemd_finds_no_fault(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed here")
+    text = UNIT.read_text().replace("/opt/provocative/bin/provocative-agent", "/bin/true")
+    added = CONTAINERS.read_text()
+    copy = tmp_path / UNIT.name
+    # In one file, as systemd reads the two: what comes later wins, lists grow.
+    copy.write_text(text.replace("\n[Install]", f"\n{added}\n[Install]"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # A mount that only the agent sees would give containers an empty directory for a volume.
+    for setting in ("ProtectSystem", "ProtectHome", "PrivateTmp", "ProtectControlGroups"):
+        assert f"\n{setting}=no\n" in added
+    assert "CAP_SYS_PTRACE" not in added
+    assert "CAP_SYS_MODULE" not in added

@@ -30,6 +30,7 @@ def test_it_holds_the_agent_and_the_wire_and_nothing_of_the_cloud(wheel):
     assert "chalicelib/wire/v1.py" in names
     assert "host_agent/xid_classes.json" in names
     assert "host_agent/provocative-agent.service" in names
+    assert "host_agent/provocative-agent-containers.conf" in names
     outside = [name for name in names if not name.startswith(("host_agent/", "chalicelib/wire/"))]
     assert outside == ["chalicelib/__init__.py"]
 
