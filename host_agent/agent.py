@@ -12,6 +12,7 @@ import msgspec
 
 from chalicelib.wire.v1 import (
     MAX_XIDS_PER_RECORD,
+    CaptureDatapoint,
     Command,
     GpuSample,
     GpuStatus,
@@ -154,6 +155,12 @@ class Agent:
                 self._xids.confirm(events)
             except (SpoolBroken, OSError) as error:
                 logs.warn("xids_not_spooled", reason=str(error))
+
+    def record_capture(self, datapoints: list[CaptureDatapoint]) -> bool:
+        """Spool what a capture unit showed; return whether it is durable."""
+        with self._lock:
+            state = msgspec.msgpack.encode(self._meter.state)
+            return self._outbox.put(Telemetry([], [], capture=datapoints), state)
 
     def read_gpus(self, *, deep: bool = False) -> dict[str, Reading]:
         """Read every GPU and the boards of instances; one that cannot be read is left out, never zero."""

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from host_agent.capture.settings import CaptureUnitSettings
+
 ENVIRONMENT_PREFIX = "PROVOCATIVE_"
 #: Empty too: no floor.
 _VERSION = re.compile(r"^(\d+(\.\d+)*)?$")
@@ -60,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Only ``container`` takes images, ports and SSH keys; ``process`` isolates nothing.
     runtime: Literal["container", "systemd", "process"] = "container"
     containers: Containers = Containers()
+    capture_units: list[CaptureUnitSettings] = []
     #: Given to every workload, below what the rental asks for. Never secrets.
     workload_env: dict[str, str] = {}
 
@@ -68,8 +71,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.state_dir)
 
 
+_TABLES = {"workload_env", "containers", "capture_units"}
 #: What a variable can hold; tables are the file's alone.
-_SCALARS = tuple(name for name in Config.__struct_fields__ if name not in {"workload_env", "containers"})
+_SCALARS = tuple(name for name in Config.__struct_fields__ if name not in _TABLES)
 
 
 def load_config(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -106,6 +110,16 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"state_dir must be an absolute path, not {config.state_dir!r}")
     if config.gpu_reader == "simulator" and not config.simulator_socket:
         raise ConfigError('simulator_socket is needed with gpu_reader = "simulator"')
+    _validate_numbers(config)
+    _validate_containers(config.containers)
+    _validate_capture(config)
+    _validate_versions(config)
+    for name in config.workload_env:
+        if not _VARIABLE_NAME.match(name):
+            raise ConfigError(f"workload_env has a bad variable name {name!r}")
+
+
+def _validate_numbers(config: Config) -> None:
     for name in ("heartbeat_interval_seconds", "telemetry_interval_seconds", "sampling_seconds"):
         value = getattr(config, name)
         if value is not None and not 0 < value <= 3600:  # noqa: PLR2004 - an hour, said in the message
@@ -114,11 +128,16 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"metrics_port must be 0 to 65535, not {config.metrics_port}")
     if not 0 <= config.command_wait_seconds <= 20:  # noqa: PLR2004 - SQS WaitTimeSeconds
         raise ConfigError(f"command_wait_seconds must be 0 to 20, not {config.command_wait_seconds}")
-    _validate_containers(config.containers)
-    _validate_versions(config)
-    for name in config.workload_env:
-        if not _VARIABLE_NAME.match(name):
-            raise ConfigError(f"workload_env has a bad variable name {name!r}")
+
+
+def _validate_capture(config: Config) -> None:
+    if not config.capture_units:
+        return
+    from host_agent.capture.opening import find_fault
+
+    fault = find_fault(config.capture_units)
+    if fault:
+        raise ConfigError(f"capture_units: {fault}")
 
 
 def _validate_containers(containers: Containers) -> None:

@@ -1,5 +1,6 @@
 """``provocative-agent doctor``: checks what the agent needs, one line each, and says what to do next."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterato
     )
     yield examine_kernel_log()
     yield from examine_runtime(config)
+    yield from examine_capture(config, clock)
     yield from examine_cloud(config, clock)
 
 
@@ -112,6 +114,31 @@ def examine_kernel_log(path: Path = KERNEL_LOG) -> Finding:
         detail=f"{path}, for Xid errors",
         advice="give the agent's user CAP_SYSLOG, or run it as root",
     )
+
+
+def examine_capture(config: Config, clock: Clock) -> Iterator[Finding]:
+    """Read every capture unit once."""
+    if not config.capture_units:
+        return
+    from host_agent.capture.datapoint import CaptureUnavailable
+    from host_agent.capture.opening import open_capture_reader
+
+    for unit in config.capture_units:
+        with contextlib.closing(open_capture_reader(unit, clock, os.environ)) as opened:
+            name = f"capture unit {unit.unit_id}"
+            try:
+                found = opened.read()
+            except CaptureUnavailable as error:
+                advice = "check its address, the network and, for http, CARBON_CAPTURE_API_KEY"
+                yield Finding(name, ok=False, detail=str(error), advice=advice)
+                continue
+        refused = "; ".join(f"{sensor}: {reason}" for sensor, reason in found.refused.items())
+        yield Finding(
+            name,
+            ok=bool(found.datapoints) and not refused,
+            detail=f"{len(found.datapoints)} sensors read{', not ' + refused if refused else ''}",
+            advice="mend the sensors that are named, or take them out of the configuration",
+        )
 
 
 def examine_cloud(config: Config, clock: Clock) -> Iterator[Finding]:

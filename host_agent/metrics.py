@@ -136,9 +136,26 @@ def _list_lines(status: Status) -> Iterator[str]:
     for name, kind, text, value in singles:
         yield from _head(name, kind, text)
         yield f"provocative_{name} {_number(value)}"
+    yield from _list_capture(status)
     if sent.last_ack_at_ms is not None:
         yield from _head("last_ack_timestamp_seconds", "gauge", "When SQS last confirmed anything.")
         yield f"provocative_last_ack_timestamp_seconds {_number(sent.last_ack_at_ms / 1000)}"
+
+
+def _list_capture(status: Status) -> Iterator[str]:
+    if not status.capture:
+        return
+    yield from _head("capture_datapoints_total", "counter", "Readings of a capture unit that were kept.")
+    for unit in status.capture:
+        yield f'provocative_capture_datapoints_total{{unit_id="{unit.unit_id}"}} {_number(unit.datapoints)}'
+    yield from _head("capture_refused_total", "counter", "Readings that could not be used.")
+    for unit in status.capture:
+        yield f'provocative_capture_refused_total{{unit_id="{unit.unit_id}"}} {_number(unit.refused)}'
+    yield from _head("capture_last_reading_timestamp_seconds", "gauge", "When there was a new reading.")
+    for unit in status.capture:
+        if unit.last_reading_at_ms is not None:
+            at = _number(unit.last_reading_at_ms / 1000)
+            yield f'provocative_capture_last_reading_timestamp_seconds{{unit_id="{unit.unit_id}"}} {at}'
 
 
 def _list_fitness(status: Status) -> Iterator[str]:

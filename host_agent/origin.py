@@ -43,10 +43,19 @@ class Origin:
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Raises HttpFailure when no complete answer came in time."""
+        return self._request("POST", path, headers, body, None)
+
+    def get(self, path: str, headers: Mapping[str, str], max_bytes: int) -> Response:
+        """Raises HttpFailure when no complete answer of at most ``max_bytes`` came in time."""
+        return self._request("GET", path, headers, None, max_bytes)
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int | None
+    ) -> Response:
         with self._lock:
             reused = self._connection is not None
             try:
-                return self._exchange(path, headers, body)
+                return self._exchange(method, path, headers, body, max_bytes)
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
                 self._drop()
                 if not reused:
@@ -55,7 +64,7 @@ class Origin:
                 self._drop()
                 raise HttpFailure(_describe(error)) from error
             try:
-                return self._exchange(path, headers, body)
+                return self._exchange(method, path, headers, body, max_bytes)
             except (http.client.HTTPException, OSError) as error:
                 self._drop()
                 raise HttpFailure(_describe(error)) from error
@@ -64,12 +73,16 @@ class Origin:
         with self._lock:
             self._drop()
 
-    def _exchange(self, path: str, headers: Mapping[str, str], body: bytes) -> Response:
+    def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int | None
+    ) -> Response:
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.request("POST", path, body, dict(headers))
+        self._connection.request(method, path, body, dict(headers))
         answer = self._connection.getresponse()
-        data = answer.read()
+        data = answer.read() if max_bytes is None else answer.read(max_bytes + 1)
+        if max_bytes is not None and len(data) > max_bytes:
+            raise http.client.HTTPException(f"the answer has more than {max_bytes} bytes")
         response = Response(answer.status, data, _read_date(answer.getheader("Date")))
         if answer.will_close:
             self._drop()

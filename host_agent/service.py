@@ -39,7 +39,7 @@ from host_agent.sender import (
     keep_trying,
 )
 from host_agent.spool import Spool
-from host_agent.status import GpuReport, Sent, Status, write_status
+from host_agent.status import CaptureReport, GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
 from host_agent.workloads.selection import open_runtime
@@ -110,6 +110,7 @@ class Service:
     waiting: tuple[threading.Event, ...]
     uplinks: tuple[threading.Thread, ...]
     downlink: threading.Thread
+    capture: "Capture"
 
 
 def build_service(
@@ -163,7 +164,36 @@ def build_service(
             _build_thread("send-records", record_line.step, stopped),
         ),
         downlink=_build_thread("receive", downlink.step, stopped),
+        capture=build_capture(config, agent, clock, stopped),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What reads the capture units, each in a thread of its own: a dead controller holds up nobody."""
+
+    threads: tuple[threading.Thread, ...] = ()
+    describe: Callable[[], list[CaptureReport]] = list
+
+
+def build_capture(config: Config, agent: Agent, clock: Clock, stopped: threading.Event) -> Capture:
+    if not config.capture_units:
+        return Capture()
+    from host_agent.capture.opening import open_capture_reader
+    from host_agent.capture.poller import CapturePoller
+
+    pollers = [
+        CapturePoller(
+            unit.unit_id,
+            open_capture_reader(unit, clock, os.environ),
+            agent.record_capture,
+            clock,
+            unit.interval_seconds,
+        )
+        for unit in config.capture_units
+    ]
+    threads = (_build_thread(f"capture-{n}", each.step, stopped) for n, each in enumerate(pollers))
+    return Capture(tuple(threads), lambda: [each.describe() for each in pollers])
 
 
 def choose_xids(log: XidLog, reader: GpuReader, boot_id: str, clock: Clock) -> XidSource:
@@ -233,7 +263,7 @@ def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
 
 def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
     """Run until ``stopped``; workloads go on without the agent."""
-    for thread in (*service.uplinks, service.downlink):
+    for thread in (*service.uplinks, service.downlink, *service.capture.threads):
         thread.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
     next_beat = next_sample = next_look = next_status = clock.monotonic()
@@ -303,6 +333,7 @@ def describe(service: Service, clock: Clock) -> Status:
             if gpu.gpu_uuid in looks
         ],
         draining=service.agent.draining,
+        capture=service.capture.describe(),
     )
 
 

@@ -45,6 +45,17 @@ class GpuReport(msgspec.Struct, frozen=True):
     fitness: Fitness | None = None
 
 
+class CaptureReport(msgspec.Struct, frozen=True):
+    """What was read of one capture unit since the agent started."""
+
+    unit_id: str
+    last_reading_at_ms: int | None
+    datapoints: int
+    refused: int
+    #: Why the last reading failed.
+    error: str = ""
+
+
 class Status(msgspec.Struct, frozen=True):
     written_at_ms: int
     pid: int
@@ -57,6 +68,7 @@ class Status(msgspec.Struct, frozen=True):
     workloads: dict[str, int]
     gpus: list[GpuReport]
     draining: bool = False
+    capture: list[CaptureReport] = []
 
 
 def write_status(state_dir: Path, status: Status) -> None:
@@ -116,7 +128,15 @@ def render_status(status: Status, now_ms: int, *, running: bool) -> str:
         f"sent       {sent.heartbeats} heartbeats, {sent.telemetry} records, last confirmed {acked}",
         f"workloads  {workloads or 'none'}{', DRAINING: no new one is started' if status.draining else ''}",
     ]
-    return "\n".join([*lines, *map(_render_gpu, status.gpus)])
+    units = [_render_capture(unit, now_ms) for unit in status.capture]
+    return "\n".join([*lines, *map(_render_gpu, status.gpus), *units])
+
+
+def _render_capture(unit: CaptureReport, now_ms: int) -> str:
+    at_ms = unit.last_reading_at_ms
+    last = "never read" if at_ms is None else f"read {_say_ago(now_ms - at_ms)}"
+    shown = f"capture    {unit.unit_id}  {last}, {unit.datapoints} datapoints, {unit.refused} refused"
+    return f"{shown}\n           {unit.error}" if unit.error else shown
 
 
 def _render_gpu(gpu: GpuReport) -> str:

@@ -10,7 +10,7 @@ from chalicelib import wiring
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import service
-from chalicelib.metering.model import Interval
+from chalicelib.metering.model import CaptureDatapoint, Interval
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
@@ -73,6 +73,7 @@ def handle_telemetry(message: Message) -> None:
         envelope.record,
         message.sent_at_ms,
         {each.gpu_uuid: _read_capabilities(each) for each in telemetry.capabilities},
+        tuple(CaptureDatapoint(**msgspec.structs.asdict(each)) for each in telemetry.capture),
     )
     for xid in telemetry.xids:
         if xid.xid_class not in TENANT_CLASSES:
@@ -81,6 +82,9 @@ def handle_telemetry(message: Message) -> None:
         # The record keeps it: whoever misses samples finds why they are not there.
         thinned = msgspec.structs.asdict(telemetry.thinned)
         get_logger().warning("samples thinned", extra={"host_id": envelope.host_id, **thinned})
+    for refused in service.keep_capture(wiring.meter_ports(), record):
+        extra = {"host_id": envelope.host_id, "unit_id": refused.unit_id, "sensor_id": refused.sensor_id}
+        get_logger().warning("capture datapoint contradicts the stored one", extra=extra)
     intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
 

@@ -22,6 +22,19 @@ OPEN_SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class CaptureDatapoint:
+    """What one sensor of a capture unit showed (see `wire.v1.CaptureDatapoint`)."""
+
+    unit_id: str
+    sensor_id: str
+    quantity: str
+    value: int
+    standard_deviation: int
+    unit: str
+    sampled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Meter:
     """Times are server times in ms. ``charge_seq`` is the cursor of the next posting."""
 

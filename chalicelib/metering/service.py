@@ -15,6 +15,7 @@ from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.model import Liveness
 from chalicelib.fleet.service import record_capabilities, record_liveness, sort_out_unfit
 from chalicelib.metering.model import (
+    CaptureDatapoint,
     EnergyShare,
     HourlyEnergy,
     Interval,
@@ -53,6 +54,8 @@ class MeterStore(Protocol):
 
     def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
     def add_duplicate(self, rental_id: str) -> None: ...
+    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
+        """Keep it unless it is there; return False when another value stands in its place."""
 
 
 class ChargeQueue(Protocol):
@@ -90,6 +93,7 @@ class TelemetryRecord:
     sent_at_ms: int
     #: What the drivers of its boards answer, when the record tells.
     capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    capture: tuple[CaptureDatapoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,18 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
             ports.store.add_duplicate(rental_id)
         return False
     return True
+
+
+def keep_capture(ports: MeterPorts, record: TelemetryRecord) -> list[CaptureDatapoint]:
+    """Keep what capture units showed, each once; return what contradicts something that was told before.
+
+    The first stands: what is sold by these figures must not change after the fact.
+    """
+    return [
+        each
+        for each in record.capture
+        if not ports.store.keep_datapoint(record.host_id, each, record.sent_at_ms)
+    ]
 
 
 def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:

@@ -8,16 +8,23 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pynamodb.exceptions import UpdateError
+from pynamodb.exceptions import PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
-from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter, MeterState, choose_shard
+from chalicelib.metering.model import (
+    CaptureDatapoint,
+    EnergyShare,
+    HourlyEnergy,
+    Meter,
+    MeterState,
+    choose_shard,
+)
 from chalicelib.metering.service import AlreadyStored, TelemetryRecord
 from chalicelib.storage import keys
-from chalicelib.storage.tables import DuplicatesItem, EnergyItem, MeterItem, TelemetryItem
+from chalicelib.storage.tables import CaptureItem, DuplicatesItem, EnergyItem, MeterItem, TelemetryItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.
@@ -139,6 +146,28 @@ class DynamoMeterStore:
             actions.append(EnergyItem.intervals_expected.set(share.intervals_expected))
         key = (keys.rental(share.rental_id), keys.energy(share.hour, share.gpu_uuid))
         dynamo(tx).update(EnergyItem, key, actions, None, unexpected("The energy"))
+
+    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
+        key = (
+            keys.capture_unit(host_id, datapoint.unit_id),
+            keys.datapoint(datapoint.sampled_at_ms, datapoint.sensor_id, datapoint.quantity),
+        )
+        item = CaptureItem(
+            *key,
+            value=datapoint.value,
+            standard_deviation=datapoint.standard_deviation,
+            unit=datapoint.unit,
+            received_at_ms=received_at_ms,
+        )
+        try:
+            item.save(CaptureItem.pk.does_not_exist())
+        except PutError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+            stored = CaptureItem.get(*key, consistent_read=True)
+            told = (datapoint.value, datapoint.standard_deviation, datapoint.unit)
+            return (stored.value, stored.standard_deviation, stored.unit) == told
+        return True
 
     def add_duplicate(self, rental_id: str) -> None:
         # A statistic: a lost reply may count one twice, which costs nobody anything.

@@ -75,6 +75,15 @@ def energy(hour: str, gpu_uuid: str) -> str:
     return f"{ENERGY_PREFIX}{hour}#{gpu_uuid}"
 
 
+def capture_unit(host_id: str, unit_id: str) -> str:
+    return f"CAPTURE#{host_id}#{unit_id}"
+
+
+def datapoint(sampled_at_ms: int, sensor_id: str, quantity: str) -> str:
+    """Sorts by the instant of the reading."""
+    return f"{sampled_at_ms:013d}#{sensor_id}#{quantity}"
+
+
 def telemetry_boot(host_id: str, boot_id: str) -> str:
     return f"HOST#{host_id}#BOOT#{boot_id}"
 

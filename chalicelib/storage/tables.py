@@ -267,6 +267,15 @@ class DuplicatesItem(MeteringTable):
     duplicates = IntegerAttribute()
 
 
+class CaptureItem(MeteringTable):
+    """One datapoint of a capture unit; written once and never changed."""
+
+    value = IntegerAttribute()
+    standard_deviation = IntegerAttribute()
+    unit = UnicodeAttribute()
+    received_at_ms = IntegerAttribute()
+
+
 class TelemetryItem(Table):
     class Meta(_Meta):
         table_name = "telemetry"

@@ -20,6 +20,7 @@ MAX_INTERVALS_PER_RECORD = 64
 MAX_CONDITIONS_PER_GPU = 32
 MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64
+MAX_CAPTURE_PER_RECORD = 128
 MAX_PORTS_PER_WORKLOAD = 16
 MAX_SSH_KEYS_PER_WORKLOAD = 16
 
@@ -37,6 +38,10 @@ WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
 #: How a partitioned board's energy was split: by what its instances did, or by their slices alone.
 SplitMethod = Literal["activity", "slices"]
+CaptureQuantity = Literal[
+    "co2_mass_flow", "co2_fraction", "cycle", "temperature", "heat", "electricity", "tank_mass"
+]
+CaptureUnit = Literal["milligrams_per_hour", "parts_per_billion", "cycles", "millikelvin", "joules", "grams"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
 #: F: broken hardware.
 XidClass = Literal["A", "B", "C", "D", "E", "F"]
@@ -191,6 +196,22 @@ class Thinned(msgspec.Struct, frozen=True):
     last_at_ms: Count
 
 
+class CaptureDatapoint(msgspec.Struct, frozen=True):
+    """What one sensor of a carbon-capture unit showed: an integer in ``unit``, with its standard deviation.
+
+    (unit_id, sensor_id, quantity, sampled_at_ms) is unique; one that is told twice is the same.
+    """
+
+    unit_id: Id
+    sensor_id: Id
+    quantity: CaptureQuantity
+    value: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+    standard_deviation: Count
+    unit: CaptureUnit
+    #: The unit's clock, or the host's where the unit has none.
+    sampled_at_ms: Count
+
+
 class Telemetry(msgspec.Struct, frozen=True):
     samples: Annotated[list[GpuSample], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     intervals: Annotated[list[EnergyInterval], msgspec.Meta(max_length=MAX_INTERVALS_PER_RECORD)]
@@ -199,6 +220,7 @@ class Telemetry(msgspec.Struct, frozen=True):
     capabilities: Annotated[list[GpuCapabilities], msgspec.Meta(max_length=MAX_BOARDS_PER_HOST)] = []
     #: Set when samples were given up; energy and errors never are.
     thinned: Thinned | None = None
+    capture: Annotated[list[CaptureDatapoint], msgspec.Meta(max_length=MAX_CAPTURE_PER_RECORD)] = []
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from chalicelib.billing.model import CUSTOMER_PREFIX, Balance, Hold, Journal, Le
 from chalicelib.billing.service import AlreadyPosted
 from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
 from chalicelib.core.paging import Page
-from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter, choose_shard
+from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
 from chalicelib.metering.service import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.model import Rental
 from tests.fakes.database import MemoryStore
@@ -196,6 +196,10 @@ class FakeMeterStore(MemoryStore):
             )
 
         tx.add(lambda: None, effect)
+
+    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
+        key = (host_id, datapoint.unit_id, datapoint.sampled_at_ms, datapoint.sensor_id, datapoint.quantity)
+        return bool(self.db.table("capture").setdefault(key, datapoint) == datapoint)
 
     def add_duplicate(self, rental_id: str) -> None:
         rows = self.db.table("duplicates")

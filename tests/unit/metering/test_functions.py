@@ -99,3 +99,19 @@ def test_a_heartbeat_tells_the_fleet_that_the_host_drains(seeded):
     body = v1.encode_record(beat, host_id=rental.host_id, boot_id="b", seq=0, signing_key=KEY).decode()
     functions.handle_heartbeat(Message("m", body, seeded.cloud.clock.advance_seconds(1)))
     assert seeded.cloud.fleet_store.get_liveness(rental.host_id).draining
+
+
+def test_what_a_capture_unit_showed_is_kept_once_and_never_changed(seeded, log):
+    rental = start(seeded, 1)
+    shown = v1.CaptureDatapoint("unit-1", "FT-101", "co2_mass_flow", 5, 1, "milligrams_per_hour", START_MS)
+    other = msgspec.structs.replace(shown, value=6)
+    later = msgspec.structs.replace(shown, sampled_at_ms=START_MS + 1000)
+    send(rental, v1.Telemetry([], [], capture=[shown]))
+    send(rental, v1.Telemetry([], [], capture=[shown, later]), seq=1)
+    assert not log.warnings
+    send(rental, v1.Telemetry([], [], capture=[other]), seq=2)
+    kept = seeded.cloud.db.table("capture")
+    assert sorted(each.value for each in kept.values()) == [5, 5]
+    ((text, extra),) = log.warnings
+    assert "contradicts" in text
+    assert extra["sensor_id"] == "FT-101"

@@ -57,6 +57,17 @@ THINNED_TELEMETRY = msgspec.structs.replace(TELEMETRY, samples=[], thinned=v1.Th
 DRAINING_HEARTBEAT = msgspec.structs.replace(
     HEARTBEAT, spool=v1.SpoolStatus(2, 512, "memory", 1, 4_096), draining=True
 )
+#: With what a capture unit showed.
+CAPTURE_TELEMETRY = v1.Telemetry(
+    [],
+    [],
+    capture=[
+        v1.CaptureDatapoint(
+            "unit-1", "FT-101", "co2_mass_flow", 12_500_000, 250_000, "milligrams_per_hour", AT_MS
+        ),
+        v1.CaptureDatapoint("unit-1", "TT-101", "temperature", 293_150, 300, "millikelvin", AT_MS),
+    ],
+)
 START = v1.Command(
     1,
     "cmd_1",
@@ -108,6 +119,7 @@ ENCODED = {
     "heartbeat-health": lambda: encode(HEALTH_HEARTBEAT),
     "telemetry-capabilities": lambda: encode(CAPABLE_TELEMETRY),
     "heartbeat-container": lambda: encode(CONTAINER_HEARTBEAT),
+    "telemetry-capture": lambda: encode(CAPTURE_TELEMETRY),
     "start-container": lambda: v1.encode_command(START_CONTAINER, KEY).encode(),
     "preempt": lambda: v1.encode_command(PREEMPT, KEY).encode(),
     "stop-keeping": lambda: v1.encode_command(STOP_KEEPING, KEY).encode(),

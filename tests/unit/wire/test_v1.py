@@ -17,6 +17,7 @@ from chalicelib.wire.telemetry import unpack_telemetry
 from tests.unit.wire.messages import (
     AT_MS,
     CAPABLE_TELEMETRY,
+    CAPTURE_TELEMETRY,
     CONTAINER_HEARTBEAT,
     DRAINING_HEARTBEAT,
     ENCODED,
@@ -76,6 +77,7 @@ def test_messages_of_every_age_read_back_as_what_was_sent():
         ("heartbeat-health", HEALTH_HEARTBEAT, v1.decode_heartbeat),
         ("telemetry-capabilities", CAPABLE_TELEMETRY, v1.decode_telemetry),
         ("telemetry-mig", MIG_TELEMETRY, v1.decode_telemetry),
+        ("telemetry-capture", CAPTURE_TELEMETRY, v1.decode_telemetry),
         ("heartbeat-container", CONTAINER_HEARTBEAT, v1.decode_heartbeat),
         ("telemetry-thinned", THINNED_TELEMETRY, v1.decode_telemetry),
         ("heartbeat-draining", DRAINING_HEARTBEAT, v1.decode_heartbeat),
