@@ -1,7 +1,7 @@
 """A unit whose controller answers HTTP with JSON.
 
 ``GET`` the configured URL; the answer is ``{"datapoints": [{"sensor_id", "quantity", "value", "unit",
-"standard_deviation", "sampled_at"}, …]}`` with RFC 3339 instants. The key of `API_KEY_VARIABLE` goes along as
+"standard_deviation", "sampled_at"}, …]}`` with RFC 3339 instants. The key of `KEY_VARIABLE` goes along as
 a bearer token and nowhere else.
 """
 
@@ -18,7 +18,7 @@ from host_agent.capture.datapoint import BadDatapoint, CaptureRound, CaptureUnav
 from host_agent.clock import Clock
 from host_agent.origin import HttpFailure, Origin
 
-API_KEY_VARIABLE = "CARBON_CAPTURE_API_KEY"
+KEY_VARIABLE = "CARBON_CAPTURE_API_KEY"
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 1 << 20
 _OK = 200
@@ -48,7 +48,7 @@ class HttpReader:
         self._unit_id, self._clock = unit_id, clock
         self._origin = Origin(url, TIMEOUT_SECONDS)
         self._path = parts.path + (f"?{parts.query}" if parts.query else "") or "/"
-        key = environment.get(API_KEY_VARIABLE, "")
+        key = environment.get(KEY_VARIABLE, "")
         self._headers = {"Host": self._origin.host_header, "Accept": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
