@@ -21,6 +21,7 @@ from chalicelib.wire.v1 import (
 )
 from host_agent import assignments, logs
 from host_agent.assignments import Assignments, Workload
+from host_agent.cgroups import find_foreign
 from host_agent.clock import Clock
 from host_agent.draining import is_draining
 from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
@@ -121,11 +122,16 @@ class Agent:
             fitness = self._preflight.judge(readings, self._meter.list_leased())
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
         self.draining = is_draining(self._state_dir)
+        foreign = find_foreign(self._list_cgroups(), readings)
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
             gpus=[
-                judge_status(self._statuses.get(uuid, GpuStatus(uuid, "unknown")), fitness.get(uuid))
+                judge_status(
+                    self._statuses.get(uuid, GpuStatus(uuid, "unknown")),
+                    fitness.get(uuid),
+                    foreign.get(uuid, 0),
+                )
                 for uuid in self._gpus
             ],
             workloads=[report for report in reports if report is not None],
@@ -192,6 +198,15 @@ class Agent:
     def list_fitness(self) -> Mapping[str, Fitness]:
         """Return what the last heartbeat said of each GPU's health, for the status file."""
         return self._preflight.list_told()
+
+    def _list_cgroups(self) -> Mapping[str, str]:
+        """Return, of each GPU whose workload has one, the control group to which its processes belong."""
+        cgroups: dict[str, str] = {}
+        for workload in self._assignments.workloads.values():
+            cgroup = self._runtime.find_cgroup(workload.rental_id) if workload.phase == "live" else None
+            if cgroup is not None:
+                cgroups |= dict.fromkeys((lease.gpu_uuid for lease in workload.leases), cgroup)
+        return cgroups
 
     def count_workloads(self) -> Mapping[str, int]:
         """Workloads by phase, for the status file."""

@@ -70,6 +70,6 @@ class BoardReader:
             utilization_percent=None if activity is None else activity // 10,
             memory_used_mib=instance.memory_used_mib,
             memory_total_mib=instance.memory_total_mib,
-            processes=instance.processes,
+            process_ids=instance.process_ids,
             temperature_celsius=reading.temperature_celsius,
         )

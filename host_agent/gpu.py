@@ -59,7 +59,7 @@ class InstanceReading(msgspec.Struct, frozen=True):
     busy_permille: int | None = None
     memory_used_mib: int | None = None
     memory_total_mib: int | None = None
-    processes: int | None = None
+    process_ids: tuple[int, ...] | None = None
 
 
 class NvLink(msgspec.Struct, frozen=True):
@@ -98,8 +98,8 @@ class Reading(msgspec.Struct, frozen=True):
     memory_total_mib: int | None = None
     #: At a deep look, of a board that has links.
     nvlink: NvLink | None = None
-    #: How many programs have the GPU open for compute, at a deep look. Who they are is not told.
-    processes: int | None = None
+    #: The programs that have the GPU open for compute, at a deep look. They stay on the host.
+    process_ids: tuple[int, ...] | None = None
     #: The instances that are there now, of a partitioned board at a deep look.
     instances: dict[str, InstanceReading] | None = None
 

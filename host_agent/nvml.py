@@ -135,7 +135,7 @@ class NvmlReader:
             pcie_link_width=self._read_value(device, "pcie_link_width"),
             pcie_max_link_width=self._read_value(device, "pcie_max_link_width"),
             nvlink=self._read_nvlink(device) if deep else None,
-            processes=self._read_value(device, "processes") if deep else None,
+            process_ids=self._read_value(device, "processes") if deep else None,
             instances=self._read_instances(device) if deep else None,
         )
 
@@ -318,7 +318,9 @@ def _list_calls(nvml: Any) -> dict[str, Callable[[Any], Any]]:
         "pcie_link_width": nvml.nvmlDeviceGetCurrPcieLinkWidth,
         "pcie_max_link_width": nvml.nvmlDeviceGetMaxPcieLinkWidth,
         "nvlink": lambda handle: nvml.nvmlDeviceGetNvLinkState(handle, 0),
-        "processes": lambda handle: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
+        "processes": lambda handle: tuple(
+            process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        ),
         "mig_mode": nvml.nvmlDeviceGetMigMode,
     }
 

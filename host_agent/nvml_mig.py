@@ -106,11 +106,12 @@ class BoardInstances:
             return None
         except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
             return InstanceReading(*self._measure(instance))
-        return InstanceReading(*self._measure(instance), used, total, self._count_processes(instance))
+        return InstanceReading(*self._measure(instance), used, total, self._list_processes(instance))
 
-    def _count_processes(self, instance: _Instance) -> int | None:
+    def _list_processes(self, instance: _Instance) -> tuple[int, ...] | None:
         try:
-            return len(self._nvml.nvmlDeviceGetComputeRunningProcesses(instance.handle))
+            found = self._nvml.nvmlDeviceGetComputeRunningProcesses(instance.handle)
+            return tuple(process.pid for process in found)
         except self._nvml.NVMLError:
             return None
 

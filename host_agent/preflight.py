@@ -65,7 +65,7 @@ def check_gpu(
         "memory_free": "not_checked" if used is None else _say(used <= most_used),
         "memory_total": "not_checked" if total is None else _say(total >= least_total),
         # Of an earlier tenant, or of somebody who logged in: nothing may run on what is about to be let.
-        "processes": "not_checked" if own.processes is None else _say(own.processes == 0),
+        "processes": "not_checked" if own.process_ids is None else _say(not own.process_ids),
         "ecc": "not_checked" if board.ecc_uncorrected is None else _say("ecc_uncorrected" not in broken),
         "row_remapping": "not_checked"
         if remapping
@@ -142,11 +142,18 @@ class Preflight:
         return Fitness(fit and not failed and not late, conditions + failed + late, checks)
 
 
-def judge_status(status: GpuStatus, fitness: Fitness | None) -> GpuStatus:
-    """Return a status for the heartbeat; what could not be read is not let."""
+def judge_status(status: GpuStatus, fitness: Fitness | None, foreign: int = 0) -> GpuStatus:
+    """Return a status for the heartbeat; what could not be read is not let.
+
+    Args:
+        status: how the GPU was read.
+        fitness: what was judged of it, if anything.
+        foreign: how many processes are on it that are not its tenant's.
+    """
     if status.state != "ok" or fitness is None:
         return msgspec.structs.replace(status, rentable=False)
-    return msgspec.structs.replace(status, rentable=fitness.rentable, conditions=fitness.conditions)
+    conditions = [*fitness.conditions, *(["foreign_process"] if foreign else [])]
+    return msgspec.structs.replace(status, rentable=fitness.rentable, conditions=conditions)
 
 
 def list_capabilities(gpus: Sequence[GpuInfo]) -> list[GpuCapabilities]:

@@ -19,6 +19,7 @@ import msgspec
 from chalicelib.wire.v1 import PublishedPort
 from host_agent import logs
 from host_agent.backoff import Backoff
+from host_agent.cgroups import read_cgroup
 from host_agent.clock import Clock
 from host_agent.durable import read_if_there, sync_directory, write_atomic
 from host_agent.workloads.notice import NOTICE, Notice, NoticeBoard
@@ -127,6 +128,12 @@ class OperatedRuntime:
             self._operate(rental_id, "inspect")
         age_ms = self._clock.now_ms() - running.process.started_at_ms
         return WorkloadStatus("starting" if age_ms < GRACE_MS else "running", ports=running.ports)
+
+    def find_cgroup(self, rental_id: str) -> str | None:
+        running = load(self._root / rental_id / STARTED, Running)
+        if running is None or not is_alive(running.process):
+            return None
+        return read_cgroup(running.process.pid)
 
     def stop(self, rental_id: str, grace_seconds: float) -> bool:
         directory = self._root / rental_id

@@ -100,6 +100,9 @@ class ProcessRuntime:
             return WorkloadStatus("starting")
         return WorkloadStatus("running")
 
+    def find_cgroup(self, rental_id: str) -> str | None:  # noqa: ARG002 - it shares the agent's
+        return None
+
     def stop(self, rental_id: str, grace_seconds: float) -> bool:
         directory = self._root / rental_id
         if not (directory / SPEC).exists():

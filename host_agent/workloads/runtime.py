@@ -61,6 +61,9 @@ class WorkloadRuntime(Protocol):
 
     def inspect(self, rental_id: str) -> WorkloadStatus: ...
 
+    def find_cgroup(self, rental_id: str) -> str | None:
+        """Return the control group that is the workload's alone; ``None``: it has none, or does not run."""
+
     def stop(self, rental_id: str, grace_seconds: float) -> bool:
         """End the workload and all that it started, politely first. Return whether nothing is left.
 

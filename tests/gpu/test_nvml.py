@@ -77,7 +77,7 @@ def test_every_figure_is_what_the_library_says(simulation):
         pcie_max_link_width=16,
         memory_total_mib=81_559,
         nvlink=NvLink(18, 17, 2 * 3 * 17),
-        processes=3,
+        process_ids=(1000, 1001, 1002),
     )
     reader.close()
 
@@ -217,9 +217,9 @@ def test_what_each_instance_does_is_read_at_a_deep_look_and_the_board_at_each(si
     reading = reader.read(simulation.uuids[0], deep=True)
     assert (reading.power_milliwatts, reading.utilization_percent) == (72_000, None)
     assert reading.instances == {
-        first: InstanceReading(900, 900, 20, 30_000, 0),
-        second: InstanceReading(250, None, 20, 20_000, 0),
-        third: InstanceReading(0, 0, 20, 20_000, 0),
+        first: InstanceReading(900, 900, 20, 30_000, ()),
+        second: InstanceReading(250, None, 20, 20_000, ()),
+        third: InstanceReading(0, 0, 20, 20_000, ()),
     }
     reader.close()
 
@@ -230,7 +230,7 @@ def test_where_the_driver_does_not_measure_instances_their_activity_is_unknown(s
     reader = open_reader()
     for _ in range(2):
         reading = reader.read(simulation.uuids[0], deep=True)
-    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000, 0)}
+    assert reading.instances == {uuid: InstanceReading(None, None, 20, 70_000, ())}
     assert reader.list_gpus()[0].capabilities.calls["instance_activity"] == "not_supported"
 
 

@@ -86,6 +86,9 @@ class FakeRuntime:
     def inspect(self, rental_id: str) -> WorkloadStatus:
         return self.statuses.get(rental_id, WorkloadStatus("absent"))
 
+    def find_cgroup(self, rental_id: str) -> str | None:
+        return f"/{rental_id}"
+
     def stop(self, rental_id: str, grace_seconds: float) -> bool:
         self.graces.setdefault(rental_id, grace_seconds)
         if self._is_slow("stop", rental_id):

@@ -26,7 +26,7 @@ WELL = Reading(
     pcie_link_width=16,
     pcie_max_link_width=16,
     nvlink=NvLink(18, 18, 0),
-    processes=0,
+    process_ids=(),
 )
 FLOORS = Floors("535.161.07", "1.17.8")
 
@@ -84,7 +84,7 @@ def test_every_rule_says_what_it_means_and_by_whose_word():
         ({"memory_used_mib": 5000}, None, "memory_free"),
         ({"memory_total_mib": 79_000}, None, "memory_total"),
         ({"ecc_uncorrected": 3}, None, "ecc"),
-        ({"processes": 1}, None, "processes"),
+        ({"process_ids": (7,)}, None, "processes"),
         ({"row_remap_pending": True}, None, "row_remapping"),
         ({"pcie_link_width": 4}, None, "pcie_width"),
     ],
@@ -148,7 +148,7 @@ def test_the_command_itself_is_no_fault_of_the_gpu_and_what_it_leaves_behind_is(
     clock = FakeClock()
     probe = CommandProbe(["sleep", "1000"], clock)
     preflight = Preflight([INFO], probe=probe)
-    busy = change(memory_used_mib=20_000, processes=1)
+    busy = change(memory_used_mib=20_000, process_ids=(7,))
     for reading in (WELL, busy):
         assert preflight.judge({"GPU-0": reading}, set())["GPU-0"].conditions == ["preflight_pending"]
     clock.ms += 121_000
@@ -162,8 +162,8 @@ def test_a_gpu_is_looked_at_again_after_its_command_before_it_is_offered():
     preflight = Preflight([INFO], probe=probe)
     preflight.judge({"GPU-0": WELL}, set())
     probe._running["GPU-0"][0].wait()
-    assert not preflight.judge({"GPU-0": change(processes=1)}, set())["GPU-0"].rentable
-    assert not preflight.judge({"GPU-0": change(processes=1)}, set())["GPU-0"].rentable
+    assert not preflight.judge({"GPU-0": change(process_ids=(7,))}, set())["GPU-0"].rentable
+    assert not preflight.judge({"GPU-0": change(process_ids=(7,))}, set())["GPU-0"].rentable
     assert preflight.judge({"GPU-0": WELL}, set())["GPU-0"].rentable
 
 
