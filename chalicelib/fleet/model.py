@@ -6,13 +6,17 @@ on a GPU names the epoch.
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chalicelib.core.leases import Lease
+from chalicelib.fleet.health import GpuFault, HostNotice
 
-LeaseState = Literal["free", "leased", "wiping"]
-HostState = Literal["active", "retired"]
+#: ``unhealthy``: nobody has it and nobody gets it before its fault is cleared.
+LeaseState = Literal["free", "leased", "wiping", "unhealthy"]
+#: ``draining``: what runs goes on, nothing new is placed.
+HostState = Literal["active", "draining", "retired"]
 
 #: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
 SUSPECT_AFTER_MS = 30_000
@@ -54,6 +58,9 @@ class Host:
     created_at_ms: int
     commands_queue_url: str
     api_key_id: str
+    notice: HostNotice | None = None
+    #: Rises with every change of the notice and of the GPUs' faults.
+    health_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,11 @@ class HostGpu:
     lease_state: LeaseState
     epoch: int
     rental_id: str | None
+    fault: GpuFault | None = None
+
+    @property
+    def faulty(self) -> bool:
+        return self.fault is not None and self.fault.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,10 @@ class Liveness:
     gpus_ok: int
     spool_records: int
     records_lost: int
+    #: A digest of what the host announced of itself; a heartbeat with another one needs a look.
+    announced: str = ""
+    #: What to add to the host's clock to have the queue's.
+    clock_offset_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +152,45 @@ def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candid
         return len(candidate.free_leases), spread
 
     return sorted(candidates, key=rank)
+
+
+def set_notice(host: Host, gpus: Sequence[HostGpu], notice: HostNotice | None) -> Host:
+    """Return the host under what its provider announces; ``gpus`` are all that it has."""
+    return _settle(replace(host, notice=notice), gpus)
+
+
+def set_fault(
+    host: Host, gpus: Sequence[HostGpu], gpu_uuid: str, fault: GpuFault
+) -> tuple[Host, list[HostGpu]]:
+    """Return host and GPUs with a fault on one: if it is free, nobody gets it any more."""
+
+    def change(gpu: HostGpu) -> HostGpu:
+        if gpu.gpu.gpu_uuid != gpu_uuid:
+            return gpu
+        state: LeaseState = "unhealthy" if gpu.lease_state == "free" else gpu.lease_state
+        return replace(gpu, fault=fault, lease_state=state)
+
+    changed = [change(gpu) for gpu in gpus]
+    return _settle(host, changed), changed
+
+
+def clear_faults(
+    host: Host, gpus: Sequence[HostGpu], at_ms: int, mended: Callable[[HostGpu], bool]
+) -> tuple[Host, list[HostGpu]]:
+    """Return host and GPUs without the open faults of the ``mended`` ones, which may be leased again."""
+
+    def change(gpu: HostGpu) -> HostGpu:
+        if gpu.fault is None or not gpu.fault.open or not mended(gpu):
+            return gpu
+        state: LeaseState = "free" if gpu.lease_state == "unhealthy" else gpu.lease_state
+        return replace(gpu, fault=replace(gpu.fault, cleared_at_ms=at_ms), lease_state=state)
+
+    changed = [change(gpu) for gpu in gpus]
+    return _settle(host, changed), changed
+
+
+def _settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
+    if host.state == "retired":
+        return host
+    drained = any(gpu.fault is not None and gpu.fault.open and gpu.fault.rule.drains_host for gpu in gpus)
+    return replace(host, state="draining" if drained or host.notice is not None else "active")

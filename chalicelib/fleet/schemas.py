@@ -1,10 +1,11 @@
 """Bodies of the fleet routes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from chalicelib.core.clock import format_instant
+from chalicelib.fleet.health import GpuFault, HostNotice
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostGpu, Liveness
 from chalicelib.fleet.service import EnrolledHost, HostCredentials
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
@@ -63,6 +64,27 @@ class CredentialsBody(ResponseBody):
     expires_at: str
 
 
+class NoticeBody(ResponseBody):
+    """What the machine's provider announces."""
+
+    kind: str
+    action: str
+    noticed_at: str
+    ends_at: str | None
+
+
+class FaultBody(ResponseBody):
+    """The error for which a GPU is offered to nobody."""
+
+    xid: int
+    xid_class: str
+    at: str
+
+
+class HostActionRequest(RequestBody):
+    action: Literal["clear_faults"]
+
+
 class HostGpuBody(ResponseBody):
     gpu_uuid: str
     model: str
@@ -70,6 +92,7 @@ class HostGpuBody(ResponseBody):
     lease_state: str
     epoch: int
     rental_id: str | None
+    fault: FaultBody | None
 
 
 class HostBody(ResponseBody):
@@ -83,6 +106,7 @@ class HostBody(ResponseBody):
     created_at: str
     last_seen_at: str | None
     telemetry_records_lost: int | None
+    notice: NoticeBody | None
     gpus: list[HostGpuBody] | None = None
 
 
@@ -141,6 +165,7 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         created_at=format_instant(host.created_at_ms),
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
+        notice=None if host.notice is None else _render_notice(host.notice),
         gpus=None if gpus is None else [_render_gpu(gpu) for gpu in gpus],
     )
 
@@ -153,4 +178,18 @@ def _render_gpu(row: HostGpu) -> HostGpuBody:
         lease_state=row.lease_state,
         epoch=row.epoch,
         rental_id=row.rental_id,
+        fault=_render_fault(row.fault) if row.fault is not None and row.fault.open else None,
     )
+
+
+def _render_notice(notice: HostNotice) -> NoticeBody:
+    return NoticeBody(
+        kind=notice.kind,
+        action=notice.action,
+        noticed_at=format_instant(notice.noticed_at_ms),
+        ends_at=None if notice.ends_at_ms is None else format_instant(notice.ends_at_ms),
+    )
+
+
+def _render_fault(fault: GpuFault) -> FaultBody:
+    return FaultBody(xid=fault.code, xid_class=fault.error_class, at=format_instant(fault.at_ms))

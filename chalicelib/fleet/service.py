@@ -22,6 +22,7 @@ from chalicelib.fleet.model import (
     HostCommand,
     HostGpu,
     Liveness,
+    clear_faults,
 )
 
 MAX_CANDIDATES = 8
@@ -61,6 +62,17 @@ class FleetStore(Protocol):
     def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
         """Keep the newest; return False for one that is older than what is stored."""
 
+    def extend_liveness(self, host_id: str, liveness: Liveness) -> bool:
+        """As `record_liveness`, but return False also when what it announces is not what is stored."""
+
+    def replace_health(
+        self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
+    ) -> None:
+        """Write notice and state of the host, and fault and lease state of GPUs (before, after).
+
+        Fails with Unavailable when any of them has moved.
+        """
+
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
@@ -69,8 +81,18 @@ class FleetStore(Protocol):
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
         """leased@e -> wiping@e+1. Fails with StaleEpoch."""
 
-    def free_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
-        """wiping@e -> free@e, and back into the host's free map. Fails with StaleEpoch."""
+    def free_leases(
+        self,
+        tx: Transaction,
+        host_id: str,
+        rental_id: str,
+        leases: Sequence[Lease],
+        faulty: frozenset[str] = frozenset(),
+    ) -> None:
+        """wiping@e -> free@e, and back into the host's free map; wiping@e -> unhealthy@e for ``faulty`` ones.
+
+        Fails with StaleEpoch, or with Unavailable when others are faulty now.
+        """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
 
@@ -203,6 +225,31 @@ def read_host(ports: FleetPorts, host_id: str) -> tuple[Host, Liveness | None, l
     if host is None:
         raise NotFound("There is no such host.")
     return host, ports.store.get_liveness(host_id), ports.store.list_gpus(host_id)
+
+
+def clear_host_faults(ports: FleetPorts, principal: Principal, host_id: str) -> Host:
+    """Take an operator's word that a host's GPUs were repaired; they are offered again. Safe to repeat.
+
+    Raises:
+        NotFound: there is no such host.
+        Unavailable: it changed at the same time.
+    """
+    host, _, gpus = read_host(ports, host_id)
+    now_ms = ports.accounts.clock.now_ms()
+    cleared, changed = clear_faults(host, gpus, now_ms, lambda _gpu: True)
+    moved = list_moved(gpus, changed)
+    if not moved:
+        return host
+    tx = ports.accounts.transactions()
+    ports.store.replace_health(tx, host, cleared, moved)
+    _add_audit(ports, tx, principal.account_id, principal.key_id, "host.faults_cleared", host_id)
+    tx.commit()
+    return cleared
+
+
+def list_moved(before: Sequence[HostGpu], after: Sequence[HostGpu]) -> list[tuple[HostGpu, HostGpu]]:
+    """Return the GPUs that differ, before and after."""
+    return [(old, new) for old, new in zip(before, after, strict=True) if old != new]
 
 
 def _check_enrolment(ports: FleetPorts, token: str) -> Enrolment:

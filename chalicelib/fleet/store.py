@@ -12,9 +12,10 @@ from typing import Any, cast
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
+from chalicelib.fleet.health import GpuFault, HostNotice
 from chalicelib.fleet.model import (
     Candidate,
     Enrolment,
@@ -29,7 +30,7 @@ from chalicelib.fleet.model import (
 from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.storage import keys
 from chalicelib.storage.tables import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
-from chalicelib.storage.transaction import dynamo, unexpected
+from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: The outbox keeps a delivered command this long, for people who look into an incident.
 COMMAND_RETENTION_SECONDS = 14 * 86_400
@@ -79,6 +80,8 @@ class DynamoFleetStore:
             item.gpus_ok,
             item.spool_records,
             item.records_lost,
+            item.announced or "",
+            item.clock_offset_ms or 0,
         )
 
     def list_gpus(self, host_id: str) -> list[HostGpu]:
@@ -89,12 +92,14 @@ class DynamoFleetStore:
                 cast("LeaseState", row.lease_state),
                 row.epoch,
                 row.rental_id,
+                None if row.fault is None else GpuFault(**row.fault),
             )
             for row in rows
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        return [_read_host(item) for item in HostItem.by_pool.query(keys.pool(gpu_type, region))]
+        pools = (keys.pool(gpu_type, region), keys.closed_pool(gpu_type, region))
+        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
 
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
         found = HostItem.by_pool.query(
@@ -181,6 +186,18 @@ class DynamoFleetStore:
         )
 
     def record_liveness(self, host_id: str, liveness: Liveness) -> bool:
+        newer: Condition = HeartbeatItem.last_seen_at_ms.does_not_exist() | (
+            HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms
+        )
+        return self._write_liveness(host_id, liveness, newer)
+
+    def extend_liveness(self, host_id: str, liveness: Liveness) -> bool:
+        newer: Condition = (HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms) & (
+            HeartbeatItem.announced == liveness.announced
+        )
+        return self._write_liveness(host_id, liveness, newer)
+
+    def _write_liveness(self, host_id: str, liveness: Liveness, condition: Condition) -> bool:
         actions: list[Any] = [
             HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
             HeartbeatItem.boot_id.set(liveness.boot_id),
@@ -188,12 +205,11 @@ class DynamoFleetStore:
             HeartbeatItem.gpus_ok.set(liveness.gpus_ok),
             HeartbeatItem.spool_records.set(liveness.spool_records),
             HeartbeatItem.records_lost.set(liveness.records_lost),
+            HeartbeatItem.announced.set(liveness.announced),
+            HeartbeatItem.clock_offset_ms.set(liveness.clock_offset_ms),
         ]
-        newer = HeartbeatItem.last_seen_at_ms.does_not_exist() | (
-            HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms
-        )
         try:
-            HeartbeatItem(keys.host(host_id), keys.HEARTBEAT).update(actions, newer)
+            HeartbeatItem(keys.host(host_id), keys.HEARTBEAT).update(actions, condition)
         except UpdateError as error:
             if error.cause_response_code == "ConditionalCheckFailedException":
                 return False
@@ -236,19 +252,74 @@ class DynamoFleetStore:
                 _stale,
             )
 
-    def free_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(leases))]
+    def free_leases(
+        self,
+        tx: Transaction,
+        host_id: str,
+        rental_id: str,
+        leases: Sequence[Lease],
+        faulty: frozenset[str] = frozenset(),
+    ) -> None:
+        freed = [lease for lease in leases if lease.gpu_uuid not in faulty]
         for lease in leases:
-            path: Any = HostItem.free_leases[lease.gpu_uuid]
-            actions.append(path.set(lease.epoch))
+            held = _holds("wiping", rental_id, lease)
+            well = lease in freed
+            held &= GpuItem.faulty.does_not_exist() if well else GpuItem.faulty.exists()
             dynamo(tx).update(
                 GpuItem,
                 (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
-                [GpuItem.lease_state.set("free"), GpuItem.rental_id.remove()],
-                _holds("wiping", rental_id, lease),
-                _stale,
+                [GpuItem.lease_state.set("free" if well else "unhealthy"), GpuItem.rental_id.remove()],
+                held,
+                _explain(rental_id, lease),
             )
+        if not freed:
+            return
+        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        for lease in freed:
+            path: Any = HostItem.free_leases[lease.gpu_uuid]
+            actions.append(path.set(lease.epoch))
         dynamo(tx).update(HostItem, (keys.host(host_id), keys.HOST), actions, HostItem.pk.exists(), _stale)
+
+    def replace_health(
+        self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
+    ) -> None:
+        pool = keys.pool if new.state == "active" else keys.closed_pool
+        actions: list[Any] = [
+            HostItem.state.set(new.state),
+            HostItem.pool.set(pool(new.gpu_type, new.region)),
+            HostItem.health_version.set(old.health_version + 1),
+            HostItem.notice.remove() if new.notice is None else HostItem.notice.set(asdict(new.notice)),
+        ]
+        freed = sum((after.lease_state == "free") - (before.lease_state == "free") for before, after in gpus)
+        if freed:
+            actions.append(HostItem.free_gpus.set(HostItem.free_gpus + freed))
+        for before, after in gpus:
+            path: Any = HostItem.free_leases[after.gpu.gpu_uuid]
+            if before.lease_state != after.lease_state:
+                actions.append(path.set(after.epoch) if after.lease_state == "free" else path.remove())
+            self._replace_fault(tx, new.host_id, before, after)
+        # A host that never had a fault or a notice has no version yet.
+        same = (
+            HostItem.health_version == old.health_version
+            if old.health_version
+            else HostItem.health_version.does_not_exist()
+        )
+        key = (keys.host(new.host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, same, unexpected("The host"))
+
+    def _replace_fault(self, tx: Transaction, host_id: str, before: HostGpu, after: HostGpu) -> None:
+        assert after.fault is not None, "a fault is cleared, never forgotten"
+        dynamo(tx).update(
+            GpuItem,
+            (keys.host(host_id), keys.gpu(after.gpu.gpu_uuid)),
+            [
+                GpuItem.lease_state.set(after.lease_state),
+                GpuItem.fault.set(asdict(after.fault)),
+                GpuItem.faulty.set(1) if after.faulty else GpuItem.faulty.remove(),
+            ],
+            (GpuItem.lease_state == before.lease_state) & (GpuItem.epoch == before.epoch),
+            unexpected("The GPU"),
+        )
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None:
         item = CommandItem(
@@ -269,6 +340,19 @@ def _holds(state: LeaseState, rental_id: str, lease: Lease) -> Condition:
     return held
 
 
+def _explain(rental_id: str, lease: Lease) -> OnFailure:
+    def fail(old: Any) -> DomainError:
+        if old is not None and (old.lease_state, old.rental_id, old.epoch) == (
+            "wiping",
+            rental_id,
+            lease.epoch,
+        ):
+            return Unavailable("The GPU's health changed at the same time; try again.")
+        return _stale(old)
+
+    return fail
+
+
 def _read_free_leases(item: HostItem) -> tuple[Lease, ...]:
     free: Any = item.free_leases
     return tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
@@ -287,4 +371,6 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
+        notice=None if item.notice is None else HostNotice(**item.notice),
+        health_version=item.health_version or 0,
     )

@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
-from chalicelib.fleet.model import Liveness
+from chalicelib.fleet.health import NoticeKind
+from chalicelib.fleet.model import HostGpu
 from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
@@ -21,8 +22,8 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, mark_running
-from chalicelib.rentals.service import RentalPorts, end_rental, release_rental
+from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, explain_failure, mark_running
+from chalicelib.rentals.service import RentalPorts, end_rental, release_rental, return_gpus
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4
@@ -88,6 +89,15 @@ class TelemetryRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a host says that its provider announces (see `wire.v1.HostNotice`)."""
+
+    kind: NoticeKind
+    action: str
+    ends_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """One heartbeat, and when the queue took it."""
 
@@ -99,28 +109,22 @@ class Beat:
     records_lost: int
     sent_at_ms: int
     reports: tuple[Report, ...]
-
-
-def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
-    """Apply one heartbeat. Late, repeated and reordered ones are harmless."""
-    liveness = Liveness(
-        beat.sent_at_ms,
-        beat.boot_id,
-        beat.agent_version,
-        beat.gpus_ok,
-        beat.spool_records,
-        beat.records_lost,
-    )
-    ports.rentals.fleet.record_liveness(beat.host_id, liveness)
-    for report in beat.reports:
-        apply_report(ports, beat.host_id, report, beat.sent_at_ms)
+    #: The host's clock when it spoke; ``None``: not known.
+    observed_at_ms: int | None = None
+    notices: tuple[Announcement, ...] = ()
+    #: Of the machine's own boot, which resets GPUs; empty from agents that do not tell.
+    kernel_boot_id: str = ""
+    ok_gpu_uuids: frozenset[str] = frozenset()
 
 
 def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:
     """Apply what a host says of one workload; a report of a foreign rental or an old epoch is ignored."""
     for _ in range(MAX_ATTEMPTS):
         rental = ports.rentals.store.get_rental(report.rental_id)
-        if rental is None or rental.host_id != host_id or rental.state in {"terminated", "failed"}:
+        if rental is None or rental.host_id != host_id:
+            return
+        if rental.state in {"terminated", "failed"}:
+            _take_back(ports, rental, report)
             return
         try:
             _apply(ports, rental, report, sent_at_ms)
@@ -141,6 +145,21 @@ def _apply(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -
         _prove_life(ports, rental, sent_at_ms)
     elif report.state in {"exited", "failed"} and rental.state in ACTIVE_STATES:
         _end(ports, rental, report, sent_at_ms)
+
+
+def _take_back(ports: MeterPorts, rental: Rental, report: Report) -> None:
+    """A host that was given up has come back and acknowledges the wipe that it owed."""
+    if rental.reason != "host_interrupted" or not report.wiped:
+        return
+    owed = {gpu.gpu.gpu_uuid for gpu in ports.rentals.fleet.list_gpus(rental.host_id) if _owes(gpu, rental)}
+    if owed and _same(report.leases, rental.wipe_leases):
+        tx = ports.rentals.transactions()
+        return_gpus(ports.rentals, tx, rental)
+        tx.commit()
+
+
+def _owes(gpu: HostGpu, rental: Rental) -> bool:
+    return gpu.lease_state == "wiping" and gpu.rental_id == rental.rental_id
 
 
 def _prove_life(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
@@ -175,7 +194,7 @@ def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> 
     if rental.state == "provisioning":
         reason = "start_failed"
     elif report.state == "failed" or report.exit_code != 0:
-        reason = "workload_failed"
+        reason = explain_failure(rental, sent_at_ms)
     end_ms = sent_at_ms
     if report.ended_at_ms is not None:
         end_ms = min(end_ms, report.ended_at_ms)

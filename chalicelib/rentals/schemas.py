@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from chalicelib.core.clock import format_instant
-from chalicelib.rentals.model import Rental, list_actions
+from chalicelib.rentals.model import GpuWarning, Interruption, Rental, list_actions
 from chalicelib.rentals.service import RentalRequest
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
@@ -49,6 +49,25 @@ class LeaseBody(ResponseBody):
     epoch: int
 
 
+class InterruptionBody(ResponseBody):
+    """The host will go, or be rebooted: what must survive has to be saved before ``ends_at``."""
+
+    reason: str
+    notice_at: str
+    ends_at: str | None
+
+
+class WarningBody(ResponseBody):
+    """GPU errors that the running program causes. The hardware is not at fault; nothing is credited."""
+
+    gpu_uuid: str
+    xid: int
+    xid_class: str
+    count: int
+    last_at: str
+    text: str
+
+
 class RentalBody(ResponseBody):
     rental_id: str
     account_id: str
@@ -71,6 +90,8 @@ class RentalBody(ResponseBody):
     running_at: str | None
     stop_requested_at: str | None
     terminated_at: str | None
+    interruption: InterruptionBody | None
+    warnings: list[WarningBody]
     actions: dict[str, ActionBody]
 
 
@@ -114,10 +135,32 @@ def render_rental(rental: Rental) -> RentalBody:
         running_at=_format(rental.running_at_ms),
         stop_requested_at=_format(rental.stop_requested_at_ms),
         terminated_at=_format(rental.terminated_at_ms),
+        interruption=None if rental.interruption is None else _render_interruption(rental.interruption),
+        warnings=[_render_warning(warning) for warning in rental.warnings],
         actions={
             name: ActionBody(available=state.available, reason_code=state.reason_code)
             for name, state in list_actions(rental).items()
         },
+    )
+
+
+def _render_interruption(interruption: Interruption) -> InterruptionBody:
+    return InterruptionBody(
+        reason=interruption.reason,
+        notice_at=format_instant(interruption.notice_at_ms),
+        ends_at=_format(interruption.ends_at_ms),
+    )
+
+
+def _render_warning(warning: GpuWarning) -> WarningBody:
+    return WarningBody(
+        gpu_uuid=warning.gpu_uuid,
+        xid=warning.code,
+        xid_class=warning.error_class,
+        count=warning.count,
+        last_at=format_instant(warning.last_at_ms),
+        text=f"The GPU reports Xid {warning.code}, which a program causes that runs on it, for instance by "
+        "an access outside its memory. The GPU is not at fault, and nothing is credited.",
     )
 
 

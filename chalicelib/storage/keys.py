@@ -53,6 +53,11 @@ def pool(gpu_type_name: str, region: str) -> str:
     return f"{gpu_type_name}#{region}"
 
 
+def closed_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that get nothing new."""
+    return f"CLOSED#{gpu_type_name}#{region}"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 

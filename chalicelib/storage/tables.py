@@ -137,9 +137,11 @@ class HostItem(FleetTable):
     created_at_ms = IntegerAttribute()
     commands_queue_url = UnicodeAttribute()
     api_key_id = UnicodeAttribute()
-    #: Absent while the host may not be offered; present hosts are found through the index.
+    #: `keys.pool` while the host may be offered, `keys.closed_pool` while it drains.
     pool = UnicodeAttribute(null=True)
     by_pool = ByPool()
+    notice: JSONAttribute = JSONAttribute(null=True)
+    health_version = IntegerAttribute(null=True)
 
 
 class GpuItem(FleetTable):
@@ -150,6 +152,9 @@ class GpuItem(FleetTable):
     lease_state = UnicodeAttribute()
     epoch = IntegerAttribute()
     rental_id = UnicodeAttribute(null=True)
+    fault: JSONAttribute = JSONAttribute(null=True)
+    #: Present while the fault is open: what a condition can ask.
+    faulty = IntegerAttribute(null=True)
 
 
 class HeartbeatItem(FleetTable):
@@ -159,6 +164,8 @@ class HeartbeatItem(FleetTable):
     gpus_ok = IntegerAttribute()
     spool_records = IntegerAttribute()
     records_lost = IntegerAttribute()
+    announced = UnicodeAttribute(null=True)
+    clock_offset_ms = IntegerAttribute(null=True)
 
 
 class CommandItem(Table):
@@ -208,6 +215,9 @@ class RentalItem(Table):
     terminated_at_ms = IntegerAttribute(null=True)
     billed_seconds = IntegerAttribute()
     charge_micros = IntegerAttribute()
+    interruption: JSONAttribute = JSONAttribute(null=True)
+    warnings: JSONAttribute = JSONAttribute(null=True)
+    messages_version = IntegerAttribute(null=True)
 
 
 class ByOpen(GlobalSecondaryIndex[Any]):

@@ -24,6 +24,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_GPUS_PER_HOST = 16
 MAX_INTERVALS_PER_RECORD = 64
 MAX_XIDS_PER_RECORD = 64
+MAX_NOTICES = 8
 
 #: DynamoDB numbers hold 38 digits, JSON readers hold 2**53: counters stay below the smaller bound.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -36,6 +37,8 @@ EnergyMethod = Literal["counter", "power_integral", "model"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.
 #: F: broken hardware.
 XidClass = Literal["A", "B", "C", "D", "E", "F"]
+#: What the machine's provider announces for it.
+NoticeKind = Literal["spot_interruption", "rebalance_recommendation", "scheduled_event"]
 #: Why an interval is estimated; ``none`` when it is not.
 EstimateCause = Literal[
     "none", "unread", "power_gap", "counter_reset", "implausible_jump", "counter_gap", "no_meter"
@@ -78,12 +81,25 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     records_lost: Count = 0
 
 
+class HostNotice(msgspec.Struct, frozen=True):
+    """The provider will take the machine, or may. Every heartbeat repeats it while it stands."""
+
+    kind: NoticeKind
+    #: The provider's word: ``terminate``, ``instance-retirement``, ...
+    action: Text
+    #: The provider's clock; ``None``: it names no time.
+    ends_at_ms: Count | None = None
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     observed_at_ms: Count
     agent_version: Text
     gpus: Annotated[list[GpuStatus], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)]
     workloads: Annotated[list[WorkloadReport], msgspec.Meta(max_length=MAX_GPUS_PER_HOST * 4)]
     spool: SpoolStatus
+    notices: Annotated[list[HostNotice], msgspec.Meta(max_length=MAX_NOTICES)] = []
+    #: Of the machine's own boot; empty: not known.
+    kernel_boot_id: Text = ""
 
 
 class GpuSample(msgspec.Struct, frozen=True):
