@@ -16,6 +16,7 @@ from chalicelib.wire.v1 import (
     GpuSample,
     GpuStatus,
     Heartbeat,
+    HostNotice,
     Telemetry,
 )
 from host_agent import assignments, logs
@@ -24,6 +25,7 @@ from host_agent.clock import Clock
 from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
+from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.runtime import WorkloadRuntime
 from host_agent.spool import SpoolBroken
@@ -55,12 +57,25 @@ class Agent:
         self._heartbeats = heartbeats
         self._clock = clock
         self._xids = xids
+        #: Filled by whoever asks the machine and its provider.
+        self.machine = Machine()
+        self._told_notices: tuple[HostNotice, ...] = ()
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
         self._readings: dict[str, Reading] = {}
+
+    @property
+    def notices(self) -> tuple[HostNotice, ...]:
+        """What the machine's provider announces now, what ends first at the front."""
+        return self.machine.notices
+
+    @property
+    def interruption_at_ms(self) -> int | None:
+        """When work on this machine ends, by the provider's clock; ``None``: nothing says that it does."""
+        return self.machine.interruption_at_ms
 
     def accept(self, command: Command) -> bool:
         """Make a command durable. Returns whether it changed anything; `work` does what it asks.
@@ -79,7 +94,7 @@ class Agent:
 
     def work(self) -> bool:
         """Do what is outstanding; return whether anything changed that the cloud should hear of now."""
-        changed = False
+        changed = self.notices != self._told_notices
         for workload in list(self._assignments.workloads.values()):
             try:
                 changed |= self._advance(workload)
@@ -101,14 +116,18 @@ class Agent:
         with self._lock:
             self._meter.observe(readings)
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
+        notices = self.notices
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
             gpus=[self._statuses.get(uuid, GpuStatus(uuid, "unknown")) for uuid in self._gpus],
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
+            notices=list(notices),
+            kernel_boot_id=self.machine.kernel_boot_id,
         )
         self._heartbeats.put(heartbeat)
+        self._told_notices = notices
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""

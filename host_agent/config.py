@@ -34,6 +34,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_port: int = 0
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
+    #: Of the host's queues: handed out by the platform every hour, or of the EC2 instance's own role.
+    credentials: Literal["platform", "instance_profile"] = "platform"
+    #: EC2's instance metadata service; empty: never asked.
+    metadata_url: str = "http://169.254.169.254"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Given to every workload, below what the rental asks for. Never secrets.
     workload_env: dict[str, str] = {}
@@ -78,6 +82,7 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"api_url must be an http(s) URL, not {config.api_url!r}")
     if not config.state_path.is_absolute():
         raise ConfigError(f"state_dir must be an absolute path, not {config.state_dir!r}")
+    _validate_metadata(config)
     if config.gpu_reader == "simulator" and not config.simulator_socket:
         raise ConfigError('simulator_socket is needed with gpu_reader = "simulator"')
     for name in ("heartbeat_interval_seconds", "telemetry_interval_seconds", "sampling_seconds"):
@@ -91,3 +96,13 @@ def _validate(config: Config) -> None:
     for name in config.workload_env:
         if not _VARIABLE_NAME.match(name):
             raise ConfigError(f"workload_env has a bad variable name {name!r}")
+
+
+def _validate_metadata(config: Config) -> None:
+    if not config.metadata_url:
+        if config.credentials == "instance_profile":
+            raise ConfigError('metadata_url is needed with credentials = "instance_profile"')
+        return
+    parts = urlsplit(config.metadata_url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(f"metadata_url must be an http URL or empty, not {config.metadata_url!r}")

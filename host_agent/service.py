@@ -16,12 +16,13 @@ from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
 from host_agent.identity import (
     AGENT_VERSION,
     ApiUnavailable,
-    CredentialCache,
     HostApi,
     Identity,
     enrol,
     load_identity,
 )
+from host_agent.instance import InstanceMetadata, open_credentials
+from host_agent.notices import Machine, NoticeWatch
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.process import ProcessRuntime
 from host_agent.sender import (
@@ -36,7 +37,7 @@ from host_agent.spool import Spool
 from host_agent.status import GpuReport, Sent, Status, write_status
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
-from host_agent.xid import XidLog
+from host_agent.xid import XidLog, read_boot_id
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -86,7 +87,7 @@ def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: thread
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running host: the agent and the two threads that speak to the cloud."""
+    """A running host: the agent, the two threads that speak to the cloud, the one that asks EC2."""
 
     agent: Agent
     gpus: list[GpuInfo]
@@ -101,6 +102,8 @@ class Service:
     waiting: threading.Event
     uplink: threading.Thread
     downlink: threading.Thread
+    #: ``None`` where no metadata service is to be asked.
+    watch: threading.Thread | None
 
 
 def build_service(
@@ -128,6 +131,7 @@ def build_service(
         xids=XidLog(config.state_path, gpus, clock),
         clock=clock,
     )
+    agent.machine.kernel_boot_id = read_boot_id()
     line = Line(config, identity, clock, boot_id)
     uplink = Uplink(line.open_heartbeats(slot), line.open_telemetry(outbox), sent, clock, waiting)
     downlink = Downlink(line.open_commands(agent), sent)
@@ -145,7 +149,15 @@ def build_service(
         waiting=waiting,
         uplink=_build_thread("send", uplink.step, stopped),
         downlink=_build_thread("receive", downlink.step, stopped),
+        watch=_watch_notices(config, agent.machine, stopped),
     )
+
+
+def _watch_notices(config: Config, machine: Machine, stopped: threading.Event) -> threading.Thread | None:
+    if not config.metadata_url:
+        return None
+    watch = NoticeWatch(InstanceMetadata(config.metadata_url), machine)
+    return _build_thread("notices", watch.step, stopped)
 
 
 class Line:
@@ -154,7 +166,7 @@ class Line:
     def __init__(self, config: Config, identity: Identity, clock: Clock, boot_id: str) -> None:
         self._config, self._identity, self._clock, self._boot_id = config, identity, clock, boot_id
         self._key = identity.read_signing_key()
-        self._credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
+        self._credentials = open_credentials(config, identity, clock)
         self._skew = ClockSkew()
 
     def open_heartbeats(self, slot: HeartbeatSlot) -> HeartbeatSender:
@@ -198,6 +210,8 @@ def run_service(service: Service, clock: Clock, stopped: threading.Event) -> Non
     """Run until ``stopped``; workloads go on without the agent."""
     service.uplink.start()
     service.downlink.start()
+    if service.watch is not None:
+        service.watch.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
     next_beat = next_sample = next_look = next_status = clock.monotonic()
     while not stopped.is_set():
@@ -244,6 +258,8 @@ def describe(service: Service, clock: Clock) -> Status:
         spool=service.outbox.describe(),
         sent=service.sent,
         workloads=dict(service.agent.count_workloads()),
+        instance=service.agent.machine.instance,
+        notices=list(service.agent.notices),
         gpus=[
             GpuReport(
                 gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, *looks[gpu.gpu_uuid], capabilities=gpu.capabilities

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from chalicelib.wire.v1 import SpoolStatus
+from chalicelib.wire.v1 import HostNotice, SpoolStatus
 from host_agent.durable import read_if_there
 from host_agent.gpu import Capabilities, GpuState, Reading
+from host_agent.instance import Instance
 
 #: Three heartbeats of ten seconds: an agent that runs has written since.
 STALE_MS = 30_000
@@ -45,6 +46,9 @@ class Status(msgspec.Struct, frozen=True):
     #: Number of workloads by phase.
     workloads: dict[str, int]
     gpus: list[GpuReport]
+    #: ``None`` when the machine is not known to be an EC2 instance.
+    instance: Instance | None = None
+    notices: list[HostNotice] = []
 
 
 def write_status(state_dir: Path, status: Status) -> None:
@@ -104,7 +108,17 @@ def render_status(status: Status, now_ms: int, *, running: bool) -> str:
         f"sent       {sent.heartbeats} heartbeats, {sent.telemetry} records, last confirmed {acked}",
         f"workloads  {workloads or 'none'}",
     ]
+    if status.instance is not None:
+        instance = status.instance
+        lines.append(f"instance   {instance.instance_id}, {instance.instance_type}, {instance.zone}")
+    lines += [_render_notice(notice, now_ms) for notice in status.notices]
     return "\n".join([*lines, *map(_render_gpu, status.gpus)])
+
+
+def _render_notice(notice: HostNotice, now_ms: int) -> str:
+    if notice.ends_at_ms is None:
+        return f"NOTICE     {notice.kind}: {notice.action}"
+    return f"NOTICE     {notice.kind}: {notice.action} in {max(0, notice.ends_at_ms - now_ms) // 1000} s"
 
 
 def _render_gpu(gpu: GpuReport) -> str:

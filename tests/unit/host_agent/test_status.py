@@ -55,7 +55,7 @@ def build_status(**changes) -> Status:
 
 def write_config(tmp_path) -> list[str]:
     config = tmp_path / "agent.toml"
-    config.write_text(f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\n')
+    config.write_text(f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\nmetadata_url = ""\n')
     return ["--config", str(config)]
 
 
@@ -150,9 +150,9 @@ def test_metrics_are_served_on_loopback_and_nothing_else_is():
 
 def test_the_doctor_finds_a_healthy_host_ready_to_enrol(tmp_path):
     reader = FakeReader(FakeClock())
-    config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token")
+    config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token", metadata_url="")
     findings = list(examine(config, lambda: reader, FakeClock()))
-    names = ["state directory", "GPU-0", "GPU-1", "kernel log", "identity"]
+    names = ["state directory", "GPU-0", "GPU-1", "kernel log", "instance", "identity"]
     assert [finding.name for finding in findings] == names
     # Whether the kernel log may be read depends on who runs the tests.
     assert all(finding.ok for finding in findings if finding.name != "kernel log")
@@ -174,7 +174,7 @@ def test_the_doctor_says_what_to_do_about_each_thing_that_is_wrong(tmp_path):
     (driver,) = examine_gpus(no_driver)
     identity = Identity(*["x"] * 9, 10, 60)
     (tmp_path / "identity.json").write_bytes(msgspec.json.encode(identity))
-    config = Config("http://127.0.0.1:9", str(tmp_path))
+    config = Config("http://127.0.0.1:9", str(tmp_path), metadata_url="")
     *_, api = examine(config, lambda: reader, FakeClock())
     for finding in (broken_disk, *gpus, driver, api, examine_kernel_log(tmp_path / "none")):
         assert not finding.ok, finding
