@@ -23,11 +23,8 @@ class Machine:
     @property
     def interruption_at_ms(self) -> int | None:
         """When work on this machine ends, by the provider's clock; ``None``: nothing says that it does."""
-        ends = [
-            notice.ends_at_ms
-            for notice in self.notices
-            if notice.kind != "rebalance_recommendation" and notice.ends_at_ms is not None
-        ]
+        # A mere recommendation has no time.
+        ends = [notice.ends_at_ms for notice in self.notices if notice.ends_at_ms is not None]
         return min(ends, default=None)
 
 

@@ -23,7 +23,14 @@ from chalicelib.fleet.health import (
 from chalicelib.fleet.model import Host, HostGpu, Liveness, clear_faults, set_fault, set_notice
 from chalicelib.fleet.service import list_moved
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, shorten
-from chalicelib.metering.service import HOST_ACTOR_PREFIX, MAX_ATTEMPTS, Beat, MeterPorts, apply_report
+from chalicelib.metering.service import (
+    HOST_ACTOR_PREFIX,
+    MAX_ATTEMPTS,
+    Beat,
+    MeterPorts,
+    apply_report,
+    build_meter,
+)
 from chalicelib.rentals.model import (
     ACTIVE_STATES,
     GpuWarning,
@@ -31,6 +38,7 @@ from chalicelib.rentals.model import (
     Rental,
     add_warning,
     finish_termination,
+    is_imminent,
 )
 from chalicelib.rentals.service import SYSTEM_ACTOR, add_audit, add_end, end_rental
 
@@ -113,6 +121,7 @@ def _apply_announcements(ports: MeterPorts, beat: Beat) -> None:
     # Read after the host was closed: what was placed until then is there.
     for rental_id in sorted({gpu.rental_id for gpu in fleet.list_gpus(beat.host_id) if gpu.rental_id}):
         _tell_interruption(ports, rental_id, notice)
+        _give_up_start(ports, rental_id, beat.sent_at_ms)
 
 
 def _is_mended(gpu: HostGpu, beat: Beat) -> bool:
@@ -139,6 +148,19 @@ def _tell_interruption(ports: MeterPorts, rental_id: str, notice: HostNotice | N
     action = "rental.interruption_withdrawn" if interruption is None else "rental.interruption_announced"
     details = {} if interruption is None else asdict(interruption)
     add_audit(ports.rentals, tx, rental, f"{HOST_ACTOR_PREFIX}{rental.host_id}", action, details)
+    tx.commit()
+
+
+def _give_up_start(ports: MeterPorts, rental_id: str, now_ms: int) -> None:
+    """End a start whose host is about to go. Its meter of no length is what settles it."""
+    rental = ports.rentals.store.get_rental(rental_id)
+    if rental is None or rental.state != "provisioning" or rental.interruption is None:
+        return
+    if rental.interruption.reason != "spot_interruption" and not is_imminent(rental, now_ms):
+        return
+    tx = ports.rentals.transactions()
+    add_end(ports.rentals, tx, rental, "host_interrupted", now_ms, f"{HOST_ACTOR_PREFIX}{rental.host_id}")
+    ports.store.open_meter(tx, build_meter(rental, now_ms))
     tx.commit()
 
 

@@ -169,11 +169,15 @@ def finish_termination(rental: Rental, at_ms: int) -> Rental:
     )
 
 
+def is_imminent(rental: Rental, at_ms: int) -> bool:
+    """Say whether the host goes within the notice from ``at_ms``, or has gone."""
+    ends_at_ms = None if rental.interruption is None else rental.interruption.ends_at_ms
+    return ends_at_ms is not None and at_ms >= ends_at_ms - NOTICE_MS
+
+
 def explain_failure(rental: Rental, at_ms: int) -> Reason:
     """Return why a workload that was running failed at ``at_ms``."""
-    ends_at_ms = None if rental.interruption is None else rental.interruption.ends_at_ms
-    interrupted = ends_at_ms is not None and at_ms >= ends_at_ms - NOTICE_MS
-    return "host_interrupted" if interrupted else "workload_failed"
+    return "host_interrupted" if is_imminent(rental, at_ms) else "workload_failed"
 
 
 def add_warning(rental: Rental, warning: GpuWarning, first_sequence: int) -> Rental:

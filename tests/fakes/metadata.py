@@ -53,7 +53,7 @@ class FakeMetadata:
             "LastUpdated": "2027-01-15T07:00:00Z",
             "Type": "AWS-HMAC",
             "AccessKeyId": key,
-            "SecretAccessKey": "secret",
+            "SecretAccessKey": f"hidden-{key}",
             "Token": "session",
             "Expiration": expiration,
         }

@@ -248,7 +248,7 @@ def test_credentials_of_the_role_are_kept_and_renewed_before_they_end(ec2):
     ec2.grant_role("AKIA-1", "2027-01-15T14:00:00Z")
     profile, clock = build_profile(ec2)
     first = profile.get()
-    assert first == AwsCredentials("AKIA-1", "secret", "session", START_MS + 6 * 3_600_000, START_MS)
+    assert first == AwsCredentials("AKIA-1", "hidden-AKIA-1", "session", START_MS + 6 * 3_600_000, START_MS)
     clock.ms = first.expires_at_ms - RENEWAL_MS - 1
     assert profile.get() is first
     assert count_role_reads(ec2) == 1

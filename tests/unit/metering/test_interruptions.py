@@ -7,12 +7,12 @@ import pytest
 
 from chalicelib.fleet.health import HostNotice, NoticeKind, choose_notice
 from chalicelib.metering.incidents import build_interruption, record_heartbeat
-from chalicelib.metering.service import Announcement
+from chalicelib.metering.service import Announcement, Report, apply_report
 from chalicelib.rentals.service import NoCapacity, terminate_rental
 from chalicelib.wire import v1
 from tests.factories import add_host, rent, seed_cloud, start
 from tests.fakes import START_MS, Crash
-from tests.unit.metering.incidents import beat, build_beat, find_gpu, run, spot
+from tests.unit.metering.incidents import acknowledge, beat, build_beat, find_gpu, run, spot
 
 # F36: the provider takes the machine.
 
@@ -36,7 +36,12 @@ def test_f36_a_spot_notice_closes_the_host_at_once_and_tells_the_tenant():
     )
     announced = [e for e in seeded.cloud.audit.entries if e.action == "rental.interruption_announced"]
     assert [entry.subject for entry in announced] == [rental.rental_id]
-    # Every heartbeat repeats it; it is told once.
+    # A GPU that is gone for a while has the host looked at again; the tenant is told once.
+    run(seeded, rental, 10, notices=[notice], ok=set())
+    run(seeded, rental, 10, notices=[notice])
+    announced = [e for e in seeded.cloud.audit.entries if e.action == "rental.interruption_announced"]
+    assert len(announced) == 1
+    # Every heartbeat repeats it.
     commits = seeded.cloud.db.commits
     run(seeded, rental, 30, notices=[notice])
     assert seeded.rental(rental.rental_id).interruption == told.interruption
@@ -83,6 +88,19 @@ def test_f36_a_host_that_went_as_announced_ends_its_rental_billed_to_the_last_pr
         rent(seeded, 1, key="another")
 
 
+def test_f36_a_host_that_is_still_heard_after_the_deadline_is_not_given_up():
+    seeded = seed_cloud(gpus=1)
+    rental = start(seeded, 1)
+    notice = spot(seeded)
+    run(seeded, rental, 50, notices=[notice])
+    seeded.cloud.clock.advance_seconds(300)
+    # It says nothing of the workload: its agent has only just started.
+    beat(seeded, rental.host_id, notices=[notice])
+    seeded.cloud.charges.request_charge(rental.account_id, rental.rental_id, "tick")
+    seeded.charge_all()
+    assert seeded.rental(rental.rental_id).state == "running"
+
+
 def test_f36_a_rental_that_was_terminated_on_a_host_that_then_went_is_settled_too():
     seeded = seed_cloud(gpus=1)
     rental = start(seeded, 1)
@@ -126,6 +144,34 @@ def test_f36_a_crash_between_closing_the_host_and_telling_the_tenant_is_made_up_
     assert seeded.rental(rental.rental_id).interruption is None
     run(seeded, rental, 10, notices=[notice])
     assert seeded.rental(rental.rental_id).interruption is not None
+
+
+@pytest.mark.parametrize("host_answers", [True, False])
+def test_f36_a_start_that_the_notice_overtakes_is_given_up_costs_nothing_and_frees_its_hold(host_answers):
+    seeded = seed_cloud(gpus=1)
+    rental = seeded.rental(rent(seeded, 1).body)
+    run(seeded, rental, 10, notices=[spot(seeded)], state="starting")
+    ended = seeded.rental(rental.rental_id)
+    assert (ended.state, ended.reason) == ("terminating", "host_interrupted")
+    if host_answers:
+        acknowledge(seeded, rental)
+    else:
+        # Its last word was that the workload had started after all.
+        run(seeded, rental, 20, notices=[spot(seeded)])
+        seeded.cloud.clock.advance_seconds(300)
+        seeded.cloud.charges.request_charge(rental.account_id, rental.rental_id, "tick")
+        seeded.charge_all()
+    over = seeded.rental(rental.rental_id)
+    assert (over.state, over.billing_state, over.charge_micros) == ("failed", "settled", 0)
+    assert seeded.cloud.billing.ledger.get_balance(rental.account_id).held_micros == 0
+
+
+def test_f36_a_start_goes_on_when_the_retirement_is_days_away():
+    seeded = seed_cloud(gpus=1)
+    rental = seeded.rental(rent(seeded, 1).body)
+    event = Announcement("scheduled_event", "instance-retirement", START_MS + 86_400_000)
+    run(seeded, rental, 10, notices=[event])
+    assert seeded.rental(rental.rental_id).state == "running"
 
 
 def test_f36_a_scheduled_retirement_is_told_days_ahead_and_blames_nothing_on_it_before_its_time():
@@ -208,6 +254,9 @@ def test_f31_a_host_that_returns_after_it_was_given_up_wipes_and_only_then_is_le
     assert find_gpu(seeded, rental).lease_state == "wiping"
     with pytest.raises(NoCapacity):
         rent(seeded, 1, key="too early")
+    unwiped = Report(rental.rental_id, rental.wipe_leases, "terminated", None, None, wiped=False)
+    apply_report(seeded.cloud.meters, rental.host_id, unwiped, seeded.cloud.clock.now_ms())
+    assert find_gpu(seeded, rental).lease_state == "wiping"
     for _ in range(2):
         seeded.cloud.clock.advance_seconds(10)
         beat(seeded, rental.host_id, rental, kernel="kernel-2", state="terminated")
