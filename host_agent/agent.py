@@ -17,6 +17,7 @@ from chalicelib.wire.v1 import (
     GpuSample,
     GpuStatus,
     Heartbeat,
+    HostNotice,
     Telemetry,
 )
 from host_agent import assignments, logs
@@ -27,6 +28,7 @@ from host_agent.draining import is_draining
 from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
 from host_agent.metering import EnergyMeter, MeterState, Owner
+from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
 from host_agent.spool import SpoolBroken
@@ -69,14 +71,29 @@ class Agent:
         self._xids = xids
         self._preflight = Preflight(gpus) if preflight is None else preflight
         self._untold = list_capabilities(gpus)
+        #: Filled by whoever asks the machine and its provider.
+        self.machine = Machine()
+        self._told_notices: tuple[HostNotice, ...] = ()
         self._lock = threading.RLock()
         self._assignments = assignments.load(self._file)
         state = MeterState() if meter_state is None else msgspec.msgpack.decode(meter_state, type=MeterState)
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
         self._readings: dict[str, Reading] = {}
+        #: What each workload was told last of its end.
+        self._announced: dict[str, int | None] = {}
         #: As the cloud was told last.
         self.draining = is_draining(state_dir)
+
+    @property
+    def notices(self) -> tuple[HostNotice, ...]:
+        """What the machine's provider announces now, what ends first at the front."""
+        return self.machine.notices
+
+    @property
+    def interruption_at_ms(self) -> int | None:
+        """When work on this machine ends, by the provider's clock; ``None``: nothing says that it does."""
+        return self.machine.interruption_at_ms
 
     def accept(self, command: Command) -> bool:
         """Make a command durable. Returns whether it changed anything; `work` does what it asks.
@@ -98,7 +115,7 @@ class Agent:
 
     def work(self) -> bool:
         """Do what is outstanding; return whether anything changed that the cloud should hear of now."""
-        changed = is_draining(self._state_dir) != self.draining
+        changed = is_draining(self._state_dir) != self.draining or self.notices != self._told_notices
         for workload in list(self._assignments.workloads.values()):
             try:
                 changed |= self._advance(workload)
@@ -123,6 +140,7 @@ class Agent:
             reports = [assignments.build_report(each) for each in self._assignments.workloads.values()]
         self.draining = is_draining(self._state_dir)
         foreign = find_foreign(self._list_cgroups(), readings)
+        notices = self.notices
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
@@ -137,8 +155,11 @@ class Agent:
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
             draining=self.draining,
+            notices=list(notices),
+            kernel_boot_id=self.machine.kernel_boot_id,
         )
         self._heartbeats.put(heartbeat)
+        self._told_notices = notices
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""
@@ -244,7 +265,7 @@ class Agent:
         return self._watch(workload)
 
     def _watch(self, workload: Workload) -> bool:
-        preempted = workload.deadline_at_ms is not None and self._preempt(workload, workload.deadline_at_ms)
+        preempted = self._preempt(workload)
         status = self._runtime.inspect(workload.rental_id)
         if status.state in {"running", "starting"}:
             return False
@@ -255,9 +276,19 @@ class Agent:
             workload, failed=failed, detail=detail, exit_code=status.exit_code, ended_at_ms=status.ended_at_ms
         )
 
-    def _preempt(self, workload: Workload, deadline_at_ms: int) -> bool:
-        """Announce the end, and bring it about in time; return whether that has begun."""
-        self._runtime.announce(workload.rental_id, Notice("preempted", deadline_at_ms))
+    def _preempt(self, workload: Workload) -> bool:
+        """Announce the end, if there is one, and bring it about in time; return whether that has begun.
+
+        The earlier of what the cloud ordered and what the provider says now, which it can take back.
+        """
+        ends = [at for at in (workload.deadline_at_ms, self.interruption_at_ms) if at is not None]
+        deadline_at_ms = min(ends, default=None)
+        if self._announced.get(workload.rental_id, -1) != deadline_at_ms:
+            notice = None if deadline_at_ms is None else Notice("preempted", deadline_at_ms)
+            self._runtime.announce(workload.rental_id, notice)
+            self._announced[workload.rental_id] = deadline_at_ms
+        if deadline_at_ms is None:
+            return False
         left_seconds = (deadline_at_ms - self._clock.now_ms()) / 1000
         if left_seconds > PREEMPT_GRACE_SECONDS:
             return False
@@ -297,6 +328,7 @@ class Agent:
         wiped = self._runtime.wipe(workload.rental_id, keep_volume=workload.keep_volume)
         if wiped is None:
             return False
+        self._announced.pop(workload.rental_id, None)
         self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
         self._change(
             workload.rental_id,

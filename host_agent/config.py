@@ -58,6 +58,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     toolkit_floor: str = "1.17.8"
     #: Run on each free GPU before it is offered, named by CUDA_VISIBLE_DEVICES; exit 0: it computes.
     preflight_command: str = ""
+    #: Of the host's queues: handed out by the platform every hour, or of the EC2 instance's own role.
+    credentials: Literal["platform", "instance_profile"] = "platform"
+    #: EC2's instance metadata service; empty: never asked.
+    metadata_url: str = "http://169.254.169.254"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: Only ``container`` takes images, ports and SSH keys; ``process`` isolates nothing.
     runtime: Literal["container", "systemd", "process"] = "container"
@@ -108,6 +112,7 @@ def _validate(config: Config) -> None:
         raise ConfigError(f"api_url must be an http(s) URL, not {config.api_url!r}")
     if not config.state_path.is_absolute():
         raise ConfigError(f"state_dir must be an absolute path, not {config.state_dir!r}")
+    _validate_metadata(config)
     if config.gpu_reader == "simulator" and not config.simulator_socket:
         raise ConfigError('simulator_socket is needed with gpu_reader = "simulator"')
     _validate_numbers(config)
@@ -156,3 +161,13 @@ def _validate_versions(config: Config) -> None:
     for name in ("driver_floor", "toolkit_floor"):
         if not _VERSION.match(getattr(config, name)):
             raise ConfigError(f"{name} must be numbers with dots, not {getattr(config, name)!r}")
+
+
+def _validate_metadata(config: Config) -> None:
+    if not config.metadata_url:
+        if config.credentials == "instance_profile":
+            raise ConfigError('metadata_url is needed with credentials = "instance_profile"')
+        return
+    parts = urlsplit(config.metadata_url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(f"metadata_url must be an http URL or empty, not {config.metadata_url!r}")

@@ -12,7 +12,8 @@ from host_agent.durable import write_atomic
 from host_agent.findings import Finding
 from host_agent.gpu import GpuError, GpuReader, Reading
 from host_agent.health import find_conditions
-from host_agent.identity import ApiRefused, ApiUnavailable, CredentialCache, HostApi, load_identity
+from host_agent.identity import ApiRefused, ApiUnavailable, load_identity
+from host_agent.instance import InstanceMetadata, MetadataUnavailable, open_credentials, read_instance
 from host_agent.preflight import NO_FLOORS, Floors, check_gpu, read_toolkit_version
 from host_agent.status import is_running
 from host_agent.watchdog import WatchedReader
@@ -35,6 +36,7 @@ def examine(config: Config, open_reader: ReaderFactory, clock: Clock) -> Iterato
     yield examine_kernel_log()
     yield from examine_runtime(config)
     yield from examine_capture(config, clock)
+    yield examine_instance(config)
     yield from examine_cloud(config, clock)
 
 
@@ -141,8 +143,24 @@ def examine_capture(config: Config, clock: Clock) -> Iterator[Finding]:
         )
 
 
+def examine_instance(config: Config) -> Finding:
+    """A machine that is not on EC2 is as good; only one that needs its role fails here."""
+    if not config.metadata_url:
+        return Finding("instance", ok=True, detail="EC2's metadata service is not asked")
+    try:
+        found = read_instance(InstanceMetadata(config.metadata_url))
+    except MetadataUnavailable as error:
+        return Finding(
+            "instance",
+            ok=config.credentials == "platform",
+            detail=f"not on EC2, no notices to expect ({error})",
+            advice="enable IMDSv2 for the instance; in a container its hop limit must be 2",
+        )
+    return Finding("instance", ok=True, detail=f"{found.instance_id}, {found.instance_type}, {found.zone}")
+
+
 def examine_cloud(config: Config, clock: Clock) -> Iterator[Finding]:
-    """Ask the API for the host's credentials: shows network, clock and identity at once."""
+    """Ask for the credentials of the host's queues: shows network, clock and identity at once."""
     identity = load_identity(config.state_path)
     if identity is None:
         yield Finding(
@@ -156,18 +174,24 @@ def examine_cloud(config: Config, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding("identity", ok=True, detail=f"{identity.host_id}, {len(identity.gpus)} GPUs enrolled")
     try:
-        credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock).get()
+        credentials = open_credentials(config, identity, clock).get()
     except ApiRefused as error:
-        advice = "the host was retired or its key replaced: enrol it again"
+        own_role = config.credentials == "instance_profile"
+        advice = (
+            "give the instance a role that may use the host's queues, see docs/host.md"
+            if own_role
+            else "the host was retired or its key replaced: enrol it again"
+        )
         yield Finding("api", ok=False, detail=str(error), advice=advice)
     except ApiUnavailable as error:
         advice = f"check the network and api_url ({config.api_url}); nothing is lost meanwhile"
         yield Finding("api", ok=False, detail=str(error), advice=advice)
     else:
+        source = config.api_url if config.credentials == "platform" else "the instance's role"
         left_ms = credentials.expires_at_ms - clock.now_ms()
         yield Finding(
             "api",
             ok=left_ms > MAX_SKEW_MS,
-            detail=f"{config.api_url} gives credentials for {left_ms // 60_000} min",
+            detail=f"{source} gives credentials for {left_ms // 60_000} min",
             advice="this machine's clock is wrong: run a time service",
         )

@@ -5,9 +5,11 @@ Of a tenant it shows what the GPU does, never what runs. An unknown value has no
 
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import get_args
 
 import msgspec
 
+from chalicelib.wire.v1 import NoticeKind
 from host_agent.gpu import Reading
 from host_agent.status import Status
 
@@ -137,6 +139,10 @@ def _list_lines(status: Status) -> Iterator[str]:
         yield from _head(name, kind, text)
         yield f"provocative_{name} {_number(value)}"
     yield from _list_capture(status)
+    yield from _head("host_notices", "gauge", "Announcements of the machine's provider that stand.")
+    for kind in get_args(NoticeKind):
+        count = sum(notice.kind == kind for notice in status.notices)
+        yield f'provocative_host_notices{{kind="{kind}"}} {_number(count)}'
     if sent.last_ack_at_ms is not None:
         yield from _head("last_ack_timestamp_seconds", "gauge", "When SQS last confirmed anything.")
         yield f"provocative_last_ack_timestamp_seconds {_number(sent.last_ack_at_ms / 1000)}"

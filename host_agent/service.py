@@ -20,12 +20,13 @@ from host_agent.gpu import GpuError, GpuInfo, GpuReader, GpuUnavailable
 from host_agent.identity import (
     AGENT_VERSION,
     ApiUnavailable,
-    CredentialCache,
     HostApi,
     Identity,
     enrol,
     load_identity,
 )
+from host_agent.instance import InstanceMetadata, open_credentials
+from host_agent.notices import Machine, NoticeWatch
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.preflight import CommandProbe, Floors, Preflight, read_toolkit_version
 from host_agent.sender import (
@@ -43,7 +44,7 @@ from host_agent.status import CaptureReport, GpuReport, Sent, Status, write_stat
 from host_agent.transport import ClockSkew, SqsQueue
 from host_agent.watchdog import WatchedReader
 from host_agent.workloads.selection import open_runtime
-from host_agent.xid import XidLog, XidSource
+from host_agent.xid import XidLog, XidSource, read_boot_id
 
 #: How often workloads are looked at; a change is reported at once.
 WORK_SECONDS = 0.2
@@ -94,7 +95,7 @@ def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: thread
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running host: the agent and the three threads that speak to the cloud."""
+    """A running host: the agent, the threads that speak to the cloud, to EC2 and to capture units."""
 
     agent: Agent
     gpus: list[GpuInfo]
@@ -111,6 +112,8 @@ class Service:
     uplinks: tuple[threading.Thread, ...]
     downlink: threading.Thread
     capture: "Capture"
+    #: ``None`` where no metadata service is to be asked.
+    watch: threading.Thread | None
 
 
 def build_service(
@@ -135,6 +138,7 @@ def build_service(
         clock=clock,
         preflight=build_preflight(config, gpus, identity.gpus, clock),
     )
+    agent.machine.kernel_boot_id = read_boot_id()
     line = Line(config, identity, clock, boot_id)
     beat_line = Uplink(
         line.open_heartbeats(slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
@@ -165,6 +169,7 @@ def build_service(
         ),
         downlink=_build_thread("receive", downlink.step, stopped),
         capture=build_capture(config, agent, clock, stopped),
+        watch=_watch_notices(config, agent.machine, stopped),
     )
 
 
@@ -215,13 +220,20 @@ def build_preflight(config: Config, gpus: list[GpuInfo], enrolled: list[GpuInfo]
     return Preflight(gpus, read_toolkit_version(), floors, probe)
 
 
+def _watch_notices(config: Config, machine: Machine, stopped: threading.Event) -> threading.Thread | None:
+    if not config.metadata_url:
+        return None
+    watch = NoticeWatch(InstanceMetadata(config.metadata_url), machine)
+    return _build_thread("notices", watch.step, stopped)
+
+
 class Line:
     """The host's three queues, with its credentials and its signature."""
 
     def __init__(self, config: Config, identity: Identity, clock: Clock, boot_id: str) -> None:
         self._config, self._identity, self._clock, self._boot_id = config, identity, clock, boot_id
         self._key = identity.read_signing_key()
-        self._credentials = CredentialCache(HostApi(config.api_url, clock), identity, clock)
+        self._credentials = open_credentials(config, identity, clock)
         self._skew = ClockSkew()
 
     def open_heartbeats(self, slot: HeartbeatSlot) -> HeartbeatSender:
@@ -263,7 +275,8 @@ def look_again(reader: GpuReader, enrolled: list[GpuInfo]) -> list[GpuInfo]:
 
 def run_service(service: Service, clock: Clock, stopped: threading.Event) -> None:
     """Run until ``stopped``; workloads go on without the agent."""
-    for thread in (*service.uplinks, service.downlink, *service.capture.threads):
+    watch = () if service.watch is None else (service.watch,)
+    for thread in (*service.uplinks, service.downlink, *service.capture.threads, *watch):
         thread.start()
     logs.info("started", host_id=service.host_id, boot_id=service.boot_id)
     next_beat = next_sample = next_look = next_status = clock.monotonic()
@@ -320,6 +333,8 @@ def describe(service: Service, clock: Clock) -> Status:
         spool=service.outbox.describe(),
         sent=service.sent,
         workloads=dict(service.agent.count_workloads()),
+        instance=service.agent.machine.instance,
+        notices=list(service.agent.notices),
         gpus=[
             GpuReport(
                 gpu.gpu_uuid,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from chalicelib.wire.v1 import SpoolStatus
+from chalicelib.wire.v1 import HostNotice, SpoolStatus
 from host_agent.durable import read_if_there
 from host_agent.gpu import Capabilities, GpuState, Reading
+from host_agent.instance import Instance
 from host_agent.preflight import Fitness
 
 #: Three heartbeats of ten seconds: an agent that runs has written since.
@@ -69,6 +70,9 @@ class Status(msgspec.Struct, frozen=True):
     gpus: list[GpuReport]
     draining: bool = False
     capture: list[CaptureReport] = []
+    #: ``None`` when the machine is not known to be an EC2 instance.
+    instance: Instance | None = None
+    notices: list[HostNotice] = []
 
 
 def write_status(state_dir: Path, status: Status) -> None:
@@ -128,6 +132,10 @@ def render_status(status: Status, now_ms: int, *, running: bool) -> str:
         f"sent       {sent.heartbeats} heartbeats, {sent.telemetry} records, last confirmed {acked}",
         f"workloads  {workloads or 'none'}{', DRAINING: no new one is started' if status.draining else ''}",
     ]
+    if status.instance is not None:
+        instance = status.instance
+        lines.append(f"instance   {instance.instance_id}, {instance.instance_type}, {instance.zone}")
+    lines += [_render_notice(notice, now_ms) for notice in status.notices]
     units = [_render_capture(unit, now_ms) for unit in status.capture]
     return "\n".join([*lines, *map(_render_gpu, status.gpus), *units])
 
@@ -137,6 +145,12 @@ def _render_capture(unit: CaptureReport, now_ms: int) -> str:
     last = "never read" if at_ms is None else f"read {_say_ago(now_ms - at_ms)}"
     shown = f"capture    {unit.unit_id}  {last}, {unit.datapoints} datapoints, {unit.refused} refused"
     return f"{shown}\n           {unit.error}" if unit.error else shown
+
+
+def _render_notice(notice: HostNotice, now_ms: int) -> str:
+    if notice.ends_at_ms is None:
+        return f"NOTICE     {notice.kind}: {notice.action}"
+    return f"NOTICE     {notice.kind}: {notice.action} in {max(0, notice.ends_at_ms - now_ms) // 1000} s"
 
 
 def _render_gpu(gpu: GpuReport) -> str:

@@ -78,7 +78,7 @@ class XidLog:
     ) -> None:
         self._file = state_dir / "kernel_log.json"
         self._clock = clock
-        self._boot_id = boot_id or _read_boot_id()
+        self._boot_id = boot_id or read_boot_id()
         self._uuids = {parse_bus_id(gpu.pci_bus_id): gpu.board_uuid for gpu in gpus}
         self._classes, self._unknown = load_classes()
         self._pending: dict[tuple[str, int], XidEvent] = {}
@@ -202,6 +202,7 @@ def parse_bus_id(text: str) -> tuple[int, ...]:
         return ()
 
 
-def _read_boot_id() -> str:
+def read_boot_id() -> str:
+    """Return the id of the machine's own boot."""
     data = read_if_there(KERNEL_BOOT_ID)
     return "unknown" if data is None else data.decode().strip()

@@ -27,6 +27,8 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
         False,
     ),
 }
+#: Further models, services and stores of a slice, by file: what outgrew the first.
+KINDS = {"health": "model", "health_store": "store", "incidents": "service"}
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
 
@@ -60,6 +62,8 @@ def is_allowed(importer: str, imported: str) -> bool:
     """
     package, _, file = importer.removeprefix("chalicelib.").partition(".")
     other_package, _, other_file = imported.removeprefix("chalicelib.").partition(".")
+    further = file in KINDS or other_file in KINDS
+    file, other_file = KINDS.get(file, file), KINDS.get(other_file, other_file)
     if package == "wiring":
         return True
     if package in {"core", "wire"}:
@@ -68,7 +72,8 @@ def is_allowed(importer: str, imported: str) -> bool:
         return other_package in {package, "core"}
     own, shared, lower = RULES.get(file, GATEWAY_RULE)
     if other_package == package:
-        return other_file in own or (other_file not in RULES and file == "service")
+        same_kind = other_file == file and further
+        return other_file in own or same_kind or (other_file not in RULES and file == "service")
     if other_package in SLICES:
         below = SLICES.index(other_package) < SLICES.index(package)
         return lower and below and other_file in {"model", "service"}

@@ -26,8 +26,9 @@ from chalicelib.core.errors import Conflict, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
+from chalicelib.metering.incidents import end_interrupted
 from chalicelib.metering.model import OPEN_SHARDS, Meter
-from chalicelib.metering.service import ChargeQueue, MeterStore
+from chalicelib.metering.service import ChargeQueue, MeterPorts, MeterStore
 from chalicelib.rentals.model import ACTIVE_STATES
 from chalicelib.rentals.service import SYSTEM_ACTOR, RentalPorts, end_rental
 
@@ -104,14 +105,21 @@ def charge_rental(ports: BillingPorts, rental_id: str) -> None:
             raise NotFound(f"There is no meter of {rental_id}.")
         if meter.state == "settled":
             return
-        if meter.state == "open" and meter.due_micros == 0:
-            return
         try:
+            # The minute's tick is all that comes by when a host has gone.
+            if end_interrupted(_read_meter_ports(ports), meter, ports.rentals.clock.now_ms()):
+                continue
+            if meter.state == "open" and meter.due_micros == 0:
+                return
             _charge(ports, meter)
         except (Unavailable, AlreadyPosted):
             continue
         return
     raise Unavailable(f"The account of {rental_id} changes all the time.")
+
+
+def _read_meter_ports(ports: BillingPorts) -> MeterPorts:
+    return MeterPorts(ports.meters, ports.rentals, ports.charges)
 
 
 def _charge(ports: BillingPorts, meter: Meter) -> None:

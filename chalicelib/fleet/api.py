@@ -7,6 +7,7 @@ from chalicelib.fleet import service
 from chalicelib.fleet.model import derive_signing_key
 from chalicelib.fleet.schemas import (
     EnrolmentRequest,
+    HostActionRequest,
     HostListBody,
     HostRequest,
     read_gpus,
@@ -66,3 +67,12 @@ def list_hosts(_call: Call) -> Answer:
 def read_host(_call: Call, host_id: str) -> Answer:
     """Show one host with its GPUs and leases."""
     return Answer(render_host(*service.read_host(wiring.fleet_ports(), host_id)))
+
+
+@api.route("POST", "/v1/hosts/{host_id}/actions", permission="hosts:write", body=HostActionRequest)
+def act_on_host(call: Call, host_id: str) -> Answer:
+    """Clear the faults of a host's GPUs, once they were repaired: they are offered again."""
+    call.read_body(HostActionRequest)
+    ports = wiring.fleet_ports()
+    service.clear_host_faults(ports, call.principal, host_id)
+    return Answer(render_host(*service.read_host(ports, host_id)))

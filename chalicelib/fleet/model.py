@@ -6,15 +6,19 @@ on a GPU names the epoch.
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Workload
+from chalicelib.fleet.health import GpuFault, HostNotice
 
-#: ``withheld``: free, and not offered while its host says that it is not fit.
-LeaseState = Literal["free", "leased", "wiping", "withheld"]
-HostState = Literal["active", "retired"]
+#: ``withheld``: free, and not offered while its host says that it is not fit. ``unhealthy``: nobody has it
+#: and nobody gets it before its fault is cleared.
+LeaseState = Literal["free", "leased", "wiping", "withheld", "unhealthy"]
+#: ``draining``: what runs goes on, nothing new is placed.
+HostState = Literal["active", "draining", "retired"]
 
 #: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
 SUSPECT_AFTER_MS = 30_000
@@ -59,6 +63,11 @@ class Host:
     created_at_ms: int
     commands_queue_url: str
     api_key_id: str
+    notice: HostNotice | None = None
+    #: The host's owner wants no new work on it.
+    draining: bool = False
+    #: Rises with every change of notice, owner's wish and the GPUs' faults.
+    health_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,11 @@ class HostGpu:
     rental_id: str | None
     #: What the driver of its board answers, call by call, and where power comes from; not known at first.
     capabilities: dict[str, Any] | None = None
+    fault: GpuFault | None = None
+
+    @property
+    def faulty(self) -> bool:
+        return self.fault is not None and self.fault.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +99,10 @@ class Liveness:
     records_lost: int
     #: Broken health rules and failed checks by GPU, of those that have any.
     conditions: dict[str, list[str]] = field(default_factory=dict)
-    #: The host's owner wants no new work on it.
-    draining: bool = False
+    #: A digest of what the host announced of itself; a heartbeat with another one needs a look.
+    announced: str = ""
+    #: What to add to the host's clock to have the queue's.
+    clock_offset_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +157,46 @@ def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candid
         return len(candidate.free_leases), spread
 
     return sorted(candidates, key=rank)
+
+
+def announce(host: Host, gpus: Sequence[HostGpu], notice: HostNotice | None, *, draining: bool) -> Host:
+    """Return the host under what its provider and its owner say; ``gpus`` are all that it has."""
+    return _settle(replace(host, notice=notice, draining=draining), gpus)
+
+
+def set_fault(
+    host: Host, gpus: Sequence[HostGpu], gpu_uuid: str, fault: GpuFault
+) -> tuple[Host, list[HostGpu]]:
+    """Return host and GPUs with a fault on one: if it is free, nobody gets it any more."""
+
+    def change(gpu: HostGpu) -> HostGpu:
+        if gpu.gpu.gpu_uuid != gpu_uuid:
+            return gpu
+        state: LeaseState = "unhealthy" if gpu.lease_state == "free" else gpu.lease_state
+        return replace(gpu, fault=fault, lease_state=state)
+
+    changed = [change(gpu) for gpu in gpus]
+    return _settle(host, changed), changed
+
+
+def clear_faults(
+    host: Host, gpus: Sequence[HostGpu], at_ms: int, mended: Callable[[HostGpu], bool]
+) -> tuple[Host, list[HostGpu]]:
+    """Return host and GPUs without the open faults of the ``mended`` ones, which may be leased again."""
+
+    def change(gpu: HostGpu) -> HostGpu:
+        if gpu.fault is None or not gpu.fault.open or not mended(gpu):
+            return gpu
+        state: LeaseState = "free" if gpu.lease_state == "unhealthy" else gpu.lease_state
+        return replace(gpu, fault=replace(gpu.fault, cleared_at_ms=at_ms), lease_state=state)
+
+    changed = [change(gpu) for gpu in gpus]
+    return _settle(host, changed), changed
+
+
+def _settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
+    if host.state == "retired":
+        return host
+    drained = any(gpu.fault is not None and gpu.fault.open and gpu.fault.rule.drains_host for gpu in gpus)
+    closed = drained or host.draining or host.notice is not None
+    return replace(host, state="draining" if closed else "active")

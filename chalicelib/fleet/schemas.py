@@ -1,10 +1,11 @@
 """Bodies of the fleet routes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from chalicelib.core.clock import format_instant
+from chalicelib.fleet.health import GpuFault, HostNotice
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostGpu, Liveness
 from chalicelib.fleet.service import EnrolledHost, HostCredentials
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
@@ -66,6 +67,27 @@ class CredentialsBody(ResponseBody):
     expires_at: str
 
 
+class NoticeBody(ResponseBody):
+    """What the machine's provider announces."""
+
+    kind: str
+    action: str
+    noticed_at: str
+    ends_at: str | None
+
+
+class FaultBody(ResponseBody):
+    """The error for which a GPU is offered to nobody."""
+
+    xid: int
+    xid_class: str
+    at: str
+
+
+class HostActionRequest(RequestBody):
+    action: Literal["clear_faults"]
+
+
 class HostGpuBody(ResponseBody):
     gpu_uuid: str
     model: str
@@ -80,6 +102,7 @@ class HostGpuBody(ResponseBody):
     conditions: list[str]
     #: What the driver answers, call by call, and where power comes from.
     capabilities: dict[str, Any] | None
+    fault: FaultBody | None
 
 
 class HostBody(ResponseBody):
@@ -94,6 +117,7 @@ class HostBody(ResponseBody):
     last_seen_at: str | None
     telemetry_records_lost: int | None
     draining: bool
+    notice: NoticeBody | None
     gpus: list[HostGpuBody] | None = None
 
 
@@ -156,7 +180,8 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         last_seen_at=format_instant(liveness.last_seen_at_ms) if liveness else None,
         telemetry_records_lost=liveness.records_lost if liveness else None,
         gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
-        draining=liveness is not None and liveness.draining,
+        draining=host.draining,
+        notice=None if host.notice is None else _render_notice(host.notice),
     )
 
 
@@ -172,4 +197,18 @@ def _render_gpu(row: HostGpu, liveness: Liveness | None) -> HostGpuBody:
         rental_id=row.rental_id,
         conditions=liveness.conditions.get(row.gpu.gpu_uuid, []) if liveness else [],
         capabilities=row.capabilities,
+        fault=_render_fault(row.fault) if row.fault is not None and row.fault.open else None,
     )
+
+
+def _render_notice(notice: HostNotice) -> NoticeBody:
+    return NoticeBody(
+        kind=notice.kind,
+        action=notice.action,
+        noticed_at=format_instant(notice.noticed_at_ms),
+        ends_at=None if notice.ends_at_ms is None else format_instant(notice.ends_at_ms),
+    )
+
+
+def _render_fault(fault: GpuFault) -> FaultBody:
+    return FaultBody(xid=fault.code, xid_class=fault.error_class, at=format_instant(fault.at_ms))

@@ -24,6 +24,7 @@ from chalicelib.fleet.model import (
     HostCommand,
     HostGpu,
     Liveness,
+    clear_faults,
 )
 
 MAX_CANDIDATES = 8
@@ -61,10 +62,13 @@ class FleetStore(Protocol):
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
     def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """Keep the newest; return how many GPUs are withheld.
+        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
 
-        ``None``: it is older than what is stored, or changes ``draining``; nothing was kept then.
-        """
+    def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+        """As `record_liveness`, but ``None`` also when what it announces is not what is stored."""
+
+    def unsettle_liveness(self, tx: Transaction, host_id: str, sent_at_ms: int) -> None:
+        """Make the next announcement count as new. Fails with Unavailable if a newer heartbeat is stored."""
 
     def withhold(self, tx: Transaction, host_id: str, lease: Lease) -> None:
         """free@e -> withheld@e, and out of the host's free map. Fails with CapacityTaken."""
@@ -77,19 +81,34 @@ class FleetStore(Protocol):
     ) -> None:
         """Keep the newest of a GPU that this host has."""
 
-    def change_draining(self, tx: Transaction, host: Host, liveness: Liveness) -> None:
-        """Store ``liveness`` and offer the host, or no longer. Fails with Unavailable if newer is stored."""
+    def replace_health(
+        self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
+    ) -> None:
+        """Write notice and state of the host, and fault and lease state of GPUs (before, after).
+
+        Fails with Unavailable when any of them has moved.
+        """
 
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
-        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken, also when it is draining."""
+        """free@e -> leased@e+1 for each given lease. Fails with CapacityTaken, also on a closed host."""
 
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
         """leased@e -> wiping@e+1. Fails with StaleEpoch."""
 
-    def free_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
-        """wiping@e -> free@e, and back into the host's free map. Fails with StaleEpoch."""
+    def free_leases(
+        self,
+        tx: Transaction,
+        host_id: str,
+        rental_id: str,
+        leases: Sequence[Lease],
+        faulty: frozenset[str] = frozenset(),
+    ) -> None:
+        """wiping@e -> free@e, and back into the host's free map; wiping@e -> unhealthy@e for ``faulty`` ones.
+
+        Fails with StaleEpoch, or with Unavailable when others are faulty now.
+        """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
 
@@ -223,7 +242,7 @@ def sort_out_unfit(
         tx = transactions()
         if row.lease_state == "free" and lease.gpu_uuid in unfit:
             store.withhold(tx, host_id, lease)
-        elif row.lease_state == "withheld" and lease.gpu_uuid not in unfit:
+        elif row.lease_state == "withheld" and lease.gpu_uuid not in unfit and not row.faulty:
             store.offer_again(tx, host_id, lease)
         else:
             continue
@@ -258,27 +277,29 @@ def read_host(ports: FleetPorts, host_id: str) -> tuple[Host, Liveness | None, l
     return host, ports.store.get_liveness(host_id), ports.store.list_gpus(host_id)
 
 
-def record_liveness(
-    store: FleetStore, transactions: Transactions, host_id: str, liveness: Liveness
-) -> int | None:
-    """Keep the newest proof of life; a host that begins to drain leaves its pool in the same transaction.
-
-    Returns how many of its GPUs are withheld, when that is known.
+def clear_host_faults(ports: FleetPorts, principal: Principal, host_id: str) -> Host:
+    """Take an operator's word that a host's GPUs were repaired; they are offered again. Safe to repeat.
 
     Raises:
-        Unavailable: a newer one came at the same moment; the message comes again and changes nothing.
+        NotFound: there is no such host.
+        Unavailable: it changed at the same time.
     """
-    withheld = store.record_liveness(host_id, liveness)
-    if withheld is not None:
-        return withheld
-    before, host = store.get_liveness(host_id), store.get_host(host_id)
-    late = before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms
-    if late or host is None or host.state != "active":
-        return None
-    tx = transactions()
-    store.change_draining(tx, host, liveness)
+    host, _, gpus = read_host(ports, host_id)
+    now_ms = ports.accounts.clock.now_ms()
+    cleared, changed = clear_faults(host, gpus, now_ms, lambda _gpu: True)
+    moved = list_moved(gpus, changed)
+    if not moved:
+        return host
+    tx = ports.accounts.transactions()
+    ports.store.replace_health(tx, host, cleared, moved)
+    _add_audit(ports, tx, principal.account_id, principal.key_id, "host.faults_cleared", host_id)
     tx.commit()
-    return None
+    return cleared
+
+
+def list_moved(before: Sequence[HostGpu], after: Sequence[HostGpu]) -> list[tuple[HostGpu, HostGpu]]:
+    """Return the GPUs that differ, before and after."""
+    return [(old, new) for old, new in zip(before, after, strict=True) if old != new]
 
 
 def _check_enrolment(ports: FleetPorts, token: str) -> Enrolment:

@@ -5,16 +5,17 @@ starts share (the host) are changed by arithmetic under conditions; a lease by i
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
+from chalicelib.fleet.health import GpuFault, HostNotice
+from chalicelib.fleet.health_store import DynamoHealthStore, stale, taken
 from chalicelib.fleet.model import (
     Candidate,
     Enrolment,
@@ -24,27 +25,17 @@ from chalicelib.fleet.model import (
     HostGpu,
     HostState,
     LeaseState,
-    Liveness,
 )
-from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.storage import keys
 from chalicelib.storage.tables import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
-from chalicelib.storage.transaction import dynamo, unexpected
+from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: The outbox keeps a delivered command this long, for people who look into an incident.
 COMMAND_RETENTION_SECONDS = 14 * 86_400
 _CAPACITY_HOSTS = 100
 
 
-def _taken(_old: Any) -> DomainError:
-    return CapacityTaken("The GPUs were taken a moment ago.")
-
-
-def _stale(_old: Any) -> DomainError:
-    return StaleEpoch("The lease has moved on.")
-
-
-class DynamoFleetStore:
+class DynamoFleetStore(DynamoHealthStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -67,22 +58,6 @@ class DynamoFleetStore:
         except HostItem.DoesNotExist:
             return None
 
-    def get_liveness(self, host_id: str) -> Liveness | None:
-        try:
-            item = HeartbeatItem.get(keys.host(host_id), keys.HEARTBEAT, consistent_read=True)
-        except HeartbeatItem.DoesNotExist:
-            return None
-        return Liveness(
-            item.last_seen_at_ms,
-            item.boot_id,
-            item.agent_version,
-            item.gpus_ok,
-            item.spool_records,
-            item.records_lost,
-            dict(item.conditions or {}),
-            bool(item.draining),
-        )
-
     def list_gpus(self, host_id: str) -> list[HostGpu]:
         rows = GpuItem.query(keys.host(host_id), GpuItem.sk.startswith(keys.GPU_PREFIX), consistent_read=True)
         return [
@@ -92,12 +67,13 @@ class DynamoFleetStore:
                 row.epoch,
                 row.rental_id,
                 row.capabilities,
+                None if row.fault is None else GpuFault(**row.fault),
             )
             for row in rows
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        pools = (keys.pool(gpu_type, region), keys.draining_pool(gpu_type, region))
+        pools = (keys.pool(gpu_type, region), keys.closed_pool(gpu_type, region))
         return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
 
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
@@ -186,99 +162,6 @@ class DynamoFleetStore:
             unexpected("The host's key"),
         )
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        flag: Any = HeartbeatItem.draining
-        same = flag.exists() if liveness.draining else flag.does_not_exist()
-        item = HeartbeatItem(keys.host(host_id), keys.HEARTBEAT)
-        try:
-            item.update(_list_changes(liveness), _is_newer(liveness) & same)
-        except UpdateError as error:
-            if error.cause_response_code == "ConditionalCheckFailedException":
-                return None
-            raise
-        # The update has read the item back.
-        return item.withheld_gpus or 0
-
-    def withhold(self, tx: Transaction, host_id: str, lease: Lease) -> None:
-        path: Any = HostItem.free_leases[lease.gpu_uuid]
-        self._move_offer(
-            tx,
-            host_id,
-            lease,
-            ("free", "withheld"),
-            [path.remove(), HostItem.free_gpus.set(HostItem.free_gpus - 1)],
-            _taken,
-        )
-
-    def offer_again(self, tx: Transaction, host_id: str, lease: Lease) -> None:
-        path: Any = HostItem.free_leases[lease.gpu_uuid]
-        self._move_offer(
-            tx,
-            host_id,
-            lease,
-            ("withheld", "free"),
-            [path.set(lease.epoch), HostItem.free_gpus.set(HostItem.free_gpus + 1)],
-            _stale,
-        )
-
-    def _move_offer(
-        self,
-        tx: Transaction,
-        host_id: str,
-        lease: Lease,
-        states: tuple[LeaseState, LeaseState],
-        of_host: list[Any],
-        refused: Callable[[Any], DomainError],
-    ) -> None:
-        before, after = states
-        writes, step = dynamo(tx), 1 if after == "withheld" else -1
-        writes.update(
-            GpuItem,
-            (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
-            [GpuItem.lease_state.set(after)],
-            (GpuItem.lease_state == before) & (GpuItem.epoch == lease.epoch),
-            refused,
-        )
-        writes.update(HostItem, (keys.host(host_id), keys.HOST), of_host, HostItem.pk.exists(), refused)
-        writes.update(
-            HeartbeatItem,
-            (keys.host(host_id), keys.HEARTBEAT),
-            [HeartbeatItem.withheld_gpus.add(step)],
-            HeartbeatItem.pk.exists(),
-            refused,
-        )
-
-    def store_capabilities(
-        self, host_id: str, gpu_uuid: str, capabilities: dict[str, Any], at_ms: int
-    ) -> None:
-        newer = GpuItem.capabilities_at_ms.does_not_exist() | (GpuItem.capabilities_at_ms < at_ms)
-        actions: list[Any] = [GpuItem.capabilities.set(capabilities), GpuItem.capabilities_at_ms.set(at_ms)]
-        try:
-            GpuItem(keys.host(host_id), keys.gpu(gpu_uuid)).update(actions, GpuItem.pk.exists() & newer)
-        except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
-
-    def change_draining(self, tx: Transaction, host: Host, liveness: Liveness) -> None:
-        pool = keys.draining_pool if liveness.draining else keys.pool
-        flag: Any = HeartbeatItem.draining
-        actions = [*_list_changes(liveness), flag.set(True) if liveness.draining else flag.remove()]
-        writes = dynamo(tx)
-        writes.update(
-            HeartbeatItem,
-            (keys.host(host.host_id), keys.HEARTBEAT),
-            actions,
-            _is_newer(liveness),
-            unexpected("The heartbeat"),
-        )
-        writes.update(
-            HostItem,
-            (keys.host(host.host_id), keys.HOST),
-            [HostItem.pool.set(pool(host.gpu_type, host.region))],
-            HostItem.state == "active",
-            unexpected("The host"),
-        )
-
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
@@ -289,9 +172,9 @@ class DynamoFleetStore:
             free &= path == lease.epoch
             actions.append(path.remove())
         writes = dynamo(tx)
-        writes.update(HostItem, (keys.host(host_id), keys.HOST), actions, free, _taken)
-        alive = (HeartbeatItem.last_seen_at_ms >= alive_since_ms) & HeartbeatItem.draining.does_not_exist()
-        writes.check(HeartbeatItem, keys.host(host_id), keys.HEARTBEAT, alive, _taken)
+        writes.update(HostItem, (keys.host(host_id), keys.HOST), actions, free, taken)
+        alive = HeartbeatItem.last_seen_at_ms >= alive_since_ms
+        writes.check(HeartbeatItem, keys.host(host_id), keys.HEARTBEAT, alive, taken)
         for lease in leases:
             writes.update(
                 GpuItem,
@@ -302,7 +185,7 @@ class DynamoFleetStore:
                     GpuItem.rental_id.set(rental_id),
                 ],
                 (GpuItem.lease_state == "free") & (GpuItem.epoch == lease.epoch),
-                _taken,
+                taken,
             )
 
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
@@ -312,22 +195,36 @@ class DynamoFleetStore:
                 (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
                 [GpuItem.lease_state.set("wiping"), GpuItem.epoch.set(lease.epoch + 1)],
                 _holds("leased", rental_id, lease),
-                _stale,
+                stale,
             )
 
-    def free_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(leases))]
+    def free_leases(
+        self,
+        tx: Transaction,
+        host_id: str,
+        rental_id: str,
+        leases: Sequence[Lease],
+        faulty: frozenset[str] = frozenset(),
+    ) -> None:
+        freed = [lease for lease in leases if lease.gpu_uuid not in faulty]
         for lease in leases:
-            path: Any = HostItem.free_leases[lease.gpu_uuid]
-            actions.append(path.set(lease.epoch))
+            held = _holds("wiping", rental_id, lease)
+            well = lease in freed
+            held &= GpuItem.faulty.does_not_exist() if well else GpuItem.faulty.exists()
             dynamo(tx).update(
                 GpuItem,
                 (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
-                [GpuItem.lease_state.set("free"), GpuItem.rental_id.remove()],
-                _holds("wiping", rental_id, lease),
-                _stale,
+                [GpuItem.lease_state.set("free" if well else "unhealthy"), GpuItem.rental_id.remove()],
+                held,
+                _explain(rental_id, lease),
             )
-        dynamo(tx).update(HostItem, (keys.host(host_id), keys.HOST), actions, HostItem.pk.exists(), _stale)
+        if not freed:
+            return
+        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        for lease in freed:
+            path: Any = HostItem.free_leases[lease.gpu_uuid]
+            actions.append(path.set(lease.epoch))
+        dynamo(tx).update(HostItem, (keys.host(host_id), keys.HOST), actions, HostItem.pk.exists(), stale)
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None:
         item = CommandItem(
@@ -341,29 +238,24 @@ class DynamoFleetStore:
         dynamo(tx).put(item, CommandItem.pk.does_not_exist(), unexpected("The command"))
 
 
-def _list_changes(liveness: Liveness) -> list[Any]:
-    return [
-        HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
-        HeartbeatItem.boot_id.set(liveness.boot_id),
-        HeartbeatItem.agent_version.set(liveness.agent_version),
-        HeartbeatItem.gpus_ok.set(liveness.gpus_ok),
-        HeartbeatItem.spool_records.set(liveness.spool_records),
-        HeartbeatItem.records_lost.set(liveness.records_lost),
-        HeartbeatItem.conditions.set(liveness.conditions),
-    ]
-
-
-def _is_newer(liveness: Liveness) -> Condition:
-    last: Any = HeartbeatItem.last_seen_at_ms
-    newer: Condition = last.does_not_exist() | (last < liveness.last_seen_at_ms)
-    return newer
-
-
 def _holds(state: LeaseState, rental_id: str, lease: Lease) -> Condition:
     held: Condition = (
         (GpuItem.lease_state == state) & (GpuItem.rental_id == rental_id) & (GpuItem.epoch == lease.epoch)
     )
     return held
+
+
+def _explain(rental_id: str, lease: Lease) -> OnFailure:
+    def fail(old: Any) -> DomainError:
+        if old is not None and (old.lease_state, old.rental_id, old.epoch) == (
+            "wiping",
+            rental_id,
+            lease.epoch,
+        ):
+            return Unavailable("The GPU's health changed at the same time; try again.")
+        return stale(old)
+
+    return fail
 
 
 def _read_free_leases(item: HostItem) -> tuple[Lease, ...]:
@@ -384,4 +276,7 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
+        notice=None if item.notice is None else HostNotice(**item.notice),
+        draining=bool(item.draining),
+        health_version=item.health_version or 0,
     )

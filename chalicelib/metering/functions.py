@@ -9,7 +9,7 @@ from chalice.app import Blueprint, SQSEvent
 from chalicelib import wiring
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
-from chalicelib.metering import service
+from chalicelib.metering import incidents, service
 from chalicelib.metering.model import CaptureDatapoint, Interval
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -55,8 +55,14 @@ def handle_heartbeat(message: Message) -> None:
         reports=tuple(_read_report(report) for report in heartbeat.workloads),
         unfit=frozenset(gpu.gpu_uuid for gpu in heartbeat.gpus if gpu.state != "ok" or not gpu.rentable),
         conditions={gpu.gpu_uuid: gpu.conditions for gpu in heartbeat.gpus if gpu.conditions},
+        observed_at_ms=heartbeat.observed_at_ms,
+        notices=tuple(
+            service.Announcement(each.kind, each.action, each.ends_at_ms) for each in heartbeat.notices
+        ),
+        kernel_boot_id=heartbeat.kernel_boot_id,
+        ok_gpu_uuids=frozenset(gpu.gpu_uuid for gpu in heartbeat.gpus if gpu.state == "ok"),
     )
-    service.record_heartbeat(wiring.meter_ports(), beat)
+    incidents.record_heartbeat(wiring.meter_ports(), beat)
 
 
 def handle_telemetry(message: Message) -> None:
@@ -85,6 +91,12 @@ def handle_telemetry(message: Message) -> None:
     for refused in service.keep_capture(wiring.meter_ports(), record):
         extra = {"host_id": envelope.host_id, "unit_id": refused.unit_id, "sensor_id": refused.sensor_id}
         get_logger().warning("capture datapoint contradicts the stored one", extra=extra)
+    incidents.apply_gpu_errors(
+        wiring.meter_ports(),
+        envelope.host_id,
+        [_read_error(xid) for xid in telemetry.xids],
+        message.sent_at_ms,
+    )
     intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
 
@@ -124,10 +136,25 @@ def _read_report(report: v1.WorkloadReport) -> service.Report:
         exit_code=report.exit_code,
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
+        preempted=report.detail == "preempted",
         endpoints=tuple(
             Endpoint(port.container_port, port.protocol, port.address, port.host_port)
             for port in report.ports
         ),
+    )
+
+
+def _read_error(xid: v1.XidEvent) -> incidents.GpuError:
+    return incidents.GpuError(
+        gpu_uuid=xid.gpu_uuid,
+        code=xid.code,
+        error_class=xid.xid_class,
+        count=xid.count,
+        first_at_ms=xid.first_at_ms,
+        last_at_ms=xid.last_at_ms,
+        kernel_boot_id=xid.kernel_boot_id,
+        first_sequence=xid.first_sequence,
+        last_sequence=xid.last_sequence,
     )
 
 

@@ -82,12 +82,19 @@ def extend(meter: Meter, proof_at_ms: int) -> Meter:
     return replace(meter, alive_through_ms=proof_at_ms, unproven_ms=meter.unproven_ms + unproven_ms)
 
 
+def shorten(meter: Meter, end_ms: int) -> Meter:
+    """Return the meter as if nothing had been proven after ``end_ms``; it never gets longer."""
+    if meter.state != "open":
+        return meter
+    end_ms = max(meter.started_at_ms + meter.unproven_ms, min(end_ms, meter.alive_through_ms))
+    return replace(meter, alive_through_ms=end_ms)
+
+
 def close(meter: Meter, end_ms: int) -> Meter:
     """Return the meter closed at ``end_ms`` or at its last proof, whichever is earlier."""
     if meter.state != "open":
         return meter
-    end_ms = max(meter.started_at_ms + meter.unproven_ms, min(end_ms, meter.alive_through_ms))
-    return replace(meter, state="closed", alive_through_ms=end_ms)
+    return replace(shorten(meter, end_ms), state="closed")
 
 
 def choose_shard(rental_id: str) -> str:

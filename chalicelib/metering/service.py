@@ -12,8 +12,9 @@ from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint
-from chalicelib.fleet.model import Liveness
-from chalicelib.fleet.service import record_capabilities, record_liveness, sort_out_unfit
+from chalicelib.fleet.health import NoticeKind
+from chalicelib.fleet.model import HostGpu
+from chalicelib.fleet.service import record_capabilities
 from chalicelib.metering.model import (
     CaptureDatapoint,
     EnergyShare,
@@ -24,8 +25,8 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, mark_running
-from chalicelib.rentals.service import RentalPorts, end_rental, release_rental
+from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, explain_failure, mark_running
+from chalicelib.rentals.service import RentalPorts, end_rental, release_rental, return_gpus
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4
@@ -80,6 +81,8 @@ class Report:
     ended_at_ms: int | None
     wiped: bool
     endpoints: tuple[Endpoint, ...] = ()
+    #: The host ended it, as was announced.
+    preempted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,15 @@ class TelemetryRecord:
     #: What the drivers of its boards answer, when the record tells.
     capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
     capture: tuple[CaptureDatapoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a host says that its provider announces (see `wire.v1.HostNotice`)."""
+
+    kind: NoticeKind
+    action: str
+    ends_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,34 +124,22 @@ class Beat:
     unfit: frozenset[str] = frozenset()
     conditions: dict[str, list[str]] = field(default_factory=dict)
     draining: bool = False
-
-
-def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
-    """Apply one heartbeat. Late, repeated and reordered ones are harmless."""
-    liveness = Liveness(
-        beat.sent_at_ms,
-        beat.boot_id,
-        beat.agent_version,
-        beat.gpus_ok,
-        beat.spool_records,
-        beat.records_lost,
-        beat.conditions,
-        beat.draining,
-    )
-    fleet, transactions = ports.rentals.fleet, ports.rentals.transactions
-    withheld = record_liveness(fleet, transactions, beat.host_id, liveness)
-    for report in beat.reports:
-        apply_report(ports, beat.host_id, report, beat.sent_at_ms)
-    if withheld is not None:
-        # After the reports: a GPU that they release may not be fit.
-        sort_out_unfit(fleet, transactions, beat.host_id, beat.unfit, withheld)
+    #: The host's clock when it spoke; ``None``: not known.
+    observed_at_ms: int | None = None
+    notices: tuple[Announcement, ...] = ()
+    #: Of the machine's own boot, which resets GPUs; empty from agents that do not tell.
+    kernel_boot_id: str = ""
+    ok_gpu_uuids: frozenset[str] = frozenset()
 
 
 def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:
     """Apply what a host says of one workload; a report of a foreign rental or an old epoch is ignored."""
     for _ in range(MAX_ATTEMPTS):
         rental = ports.rentals.store.get_rental(report.rental_id)
-        if rental is None or rental.host_id != host_id or rental.state in {"terminated", "failed"}:
+        if rental is None or rental.host_id != host_id:
+            return
+        if rental.state in {"terminated", "failed"}:
+            _take_back(ports, rental, report)
             return
         try:
             _apply(ports, rental, report, sent_at_ms)
@@ -160,6 +160,21 @@ def _apply(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -
         _prove_life(ports, rental, report, sent_at_ms)
     elif report.state in {"exited", "failed"} and rental.state in ACTIVE_STATES:
         _end(ports, rental, report, sent_at_ms)
+
+
+def _take_back(ports: MeterPorts, rental: Rental, report: Report) -> None:
+    """A host that was given up has come back and acknowledges the wipe that it owed."""
+    if rental.reason != "host_interrupted" or not report.wiped:
+        return
+    owed = {gpu.gpu.gpu_uuid for gpu in ports.rentals.fleet.list_gpus(rental.host_id) if _owes(gpu, rental)}
+    if owed and _same(report.leases, rental.wipe_leases):
+        tx = ports.rentals.transactions()
+        return_gpus(ports.rentals, tx, rental)
+        tx.commit()
+
+
+def _owes(gpu: HostGpu, rental: Rental) -> bool:
+    return gpu.lease_state == "wiping" and gpu.rental_id == rental.rental_id
 
 
 def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
@@ -192,10 +207,12 @@ def _extend(ports: MeterPorts, meter: Meter, proof_ms: int) -> Meter:
 
 def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
     reason: Reason = "workload_exited"
-    if rental.state == "provisioning":
+    if report.preempted and rental.interruption is not None:
+        reason = "host_interrupted"
+    elif rental.state == "provisioning":
         reason = "start_failed"
     elif report.state == "failed" or report.exit_code != 0:
-        reason = "workload_failed"
+        reason = explain_failure(rental, sent_at_ms)
     end_ms = sent_at_ms
     if report.ended_at_ms is not None:
         end_ms = min(end_ms, report.ended_at_ms)

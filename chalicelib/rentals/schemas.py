@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from chalicelib.core.clock import format_instant
 from chalicelib.core.workloads import Port, Volume, Workload
-from chalicelib.rentals.model import Rental, list_actions
+from chalicelib.rentals.model import GpuWarning, Interruption, Rental, list_actions
 from chalicelib.rentals.service import RentalRequest
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
@@ -97,6 +97,25 @@ class EndpointBody(ResponseBody):
     host_port: int
 
 
+class InterruptionBody(ResponseBody):
+    """The host will go, or be rebooted: what must survive has to be saved before ``ends_at``."""
+
+    reason: str
+    notice_at: str
+    ends_at: str | None
+
+
+class WarningBody(ResponseBody):
+    """GPU errors that the running program causes. The hardware is not at fault; nothing is credited."""
+
+    gpu_uuid: str
+    xid: int
+    xid_class: str
+    count: int
+    last_at: str
+    text: str
+
+
 class RentalBody(ResponseBody):
     rental_id: str
     account_id: str
@@ -120,6 +139,8 @@ class RentalBody(ResponseBody):
     stop_requested_at: str | None
     terminated_at: str | None
     endpoints: list[EndpointBody]
+    interruption: InterruptionBody | None
+    warnings: list[WarningBody]
     actions: dict[str, ActionBody]
 
 
@@ -180,10 +201,32 @@ def render_rental(rental: Rental) -> RentalBody:
             )
             for each in rental.endpoints
         ],
+        interruption=None if rental.interruption is None else _render_interruption(rental.interruption),
+        warnings=[_render_warning(warning) for warning in rental.warnings],
         actions={
             name: ActionBody(available=state.available, reason_code=state.reason_code)
             for name, state in list_actions(rental).items()
         },
+    )
+
+
+def _render_interruption(interruption: Interruption) -> InterruptionBody:
+    return InterruptionBody(
+        reason=interruption.reason,
+        notice_at=format_instant(interruption.notice_at_ms),
+        ends_at=_format(interruption.ends_at_ms),
+    )
+
+
+def _render_warning(warning: GpuWarning) -> WarningBody:
+    return WarningBody(
+        gpu_uuid=warning.gpu_uuid,
+        xid=warning.code,
+        xid_class=warning.error_class,
+        count=warning.count,
+        last_at=format_instant(warning.last_at_ms),
+        text=f"The GPU reports Xid {warning.code}, which a program causes that runs on it, for instance by "
+        "an access outside its memory. The GPU is not at fault, and nothing is credited.",
     )
 
 

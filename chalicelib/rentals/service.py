@@ -1,6 +1,6 @@
 """Use cases of rentals. A start is one transaction: slots, leases, rental, hold, key, command, audit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +50,9 @@ class RentalStore(Protocol):
     def add_rental(self, tx: Transaction, rental: Rental) -> None: ...
     def replace_rental(self, tx: Transaction, old: Rental, new: Rental) -> None:
         """Write the life-cycle facts. Fails with Unavailable when ``old.state`` is no longer the state."""
+
+    def replace_messages(self, tx: Transaction, old: Rental, new: Rental) -> None:
+        """Write interruption and warnings. Fails with Unavailable when ``old``'s are no longer the stored."""
 
     def record_charge(
         self, tx: Transaction, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
@@ -157,8 +160,23 @@ def end_rental(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
         Unavailable: the rental changed at the same time.
         StaleEpoch: somebody else ended it.
     """
-    ended = begin_termination(rental, reason, at_ms)
     tx = ports.transactions()
+    ended = add_end(ports, tx, rental, reason, at_ms, actor)
+    tx.commit()
+    return ended
+
+
+def add_end(
+    ports: RentalPorts,
+    tx: Transaction,
+    rental: Rental,
+    reason: Reason,
+    at_ms: int,
+    actor: str,
+    evidence: Mapping[str, object] | None = None,
+) -> Rental:
+    """Add to ``tx`` what `end_rental` does; ``evidence`` goes into the audit entry."""
+    ended = begin_termination(rental, reason, at_ms)
     ports.store.replace_rental(tx, rental, ended)
     ports.fleet.begin_wipe(tx, rental.host_id, rental.rental_id, rental.leases)
     ports.fleet.add_command(
@@ -172,8 +190,7 @@ def end_rental(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
             issued_at_ms=ports.clock.now_ms(),
         ),
     )
-    _add_audit(ports, tx, rental.account_id, actor, f"rental.ended.{reason}", rental.rental_id)
-    tx.commit()
+    add_audit(ports, tx, rental, actor, f"rental.ended.{reason}", evidence)
     return ended
 
 
@@ -181,8 +198,14 @@ def release_rental(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: i
     """Add to ``tx``: the wipe is acknowledged, the GPUs are free again, the rental is over."""
     finished = finish_termination(rental, at_ms)
     ports.store.replace_rental(tx, rental, finished)
-    ports.fleet.free_leases(tx, rental.host_id, rental.rental_id, rental.wipe_leases)
+    return_gpus(ports, tx, rental)
     return finished
+
+
+def return_gpus(ports: RentalPorts, tx: Transaction, rental: Rental) -> None:
+    """Add to ``tx``: the GPUs are wiped; those with a fault are offered to nobody."""
+    faulty = frozenset(gpu.gpu.gpu_uuid for gpu in ports.fleet.list_gpus(rental.host_id) if gpu.faulty)
+    ports.fleet.free_leases(tx, rental.host_id, rental.rental_id, rental.wipe_leases, faulty)
 
 
 def _place(ports: RentalPorts, principal: Principal, command: CreateRental) -> Created:
@@ -275,7 +298,7 @@ def _start(
     ports.fleet.take_leases(tx, candidate.host_id, rental_id, free, now_ms - SUSPECT_AFTER_MS)
     ports.catalog.require_price(tx, price)
     ports.fleet.add_command(tx, _build_start(ports, rental, command.request, now_ms))
-    _add_audit(ports, tx, principal.account_id, principal.key_id, "rental.created", rental_id)
+    add_audit(ports, tx, rental, principal.key_id, "rental.created")
     tx.commit()
     return Created(HTTP_CREATED, body, replayed=False)
 
@@ -292,8 +315,21 @@ def _build_start(ports: RentalPorts, rental: Rental, request: RentalRequest, now
     )
 
 
-def _add_audit(
-    ports: RentalPorts, tx: Transaction, account_id: str, actor: str, action: str, subject: str
+def add_audit(
+    ports: RentalPorts,
+    tx: Transaction,
+    rental: Rental,
+    actor: str,
+    action: str,
+    details: Mapping[str, object] | None = None,
 ) -> None:
-    entry = AuditEntry(ports.ids.new_id("aud"), account_id, actor, action, subject, ports.clock.now_ms())
+    entry = AuditEntry(
+        ports.ids.new_id("aud"),
+        rental.account_id,
+        actor,
+        action,
+        rental.rental_id,
+        ports.clock.now_ms(),
+        dict(details or {}),
+    )
     ports.audit.add_entry(tx, entry)

@@ -7,7 +7,16 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint
-from chalicelib.rentals.model import BillingState, DesiredState, Health, Reason, Rental, State
+from chalicelib.rentals.model import (
+    BillingState,
+    DesiredState,
+    GpuWarning,
+    Health,
+    Interruption,
+    Reason,
+    Rental,
+    State,
+)
 from chalicelib.storage import keys
 from chalicelib.storage.tables import RentalItem
 from chalicelib.storage.transaction import dynamo, unexpected
@@ -80,6 +89,23 @@ class DynamoRentalStore:
             unexpected("The rental"),
         )
 
+    def replace_messages(self, tx: Transaction, old: Rental, new: Rental) -> None:
+        interruption, warnings = new.interruption, new.warnings
+        actions: list[Any] = [
+            RentalItem.messages_version.set(old.messages_version + 1),
+            RentalItem.warnings.set([asdict(warning) for warning in warnings]),
+            RentalItem.interruption.remove()
+            if interruption is None
+            else RentalItem.interruption.set(asdict(interruption)),
+        ]
+        same = (
+            RentalItem.messages_version == old.messages_version
+            if old.messages_version
+            else RentalItem.messages_version.does_not_exist()
+        )
+        key = (keys.rental(new.rental_id), keys.RENTAL)
+        dynamo(tx).update(RentalItem, key, actions, same, unexpected("The rental"))
+
     def record_charge(
         self, tx: Transaction, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
     ) -> None:
@@ -121,4 +147,7 @@ def _read(item: RentalItem) -> Rental:
         billed_seconds=item.billed_seconds,
         charge_micros=item.charge_micros,
         endpoints=tuple(Endpoint(**each) for each in item.endpoints or []),
+        interruption=None if item.interruption is None else Interruption(**item.interruption),
+        warnings=tuple(GpuWarning(**warning) for warning in item.warnings or []),
+        messages_version=item.messages_version or 0,
     )

@@ -53,9 +53,9 @@ def pool(gpu_type_name: str, region: str) -> str:
     return f"{gpu_type_name}#{region}"
 
 
-def draining_pool(gpu_type_name: str, region: str) -> str:
-    """The index key of hosts that run their rentals to the end and get no new ones."""
-    return f"{gpu_type_name}#{region}#DRAINING"
+def closed_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that get nothing new."""
+    return f"CLOSED#{gpu_type_name}#{region}"
 
 
 def command(command_id: str) -> str:

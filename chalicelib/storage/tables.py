@@ -137,9 +137,12 @@ class HostItem(FleetTable):
     created_at_ms = IntegerAttribute()
     commands_queue_url = UnicodeAttribute()
     api_key_id = UnicodeAttribute()
-    #: Absent while the host may not be offered; present hosts are found through the index.
+    #: `keys.pool` while the host may be offered, `keys.closed_pool` while it drains.
     pool = UnicodeAttribute(null=True)
     by_pool = ByPool()
+    notice: JSONAttribute = JSONAttribute(null=True)
+    draining = BooleanAttribute(null=True)
+    health_version = IntegerAttribute(null=True)
 
 
 class GpuItem(FleetTable):
@@ -154,6 +157,9 @@ class GpuItem(FleetTable):
     rental_id = UnicodeAttribute(null=True)
     capabilities: JSONAttribute = JSONAttribute(null=True)
     capabilities_at_ms = IntegerAttribute(null=True)
+    fault: JSONAttribute = JSONAttribute(null=True)
+    #: Present while the fault is open: what a condition can ask.
+    faulty = IntegerAttribute(null=True)
 
 
 class HeartbeatItem(FleetTable):
@@ -166,8 +172,8 @@ class HeartbeatItem(FleetTable):
     conditions: JSONAttribute = JSONAttribute(null=True)
     #: GPUs of the host in the state ``withheld``; counted here because every heartbeat reads it.
     withheld_gpus = IntegerAttribute(null=True)
-    #: Present while the host is draining.
-    draining = BooleanAttribute(null=True)
+    announced = UnicodeAttribute(null=True)
+    clock_offset_ms = IntegerAttribute(null=True)
 
 
 class CommandItem(Table):
@@ -218,6 +224,9 @@ class RentalItem(Table):
     billed_seconds = IntegerAttribute()
     charge_micros = IntegerAttribute()
     endpoints: JSONAttribute = JSONAttribute(null=True)
+    interruption: JSONAttribute = JSONAttribute(null=True)
+    warnings: JSONAttribute = JSONAttribute(null=True)
+    messages_version = IntegerAttribute(null=True)
 
 
 class ByOpen(GlobalSecondaryIndex[Any]):

@@ -21,6 +21,7 @@ MAX_CONDITIONS_PER_GPU = 32
 MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64
 MAX_CAPTURE_PER_RECORD = 128
+MAX_NOTICES = 8
 MAX_PORTS_PER_WORKLOAD = 16
 MAX_SSH_KEYS_PER_WORKLOAD = 16
 
@@ -38,6 +39,8 @@ WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
 #: How a partitioned board's energy was split: by what its instances did, or by their slices alone.
 SplitMethod = Literal["activity", "slices"]
+#: What the machine's provider announces for it.
+NoticeKind = Literal["spot_interruption", "rebalance_recommendation", "scheduled_event"]
 CaptureQuantity = Literal[
     "co2_mass_flow", "co2_fraction", "cycle", "temperature", "heat", "electricity", "tank_mass"
 ]
@@ -107,6 +110,16 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     samples_thinned: Count = 0
 
 
+class HostNotice(msgspec.Struct, frozen=True):
+    """The provider will take the machine, or may. Every heartbeat repeats it while it stands."""
+
+    kind: NoticeKind
+    #: The provider's word: ``terminate``, ``instance-retirement``, ...
+    action: Text
+    #: The provider's clock; ``None``: it names no time.
+    ends_at_ms: Count | None = None
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     observed_at_ms: Count
     agent_version: Text
@@ -115,6 +128,9 @@ class Heartbeat(msgspec.Struct, frozen=True):
     spool: SpoolStatus
     #: True while the host's owner wants no new workloads on it.
     draining: bool = False
+    notices: Annotated[list[HostNotice], msgspec.Meta(max_length=MAX_NOTICES)] = []
+    #: Of the machine's own boot; empty: not known.
+    kernel_boot_id: Text = ""
 
 
 class GpuSample(msgspec.Struct, frozen=True):

@@ -62,9 +62,12 @@ class NoticeBoard:
                 threading.Thread(target=self._serve, name="notices", daemon=True).start()
                 self._started = True
 
-    def announce(self, directory: Path, notice: Notice) -> None:
-        """Write the notice and tell all who wait. Raises OSError: nobody was told."""
+    def announce(self, directory: Path, notice: Notice | None) -> None:
+        """Write the notice and tell all who wait, or take it back. Raises OSError: nobody was told."""
         with self._lock:
+            if notice is None:
+                (directory / FILE).unlink(missing_ok=True)
+                return
             text = msgspec.json.encode(notice) + b"\n"
             if read_if_there(directory / FILE) != text:
                 write_atomic(directory / FILE, text, 0o644)

@@ -161,7 +161,7 @@ class OperatedRuntime:
         sync_directory(self._root)
         return wiped
 
-    def announce(self, rental_id: str, notice: Notice) -> None:
+    def announce(self, rental_id: str, notice: Notice | None) -> None:
         self._notices.announce(self._root / rental_id / NOTICE, notice)
 
     def read_log(self, rental_id: str, max_bytes: int) -> bytes | None:

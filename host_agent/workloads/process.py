@@ -129,7 +129,7 @@ class ProcessRuntime:
             raise TimeoutError(f"processes of {rental_id} do not end")
         return False
 
-    def announce(self, rental_id: str, notice: Notice) -> None:
+    def announce(self, rental_id: str, notice: Notice | None) -> None:
         self._notices.announce(self._root / rental_id / NOTICE, notice)
 
     def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped:  # noqa: ARG002 - it has no volumes

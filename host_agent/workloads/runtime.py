@@ -74,8 +74,8 @@ class WorkloadRuntime(Protocol):
     def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped | None:
         """Destroy what the workload left. ``None``: not yet. Raises OSError when something remains."""
 
-    def announce(self, rental_id: str, notice: Notice) -> None:
-        """Tell the workload when it will end. Raises OSError: it was not told."""
+    def announce(self, rental_id: str, notice: Notice | None) -> None:
+        """Tell the workload when it will end, or that it will not. Raises OSError: it was not told."""
 
     def read_log(self, rental_id: str, max_bytes: int) -> bytes | None:
         """Return the last of what the workload wrote. ``None``: not yet, ask again."""

@@ -39,7 +39,15 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "commands": "write",
         "audit": "write",
     },
-    "OnTelemetry": {"telemetry": "write", "metering": "write", "rentals": "read"},
+    # An Xid that speaks against a GPU takes it out of the offer and ends the rental that has it.
+    "OnTelemetry": {
+        "telemetry": "write",
+        "metering": "write",
+        "rentals": "write",
+        "fleet": "write",
+        "commands": "write",
+        "audit": "write",
+    },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "OnCharge": {

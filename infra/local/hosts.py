@@ -94,6 +94,8 @@ class SimulatedHost:
             "gpu_reader": "simulator",
             "runtime": "process",
             "simulator_socket": str(self.socket_path),
+            # What is announced for this machine is not meant for a simulated one.
+            "metadata_url": "",
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         # The demonstration's workload is a module of this clone.

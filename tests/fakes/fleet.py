@@ -45,8 +45,7 @@ class FakeFleetStore(MemoryStore):
         return sorted(free, reverse=True)
 
     def _list_offered(self, gpu_type: str, region: str) -> list[Host]:
-        draining = {host_id for host_id, seen in self.db.table("liveness").items() if seen.draining}
-        return [host for host in self.list_hosts(gpu_type, region) if host.host_id not in draining]
+        return [host for host in self.list_hosts(gpu_type, region) if host.state == "active"]
 
     def add_enrolment(self, tx: Any, enrolment: Enrolment) -> None:
         tx.put_new("enrolments", enrolment.enrolment_id, enrolment, Unavailable("enrolment"))
@@ -83,8 +82,6 @@ class FakeFleetStore(MemoryStore):
         before = rows.get(host_id)
         if before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms:
             return None
-        if liveness.draining != (before is not None and before.draining):
-            return None
         rows[host_id] = liveness
         return sum(gpu.lease_state == "withheld" for gpu in self.list_gpus(host_id))
 
@@ -100,23 +97,62 @@ class FakeFleetStore(MemoryStore):
         rows, key = self.db.table("gpus"), (host_id, gpu_uuid)
         rows[key] = replace(rows[key], capabilities=capabilities)
 
-    def change_draining(self, tx: Any, host: Host, liveness: Liveness) -> None:
+    def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+        before = self.get_liveness(host_id)
+        known = before is not None and before.announced == liveness.announced
+        return self.record_liveness(host_id, liveness) if known else None
+
+    def unsettle_liveness(self, tx: Any, host_id: str, sent_at_ms: int) -> None:
         rows = self.db.table("liveness")
 
         def check() -> DomainError | None:
-            before = rows.get(host.host_id)
-            newer = before is None or before.last_seen_at_ms < liveness.last_seen_at_ms
-            return None if newer else Unavailable("heartbeat")
+            return None if rows[host_id].last_seen_at_ms < sent_at_ms else Unavailable("heartbeat")
 
-        tx.add(check, lambda: rows.__setitem__(host.host_id, liveness))
+        tx.add(check, lambda: rows.__setitem__(host_id, replace(rows[host_id], announced="")))
+
+    def replace_health(self, tx: Any, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]) -> None:
+        rows = self.db.table("hosts")
+
+        def check() -> DomainError | None:
+            same = rows[old.host_id].health_version == old.health_version
+            return None if same else Unavailable("host")
+
+        def effect() -> None:
+            version = old.health_version + 1
+            rows[old.host_id] = replace(
+                rows[old.host_id],
+                state=new.state,
+                notice=new.notice,
+                draining=new.draining,
+                health_version=version,
+            )
+
+        tx.add(check, effect)
+        for before, after in gpus:
+            self._replace_gpu(tx, old.host_id, before, after)
+
+    def _replace_gpu(self, tx: Any, host_id: str, before: HostGpu, after: HostGpu) -> None:
+        rows, key = self.db.table("gpus"), (host_id, after.gpu.gpu_uuid)
+
+        def check() -> DomainError | None:
+            row = rows[key]
+            same = (row.lease_state, row.epoch) == (before.lease_state, before.epoch)
+            return None if same else Unavailable("gpu")
+
+        def effect() -> None:
+            rows[key] = replace(rows[key], fault=after.fault, lease_state=after.lease_state)
+            self._move_free(host_id, (after.lease_state == "free") - (before.lease_state == "free"))
+
+        tx.add(check, effect)
 
     def take_leases(
         self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
         def alive() -> DomainError | None:
             seen = self.db.table("liveness").get(host_id)
-            ok = seen is not None and seen.last_seen_at_ms >= alive_since_ms and not seen.draining
-            return None if ok else CapacityTaken("silent")
+            ok = seen is not None and seen.last_seen_at_ms >= alive_since_ms
+            active = self.db.table("hosts")[host_id].state == "active"
+            return None if ok and active else CapacityTaken("silent")
 
         tx.add(alive, lambda: self._move_free(host_id, -len(leases)))
         for lease in leases:
@@ -130,10 +166,26 @@ class FakeFleetStore(MemoryStore):
                 tx, host_id, ("leased", rental_id, lease.epoch), lease, ("wiping", rental_id, 1), StaleEpoch
             )
 
-    def free_leases(self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
-        tx.add(lambda: None, lambda: self._move_free(host_id, len(leases)))
+    def free_leases(
+        self,
+        tx: Any,
+        host_id: str,
+        rental_id: str,
+        leases: Sequence[Lease],
+        faulty: frozenset[str] = frozenset(),
+    ) -> None:
+        rows = self.db.table("gpus")
+
+        def check() -> DomainError | None:
+            found = {lease.gpu_uuid for lease in leases if rows[host_id, lease.gpu_uuid].faulty}
+            return None if found == faulty & {lease.gpu_uuid for lease in leases} else Unavailable("health")
+
+        tx.add(check, lambda: None)
         for lease in leases:
-            self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, ("free", None, 0), StaleEpoch)
+            state = "unhealthy" if lease.gpu_uuid in faulty else "free"
+            self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, (state, None, 0), StaleEpoch)
+            if state == "free":
+                tx.add(lambda: None, lambda: self._move_free(host_id, 1))
 
     def _move(self, tx: Any, host_id: str, expected: Any, lease: Lease, new: Any, error: Any) -> None:
         rows, key = self.db.table("gpus"), (host_id, lease.gpu_uuid)

@@ -30,12 +30,34 @@ class FakeRentalStore(MemoryStore):
         rows = self.db.table("rentals")
 
         def effect() -> None:
-            money = rows[old.rental_id]
+            kept = rows[old.rental_id]
             rows[old.rental_id] = replace(
-                new, billed_seconds=money.billed_seconds, charge_micros=money.charge_micros
+                new,
+                billed_seconds=kept.billed_seconds,
+                charge_micros=kept.charge_micros,
+                interruption=kept.interruption,
+                warnings=kept.warnings,
+                messages_version=kept.messages_version,
             )
 
         tx.add(lambda: None if rows[old.rental_id].state == old.state else Unavailable("rental"), effect)
+
+    def replace_messages(self, tx: Any, old: Rental, new: Rental) -> None:
+        rows = self.db.table("rentals")
+
+        def check() -> DomainError | None:
+            same = rows[old.rental_id].messages_version == old.messages_version
+            return None if same else Unavailable("rental")
+
+        def effect() -> None:
+            rows[old.rental_id] = replace(
+                rows[old.rental_id],
+                interruption=new.interruption,
+                warnings=new.warnings,
+                messages_version=old.messages_version + 1,
+            )
+
+        tx.add(check, effect)
 
     def record_charge(
         self, tx: Any, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool

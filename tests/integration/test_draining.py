@@ -7,8 +7,10 @@ import pytest
 from chalicelib import wiring
 from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
-from chalicelib.fleet.model import Host, Liveness
-from chalicelib.fleet.service import CapacityTaken, record_liveness
+from chalicelib.fleet.model import Host
+from chalicelib.fleet.service import CapacityTaken
+from chalicelib.metering.incidents import record_heartbeat
+from chalicelib.metering.service import Beat
 from infra.local.cloud import EmbeddedCloud
 from tests.integration.fleet_setup import (
     REGION,
@@ -29,8 +31,8 @@ def wired(cloud: EmbeddedCloud) -> Iterator[None]:
 
 
 def beat_at(host: Host, at_ms: int, *, draining: bool) -> None:
-    liveness = Liveness(at_ms, "boot", "0.1.0", 2, 0, 0, draining=draining)
-    record_liveness(wiring.fleet_ports().store, wiring.rental_ports().transactions, host.host_id, liveness)
+    said = Beat(host.host_id, "boot", "0.1.0", 2, 0, 0, at_ms, (), draining=draining)
+    record_heartbeat(wiring.meter_ports(), said)
 
 
 def list_candidates() -> list[str]:
@@ -47,9 +49,10 @@ def test_a_draining_host_leaves_its_pool_keeps_its_rental_and_comes_back(wired: 
 
     for step in (1, 2):
         beat_at(host, now_ms + step, draining=True)
-        liveness = store.get_liveness(host.host_id)
+        liveness, stored = store.get_liveness(host.host_id), store.get_host(host.host_id)
         assert liveness is not None
-        assert (liveness.draining, liveness.last_seen_at_ms) == (True, now_ms + step)
+        assert stored is not None
+        assert (stored.draining, liveness.last_seen_at_ms) == (True, now_ms + step)
     assert list_candidates() == []
     assert store.list_free("drained", REGION) == []
     assert [each.host_id for each in store.list_hosts("drained", REGION)] == [host.host_id]

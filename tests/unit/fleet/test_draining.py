@@ -1,6 +1,7 @@
 """A draining host keeps what it has and gets nothing new; only its newest word counts."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -8,8 +9,9 @@ from chalicelib.catalog.service import Capacity
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.fleet.model import Liveness
 from chalicelib.fleet.schemas import render_host
-from chalicelib.fleet.service import FleetCapacity, list_hosts, record_liveness
-from chalicelib.metering.service import Beat, Report, record_heartbeat
+from chalicelib.fleet.service import FleetCapacity, list_hosts
+from chalicelib.metering.incidents import record_heartbeat
+from chalicelib.metering.service import Announcement, Beat, Report
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud, start
 
 
@@ -20,7 +22,7 @@ def beat(seeded, host_id, at_ms, *, draining):
 
 
 def is_draining(seeded, host_id):
-    return seeded.cloud.fleet_store.get_liveness(host_id).draining
+    return seeded.cloud.fleet_store.get_host(host_id).draining
 
 
 def test_a_draining_host_gets_no_rental_and_its_rentals_go_on():
@@ -34,7 +36,8 @@ def test_a_draining_host_gets_no_rental_and_its_rentals_go_on():
     report = Report(rental.rental_id, rental.leases, "running", None, None, wiped=False)
     later_ms = seeded.cloud.clock.advance_seconds(10)
     record_heartbeat(
-        seeded.cloud.meters, Beat(rental.host_id, "boot-1", "0.1.0", 8, 0, 0, later_ms, (report,), True)
+        seeded.cloud.meters,
+        Beat(rental.host_id, "boot-1", "0.1.0", 8, 0, 0, later_ms, (report,), draining=True),
     )
     assert seeded.rental(rental.rental_id).state == "running"
     assert seeded.cloud.meters.store.get_meter(rental.rental_id).alive_through_ms == later_ms
@@ -78,21 +81,60 @@ def test_in_any_order_the_newest_heartbeat_decides(order):
 def test_a_heartbeat_that_a_newer_one_overtakes_in_the_middle_comes_again_and_changes_nothing():
     seeded = seed_cloud()
     host, store = add_host(seeded, "raced"), seeded.cloud.fleet_store
+    beat(seeded, host.host_id, 1, draining=False)
+    plain = seeded.cloud.meters.rentals.transactions
 
     def overtake():
-        store.record_liveness(host.host_id, Liveness(9, "boot-1", "0.1.0", 8, 0, 0))
-        return seeded.cloud.rentals.transactions()
+        newest = Liveness(9, "boot-1", "0.1.0", 8, 0, 0, announced=store.get_liveness(host.host_id).announced)
+        assert store.extend_liveness(host.host_id, newest) is not None
+        return plain()
 
-    older = Liveness(5, "boot-1", "0.1.0", 8, 0, 0, draining=True)
+    raced = replace(seeded.cloud.meters, rentals=replace(seeded.cloud.meters.rentals, transactions=overtake))
+    older = Beat(host.host_id, "boot-1", "0.1.0", 8, 0, 0, 5, (), draining=True)
     with pytest.raises(Unavailable):
-        record_liveness(store, overtake, host.host_id, older)
+        record_heartbeat(raced, older)
     assert not is_draining(seeded, host.host_id)
-    record_liveness(store, seeded.cloud.rentals.transactions, host.host_id, older)
+    beat(seeded, host.host_id, 5, draining=True)
     assert not is_draining(seeded, host.host_id)
+
+
+def test_a_heartbeat_that_is_heard_while_an_older_one_is_at_work_looks_again():
+    seeded = seed_cloud()
+    host, store = add_host(seeded, "raced"), seeded.cloud.fleet_store
+    beat(seeded, host.host_id, 1, draining=False)
+    settled = store.get_liveness(host.host_id).announced
+
+    def fail(*_):
+        raise Unavailable("killed before it counted as heard")
+
+    store.record_liveness, record = fail, store.record_liveness
+    with pytest.raises(Unavailable):
+        beat(seeded, host.host_id, 5, draining=True)
+    store.record_liveness = record
+    assert is_draining(seeded, host.host_id)
+    # The newer one says what was settled before; it must not pass for known.
+    assert store.extend_liveness(host.host_id, Liveness(9, "b", "v", 8, 0, 0, announced=settled)) is None
+    beat(seeded, host.host_id, 9, draining=False)
+    assert not is_draining(seeded, host.host_id)
+
+
+def test_an_owner_and_a_provider_close_a_host_each_for_itself():
+    seeded = seed_cloud()
+    host = add_host(seeded, "both")
+    notice = (Announcement("spot_interruption", "terminate", None),)
+
+    def say(second, *, draining, notices):
+        said = Beat(host.host_id, "b", "v", 8, 0, 0, second, (), draining=draining, notices=notices)
+        record_heartbeat(seeded.cloud.meters, said)
+        return seeded.cloud.fleet_store.get_host(host.host_id).state
+
+    assert say(1, draining=True, notices=notice) == "draining"
+    assert say(2, draining=True, notices=()) == "draining"
+    assert say(3, draining=False, notices=notice) == "draining"
+    assert say(4, draining=False, notices=()) == "active"
 
 
 def test_a_host_that_nobody_knows_is_no_error():
     seeded = seed_cloud()
-    liveness = Liveness(5, "boot-1", "0.1.0", 8, 0, 0, draining=True)
-    record_liveness(seeded.cloud.fleet_store, seeded.cloud.rentals.transactions, "hst_x", liveness)
-    assert seeded.cloud.fleet_store.get_liveness("hst_x") is None
+    beat(seeded, "hst_x", 5, draining=True)
+    assert seeded.cloud.fleet_store.get_host("hst_x") is None

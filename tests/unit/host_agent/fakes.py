@@ -106,8 +106,11 @@ class FakeRuntime:
             self.kept.append(rental_id)
         return Wiped("verified", volume_kept=keep_volume)
 
-    def announce(self, rental_id: str, notice: Notice) -> None:
-        self.announced[rental_id] = notice
+    def announce(self, rental_id: str, notice: Notice | None) -> None:
+        if notice is None:
+            self.announced.pop(rental_id, None)
+        else:
+            self.announced[rental_id] = notice
 
     def read_log(self, rental_id: str, max_bytes: int) -> bytes | None:
         return f"log of {rental_id}".encode()[-max_bytes:]

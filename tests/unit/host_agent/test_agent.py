@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.wire.v1 import HostNotice
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.runtime import WorkloadStatus
 from tests.unit.host_agent.fakes import START_MS, WATTS, Host, build_preempt, build_start, build_stop
@@ -329,3 +330,23 @@ def test_a_slow_engine_holds_up_neither_the_report_nor_the_energy_of_the_others(
     host.agent.work()
     report = host.reports()["rnt_1"]
     assert (report.state, report.wiped, report.gpu_memory) == ("terminated", True, "verified")
+
+
+def test_what_the_provider_announces_reaches_the_workloads_and_can_be_taken_back(host):
+    host.agent.accept(build_start())
+    host.agent.work()
+    host.agent.work()
+    ends_at_ms = START_MS + 120_000
+    host.agent.machine.notices = (HostNotice("spot_interruption", "terminate", ends_at_ms),)
+    host.agent.work()
+    assert host.runtime.announced["rnt_1"].deadline_at_ms == ends_at_ms
+    host.agent.machine.notices = ()
+    host.agent.work()
+    assert host.runtime.announced == {}
+    host.clock.ms += 200_000
+    host.agent.work()
+    assert host.reports()["rnt_1"].state == "running", "nothing ends it any more"
+    host.agent.machine.notices = (HostNotice("scheduled_event", "instance-stop", host.clock.ms + 5_000),)
+    host.agent.work()
+    assert host.reports()["rnt_1"].detail == "preempted"
+    assert host.runtime.graces["rnt_1"] == 5.0

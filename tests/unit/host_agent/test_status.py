@@ -57,7 +57,9 @@ def build_status(**changes) -> Status:
 
 def write_config(tmp_path) -> list[str]:
     config = tmp_path / "agent.toml"
-    config.write_text(f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\nruntime = "process"\n')
+    config.write_text(
+        f'api_url = "http://127.0.0.1:9"\nstate_dir = "{tmp_path}"\nruntime = "process"\nmetadata_url = ""\n'
+    )
     return ["--config", str(config)]
 
 
@@ -157,10 +159,12 @@ def test_metrics_are_served_on_loopback_and_nothing_else_is():
 
 def test_the_doctor_finds_a_healthy_host_ready_to_enrol(tmp_path):
     reader = FakeReader(FakeClock())
-    config = Config("http://127.0.0.1:9", str(tmp_path), enrolment_token="token", runtime="process")
+    config = Config(
+        "http://127.0.0.1:9", str(tmp_path), enrolment_token="token", runtime="process", metadata_url=""
+    )
     findings = list(examine(config, lambda: reader, FakeClock()))
     names = ["GPU-0", "GPU-0 preflight", "GPU-1", "GPU-1 preflight"]
-    names = ["state directory", *names, "kernel log", "runtime", "identity"]
+    names = ["state directory", *names, "kernel log", "runtime", "instance", "identity"]
     assert [finding.name for finding in findings] == names
     # Whether the kernel log may be read depends on who runs the tests.
     assert all(finding.ok for finding in findings if finding.name != "kernel log")
@@ -182,7 +186,7 @@ def test_the_doctor_says_what_to_do_about_each_thing_that_is_wrong(tmp_path):
     (driver,) = examine_gpus(no_driver)
     identity = Identity(*["x"] * 9, 10, 60)
     (tmp_path / "identity.json").write_bytes(msgspec.json.encode(identity))
-    config = Config("http://127.0.0.1:9", str(tmp_path), runtime="process")
+    config = Config("http://127.0.0.1:9", str(tmp_path), runtime="process", metadata_url="")
     *_, api = examine(config, lambda: reader, FakeClock())
     away = Config("http://127.0.0.1:9", str(tmp_path), containers=Containers(f"unix://{tmp_path}/none"))
     engine, *_ = examine_runtime(away)

@@ -44,6 +44,15 @@ from infra.import_contract import is_allowed
         ("fleet.aws_gateway", "storage.tables", False),
         ("carbon.service", "carbon.grid", True),
         ("carbon.api", "carbon.grid", False),
+        ("fleet.model", "fleet.health", True),
+        ("fleet.health", "fleet.service", False),
+        ("metering.incidents", "metering.service", True),
+        ("metering.incidents", "fleet.health", True),
+        ("metering.incidents", "fleet.store", False),
+        ("metering.functions", "metering.incidents", True),
+        ("rentals.model", "fleet.health", False),
+        ("billing.service", "metering.incidents", True),
+        ("rentals.service", "metering.incidents", False),
     ],
 )
 def test_a_file_may_import_what_its_kind_may(importer, imported, allowed):

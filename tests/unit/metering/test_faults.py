@@ -1,6 +1,7 @@
 """Faults F26 and F31 as the cloud sees them: what is old or foreign is evidence and changes nothing."""
 
-from chalicelib.metering.service import Beat, Report, record_heartbeat, store_telemetry
+from chalicelib.metering.incidents import record_heartbeat
+from chalicelib.metering.service import Beat, Report, store_telemetry
 from chalicelib.rentals.service import terminate_rental
 from tests.factories import rent, seed_cloud, start
 from tests.unit.metering.test_energy import build_interval, build_record

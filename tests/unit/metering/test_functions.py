@@ -98,7 +98,7 @@ def test_a_heartbeat_tells_the_fleet_that_the_host_drains(seeded):
     beat = v1.Heartbeat(START_MS, "0.1.0", [], [], v1.SpoolStatus(0, 0), draining=True)
     body = v1.encode_record(beat, host_id=rental.host_id, boot_id="b", seq=0, signing_key=KEY).decode()
     functions.handle_heartbeat(Message("m", body, seeded.cloud.clock.advance_seconds(1)))
-    assert seeded.cloud.fleet_store.get_liveness(rental.host_id).draining
+    assert seeded.cloud.fleet_store.get_host(rental.host_id).draining
 
 
 def test_what_a_capture_unit_showed_is_kept_once_and_never_changed(seeded, log):

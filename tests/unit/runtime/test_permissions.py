@@ -20,6 +20,7 @@ ROUTES = {
     "POST /v1/hosts/{host_id}/credentials": {"host"},
     "GET /v1/hosts": {"operator"},
     "GET /v1/hosts/{host_id}": {"operator"},
+    "POST /v1/hosts/{host_id}/actions": {"operator"},
     "POST /v1/rentals": {"renter"},
     "GET /v1/rentals": {"renter"},
     "GET /v1/rentals/{rental_id}": {"renter"},

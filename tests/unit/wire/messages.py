@@ -15,6 +15,15 @@ HEARTBEAT = v1.Heartbeat(
     [v1.WorkloadReport("rnt_1", LEASES, "terminated", "inst-1", 143, AT_MS, wiped=True, detail="sigterm")],
     v1.SpoolStatus(2, 512, "memory", 1),
 )
+#: With what agents have told of the machine since.
+HEARTBEAT_OF_MACHINE = msgspec.structs.replace(
+    HEARTBEAT,
+    notices=[
+        v1.HostNotice("spot_interruption", "terminate", AT_MS + 120_000),
+        v1.HostNotice("rebalance_recommendation", "rebalance"),
+    ],
+    kernel_boot_id="0d9c5b0e-6f0c-4a53-9a0b-5f0f6b1f3a11",
+)
 FIRST_TELEMETRY = v1.Telemetry(
     [v1.GpuSample("GPU-0", AT_MS, 123_456, 700_000, 97, 40_000, 71), v1.GpuSample("GPU-1", AT_MS)],
     [
@@ -113,6 +122,7 @@ def encode(record: v1.Heartbeat | v1.Telemetry) -> bytes:
 
 ENCODED = {
     "heartbeat": lambda: encode(HEARTBEAT),
+    "heartbeat-machine": lambda: encode(HEARTBEAT_OF_MACHINE),
     "telemetry": lambda: encode(FIRST_TELEMETRY),
     "telemetry-bounds": lambda: encode(TELEMETRY),
     "telemetry-mig": lambda: encode(MIG_TELEMETRY),

@@ -24,6 +24,7 @@ from tests.unit.wire.messages import (
     FIRST_TELEMETRY,
     HEALTH_HEARTBEAT,
     HEARTBEAT,
+    HEARTBEAT_OF_MACHINE,
     KEY,
     MIG_TELEMETRY,
     PREEMPT,
@@ -72,6 +73,7 @@ def test_messages_keep_every_member_that_they_ever_had(name):
 def test_messages_of_every_age_read_back_as_what_was_sent():
     for name, record, decode in (
         ("heartbeat", HEARTBEAT, v1.decode_heartbeat),
+        ("heartbeat-machine", HEARTBEAT_OF_MACHINE, v1.decode_heartbeat),
         ("telemetry", FIRST_TELEMETRY, v1.decode_telemetry),
         ("telemetry-bounds", TELEMETRY, v1.decode_telemetry),
         ("heartbeat-health", HEALTH_HEARTBEAT, v1.decode_heartbeat),
