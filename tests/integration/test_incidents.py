@@ -39,8 +39,8 @@ class Machine:
             [v1.GpuStatus(gpu_uuid, "ok") for gpu_uuid in self.gpu_uuids],
             list(reports),
             v1.SpoolStatus(0, 0),
-            notices or [],
-            kernel_boot_id,
+            notices=notices or [],
+            kernel_boot_id=kernel_boot_id,
         )
         self._send("HeartbeatsQueueUrl", heartbeat)
 

@@ -127,6 +127,14 @@ def test_a_refusal_is_an_error_and_bad_credentials_are_forgotten(sqs, status):
     assert credentials.rejected == (status == 403)
 
 
+def test_a_role_without_the_right_is_named_with_the_action_that_it_lacks(sqs):
+    queue, handler, _ = sqs
+    text = "User: arn:aws:sts::1:assumed-role/gpu-host/i-1 is not authorized to perform: sqs:sendmessage"
+    handler.answers.append((403, {"__type": "com.amazonaws.sqs#AccessDenied", "message": text}))
+    with pytest.raises(TransportError, match=r"AccessDenied.*assumed-role/gpu-host.*sqs:sendmessage"):
+        queue.send(b"a")
+
+
 def test_an_answer_that_is_no_json_is_an_error_and_not_an_empty_queue(sqs):
     queue, handler, _ = sqs
     handler.answers.append((200, {"Messages": "none"}))
