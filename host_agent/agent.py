@@ -27,6 +27,7 @@ from host_agent.clock import Clock
 from host_agent.draining import is_draining
 from host_agent.gpu import GpuInfo, GpuLost, GpuState, Reading, RoundReader
 from host_agent.identity import AGENT_VERSION
+from host_agent.log_requests import LogRequests
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
@@ -80,6 +81,7 @@ class Agent:
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
         self._readings: dict[str, Reading] = {}
+        self._logs = LogRequests(runtime, clock)
         #: What each workload was told last of its end.
         self._announced: dict[str, int | None] = {}
         #: As the cloud was told last.
@@ -108,6 +110,10 @@ class Agent:
                 after = assignments.apply_start(before, command, self._clock.now_ms(), draining=draining)
             elif command.kind == "stop":
                 after = assignments.apply_stop(before, command)
+            elif command.kind == "log":
+                return assignments.holds(before, command) and self._logs.ask(
+                    command.rental_id, command.command_id
+                )
             else:
                 after = assignments.apply_preempt(before, command)
             self._save(after)
@@ -122,8 +128,16 @@ class Agent:
             except (OSError, SpoolBroken) as error:
                 logs.warn("workload_step_failed", rental_id=workload.rental_id, reason=str(error))
         with self._lock:
+            changed |= self._fetch_logs()
             self._save(assignments.forget_old(self._assignments, self._clock.now_ms()))
         return changed
+
+    def _fetch_logs(self) -> bool:
+        try:
+            return self._logs.advance()
+        except OSError as error:
+            logs.warn("log_not_read", reason=str(error))
+            return False
 
     def look(self) -> None:
         """Read every GPU for the integral of its power, between two samples."""
@@ -157,6 +171,7 @@ class Agent:
             draining=self.draining,
             notices=list(notices),
             kernel_boot_id=self.machine.kernel_boot_id,
+            logs=self._logs.take(),
         )
         self._heartbeats.put(heartbeat)
         self._told_notices = notices

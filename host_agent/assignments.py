@@ -96,10 +96,15 @@ def apply_stop(before: Assignments, command: Command) -> Assignments:
 
 def apply_preempt(before: Assignments, command: Command) -> Assignments:
     """Return the assignments after a preemption; the same unless the workload runs under these epochs."""
-    known = before.workloads.get(command.rental_id)
-    if known is None or known.leases != command.leases or command.deadline_at_ms is None:
+    if not holds(before, command) or command.deadline_at_ms is None:
         return before
     return set_deadline(before, command.rental_id, command.deadline_at_ms)
+
+
+def holds(before: Assignments, command: Command) -> bool:
+    """Say whether the rental is here under the epochs that a command names."""
+    known = before.workloads.get(command.rental_id)
+    return known is not None and known.leases == command.leases
 
 
 def set_deadline(before: Assignments, rental_id: str, deadline_at_ms: int) -> Assignments:

@@ -119,7 +119,7 @@ class HostCommand:
     """An order to a host, kept in the outbox until its queue has it."""
 
     command_id: str
-    kind: Literal["start", "stop"]
+    kind: Literal["start", "stop", "log"]
     host_id: str
     rental_id: str
     leases: tuple[Lease, ...]

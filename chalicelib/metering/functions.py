@@ -56,6 +56,10 @@ def handle_heartbeat(message: Message) -> None:
         unfit=frozenset(gpu.gpu_uuid for gpu in heartbeat.gpus if gpu.state != "ok" or not gpu.rentable),
         conditions={gpu.gpu_uuid: gpu.conditions for gpu in heartbeat.gpus if gpu.conditions},
         observed_at_ms=heartbeat.observed_at_ms,
+        logs={
+            each.rental_id: service.build_excerpt(each.taken_at_ms, each.text, truncated=each.truncated)
+            for each in heartbeat.logs
+        },
         notices=tuple(
             service.Announcement(each.kind, each.action, each.ends_at_ms) for each in heartbeat.notices
         ),

@@ -30,6 +30,7 @@ from chalicelib.metering.service import (
     MeterPorts,
     apply_report,
     build_meter,
+    keep_logs,
 )
 from chalicelib.rentals.model import (
     ACTIVE_STATES,
@@ -81,6 +82,7 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
             withheld = fleet.record_liveness(beat.host_id, liveness)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
+    keep_logs(ports, beat.host_id, beat.logs)
     if withheld is not None:
         # After the reports: a GPU that they release may not be fit.
         sort_out_unfit(fleet, ports.rentals.transactions, beat.host_id, beat.unfit, withheld)

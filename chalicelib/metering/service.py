@@ -4,7 +4,7 @@ The queue's clock counts (SentTimestamp), never the host's. What a host reports 
 early; nothing it reports can lengthen it beyond the proofs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -25,7 +25,7 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, Reason, Rental, explain_failure, mark_running
+from chalicelib.rentals.model import ACTIVE_STATES, LogExcerpt, Reason, Rental, explain_failure, mark_running
 from chalicelib.rentals.service import RentalPorts, end_rental, release_rental, return_gpus
 
 HOST_ACTOR_PREFIX = "host:"
@@ -124,12 +124,26 @@ class Beat:
     unfit: frozenset[str] = frozenset()
     conditions: dict[str, list[str]] = field(default_factory=dict)
     draining: bool = False
+    #: By rental.
+    logs: dict[str, LogExcerpt] = field(default_factory=dict)
     #: The host's clock when it spoke; ``None``: not known.
     observed_at_ms: int | None = None
     notices: tuple[Announcement, ...] = ()
     #: Of the machine's own boot, which resets GPUs; empty from agents that do not tell.
     kernel_boot_id: str = ""
     ok_gpu_uuids: frozenset[str] = frozenset()
+
+
+def build_excerpt(taken_at_ms: int, text: str, *, truncated: bool) -> LogExcerpt:
+    return LogExcerpt(taken_at_ms, text, truncated)
+
+
+def keep_logs(ports: MeterPorts, host_id: str, logs: Mapping[str, LogExcerpt]) -> None:
+    """Keep what a host tells of the logs of rentals that it has; of others it is ignored."""
+    for rental_id, excerpt in logs.items():
+        rental = ports.rentals.store.get_rental(rental_id)
+        if rental is not None and rental.host_id == host_id:
+            ports.rentals.store.keep_log(rental_id, excerpt)
 
 
 def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: int) -> None:

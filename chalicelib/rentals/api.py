@@ -11,6 +11,7 @@ from chalicelib.rentals.schemas import (
     CreateRentalRequest,
     RentalListBody,
     read_request,
+    render_log,
     render_rental,
 )
 from chalicelib.runtime.http import Answer, Api, Call
@@ -59,3 +60,16 @@ def act_on_rental(call: Call, rental_id: str) -> Answer:
     call.read_body(ActionRequest)
     rental = service.terminate_rental(wiring.rental_ports(), call.principal, rental_id)
     return Answer(render_rental(rental))
+
+
+@api.route("POST", "/v1/rentals/{rental_id}/logs", permission="rentals:write")
+def request_log(call: Call, rental_id: str) -> Answer:
+    """Fetch the end of the workload's log from its host; GET shows it when it has come."""
+    rental = service.request_log(wiring.rental_ports(), call.principal, rental_id)
+    return Answer(render_rental(rental), HTTPStatus.ACCEPTED, {"Retry-After": "5"})
+
+
+@api.route("GET", "/v1/rentals/{rental_id}/logs", permission="rentals:read")
+def read_log(call: Call, rental_id: str) -> Answer:
+    """Show the end of the workload's log as it was last fetched."""
+    return Answer(render_log(service.read_log(wiring.rental_ports(), call.principal, rental_id)))

@@ -84,6 +84,16 @@ class GpuWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class LogExcerpt:
+    """The end of what a workload wrote, as its host last told it."""
+
+    taken_at_ms: int
+    text: str
+    #: There was more before.
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rental:
     """``leases`` carry the epochs under which the rental may use its GPUs; they never change."""
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from chalicelib.core.clock import format_instant
 from chalicelib.core.workloads import Port, Volume, Workload
-from chalicelib.rentals.model import GpuWarning, Interruption, Rental, list_actions
+from chalicelib.rentals.model import GpuWarning, Interruption, LogExcerpt, Rental, list_actions
 from chalicelib.rentals.service import RentalRequest
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
@@ -144,6 +144,12 @@ class RentalBody(ResponseBody):
     actions: dict[str, ActionBody]
 
 
+class LogBody(ResponseBody):
+    taken_at: str
+    text: str
+    truncated: bool
+
+
 class RentalListBody(ResponseBody):
     items: list[RentalBody]
     next_cursor: str | None
@@ -166,6 +172,12 @@ def read_request(body: CreateRentalRequest) -> RentalRequest:
         ),
         max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
         label=body.label,
+    )
+
+
+def render_log(excerpt: LogExcerpt) -> LogBody:
+    return LogBody(
+        taken_at=format_instant(excerpt.taken_at_ms), text=excerpt.text, truncated=excerpt.truncated
     )
 
 

@@ -24,6 +24,7 @@ from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken, FleetStore
 from chalicelib.rentals.model import (
     ACTIVE_STATES,
     RUNWAY_SECONDS,
+    LogExcerpt,
     Reason,
     Rental,
     begin_termination,
@@ -53,6 +54,10 @@ class RentalStore(Protocol):
 
     def replace_messages(self, tx: Transaction, old: Rental, new: Rental) -> None:
         """Write interruption and warnings. Fails with Unavailable when ``old``'s are no longer the stored."""
+
+    def get_log(self, rental_id: str) -> LogExcerpt | None: ...
+    def keep_log(self, rental_id: str, excerpt: LogExcerpt) -> None:
+        """Keep the newest."""
 
     def record_charge(
         self, tx: Transaction, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
@@ -151,6 +156,35 @@ def terminate_rental(ports: RentalPorts, principal: Principal, rental_id: str) -
     if rental.state not in ACTIVE_STATES:
         return rental
     return end_rental(ports, rental, "renter_requested", ports.clock.now_ms(), principal.key_id)
+
+
+def request_log(ports: RentalPorts, principal: Principal, rental_id: str) -> Rental:
+    """Ask the rental's host for the end of its log; `read_log` shows it some seconds later.
+
+    Raises:
+        NotFound: there is no such rental, or it is another account's.
+        Conflict: it has ended, and what it wrote was wiped.
+    """
+    rental = get_rental(ports, principal, rental_id)
+    if rental.state not in ACTIVE_STATES:
+        raise Conflict(f"The rental is {rental.state}; its log was wiped.", code="log_wiped")
+    tx, now_ms = ports.transactions(), ports.clock.now_ms()
+    ports.fleet.add_command(
+        tx,
+        HostCommand(ports.ids.new_id("cmd"), "log", rental.host_id, rental_id, rental.leases, now_ms),
+    )
+    add_audit(ports, tx, rental, principal.key_id, "rental.log_requested")
+    tx.commit()
+    return rental
+
+
+def read_log(ports: RentalPorts, principal: Principal, rental_id: str) -> LogExcerpt:
+    """Raises NotFound: there is no such rental, or (``log_not_fetched``) nobody asked or it did not come."""
+    rental = get_rental(ports, principal, rental_id)
+    excerpt = ports.store.get_log(rental.rental_id)
+    if excerpt is None:
+        raise NotFound("No log was fetched yet: POST here first, then ask again.", code="log_not_fetched")
+    return excerpt
 
 
 def end_rental(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, actor: str) -> Rental:

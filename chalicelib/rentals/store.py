@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any, cast
 
+from pynamodb.exceptions import PutError
+
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
@@ -13,12 +15,13 @@ from chalicelib.rentals.model import (
     GpuWarning,
     Health,
     Interruption,
+    LogExcerpt,
     Reason,
     Rental,
     State,
 )
 from chalicelib.storage import keys
-from chalicelib.storage.tables import RentalItem
+from chalicelib.storage.tables import LogItem, RentalItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -105,6 +108,28 @@ class DynamoRentalStore:
         )
         key = (keys.rental(new.rental_id), keys.RENTAL)
         dynamo(tx).update(RentalItem, key, actions, same, unexpected("The rental"))
+
+    def get_log(self, rental_id: str) -> LogExcerpt | None:
+        try:
+            item = LogItem.get(keys.rental(rental_id), keys.LOG, consistent_read=True)
+        except LogItem.DoesNotExist:
+            return None
+        return LogExcerpt(item.taken_at_ms, item.text, item.truncated)
+
+    def keep_log(self, rental_id: str, excerpt: LogExcerpt) -> None:
+        item = LogItem(
+            keys.rental(rental_id),
+            keys.LOG,
+            taken_at_ms=excerpt.taken_at_ms,
+            text=excerpt.text,
+            truncated=excerpt.truncated,
+        )
+        taken: Any = LogItem.taken_at_ms
+        try:
+            item.save(taken.does_not_exist() | (taken < excerpt.taken_at_ms))
+        except PutError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
 
     def record_charge(
         self, tx: Transaction, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool

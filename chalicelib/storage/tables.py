@@ -229,6 +229,17 @@ class RentalItem(Table):
     messages_version = IntegerAttribute(null=True)
 
 
+class LogItem(Table):
+    """The end of a rental's log, as it was last asked for."""
+
+    class Meta(_Meta):
+        table_name = "rentals"
+
+    taken_at_ms = IntegerAttribute()
+    text = UnicodeAttribute()
+    truncated = BooleanAttribute()
+
+
 class ByOpen(GlobalSecondaryIndex[Any]):
     class Meta:
         index_name = "by_open"

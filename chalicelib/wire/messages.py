@@ -22,6 +22,8 @@ MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64
 MAX_CAPTURE_PER_RECORD = 128
 MAX_NOTICES = 8
+#: Of a log excerpt, as JSON.
+MAX_LOG_BYTES = 16 * 1024
 MAX_PORTS_PER_WORKLOAD = 16
 MAX_SSH_KEYS_PER_WORKLOAD = 16
 
@@ -110,6 +112,18 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     samples_thinned: Count = 0
 
 
+class LogExcerpt(msgspec.Struct, frozen=True):
+    """The last of what a workload wrote, told because it was asked for."""
+
+    rental_id: Id
+    #: Of the command that asked.
+    command_id: Id
+    taken_at_ms: Count
+    text: Annotated[str, msgspec.Meta(max_length=MAX_LOG_BYTES)]
+    #: There was more before.
+    truncated: bool = False
+
+
 class HostNotice(msgspec.Struct, frozen=True):
     """The provider will take the machine, or may. Every heartbeat repeats it while it stands."""
 
@@ -131,6 +145,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     notices: Annotated[list[HostNotice], msgspec.Meta(max_length=MAX_NOTICES)] = []
     #: Of the machine's own boot; empty: not known.
     kernel_boot_id: Text = ""
+    logs: Annotated[list[LogExcerpt], msgspec.Meta(max_length=MAX_GPUS_PER_HOST)] = []
 
 
 class GpuSample(msgspec.Struct, frozen=True):
@@ -285,12 +300,13 @@ class Command(msgspec.Struct, frozen=True):
 
     ``start`` carries the epochs of the lease; ``stop`` carries the next epochs, ends the workload, wipes
     and is answered by a ``terminated`` report with those same epochs. ``preempt`` carries the epochs of the
-    start and announces to the workload that it ends at ``deadline_at_ms``.
+    start and announces to the workload that it ends at ``deadline_at_ms``; ``log`` carries them too and is
+    answered by a `LogExcerpt`.
     """
 
     schema_version: Literal[1]
     command_id: Id
-    kind: Literal["start", "stop", "preempt"]
+    kind: Literal["start", "stop", "preempt", "log"]
     host_id: Id
     rental_id: Id
     leases: Annotated[list[Lease], msgspec.Meta(min_length=1, max_length=MAX_GPUS_PER_HOST)]

@@ -9,7 +9,7 @@ from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
 from chalicelib.metering.service import AlreadyStored, TelemetryRecord
-from chalicelib.rentals.model import Rental
+from chalicelib.rentals.model import LogExcerpt, Rental
 from tests.fakes.database import MemoryStore
 
 
@@ -25,6 +25,14 @@ class FakeRentalStore(MemoryStore):
 
     def add_rental(self, tx: Any, rental: Rental) -> None:
         tx.put_new("rentals", rental.rental_id, rental, Unavailable("rental"))
+
+    def get_log(self, rental_id: str) -> LogExcerpt | None:
+        return self.db.table("logs").get(rental_id)
+
+    def keep_log(self, rental_id: str, excerpt: LogExcerpt) -> None:
+        before = self.get_log(rental_id)
+        if before is None or before.taken_at_ms < excerpt.taken_at_ms:
+            self.db.table("logs")[rental_id] = excerpt
 
     def replace_rental(self, tx: Any, old: Rental, new: Rental) -> None:
         rows = self.db.table("rentals")

@@ -25,6 +25,8 @@ ROUTES = {
     "GET /v1/rentals": {"renter"},
     "GET /v1/rentals/{rental_id}": {"renter"},
     "POST /v1/rentals/{rental_id}/actions": {"renter"},
+    "POST /v1/rentals/{rental_id}/logs": {"renter"},
+    "GET /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/receipt": {"renter"},
     "GET /v1/wallet": {"renter"},
 }
