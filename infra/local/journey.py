@@ -91,6 +91,7 @@ def run_journey(seed: Seed, cloud: EmbeddedCloud, fleet: SimulatedFleet, timelin
     running = time.monotonic()
     timeline.note("running: the workload is healthy, the meter starts")
     _disturb(rental, fleet, timeline)
+    timeline.note(f"the workload's log, asked for: {_fetch_log(renter, rental['rental_id'])!r}")
     ended = time.monotonic()
     renter.call("POST", f"/v1/rentals/{rental['rental_id']}/actions", {"action": "terminate"})
     timeline.note("terminate asked for: billing ends here")
@@ -157,6 +158,15 @@ def wait_for(read: Callable[[], Any], holds: Callable[[Any], bool], what: str) -
             raise StepFailed(f"waited {_WAIT_SECONDS:.0f} s for {what}", f"last seen: {seen}")
         time.sleep(_POLL_SECONDS)
     return seen
+
+
+def _fetch_log(renter: Api, rental_id: str) -> str:
+    """Return the last line that the workload wrote."""
+    path = f"/v1/rentals/{rental_id}/logs"
+    renter.call("POST", path)
+    answer = wait_for(lambda: renter.request("GET", path), lambda found: bool(found.is_success), "a log")
+    lines: list[str] = answer.json()["text"].splitlines()
+    return lines[-1] if lines else ""
 
 
 def _watch(renter: Api, rental_id: str, state: str) -> None:
