@@ -7,7 +7,7 @@ from pathlib import Path
 
 from host_agent.boards import BoardReader
 from host_agent.clock import Clock
-from host_agent.config import Config
+from host_agent.config import Config, ConfigError
 from host_agent.durable import write_atomic
 from host_agent.findings import Finding
 from host_agent.gpu import GpuError, GpuReader, Reading
@@ -126,8 +126,13 @@ def examine_capture(config: Config, clock: Clock) -> Iterator[Finding]:
     from host_agent.capture.opening import open_capture_reader
 
     for unit in config.capture_units:
-        with contextlib.closing(open_capture_reader(unit, clock, os.environ)) as opened:
-            name = f"capture unit {unit.unit_id}"
+        name = f"capture unit {unit.unit_id}"
+        try:
+            reader = open_capture_reader(unit, clock, os.environ)
+        except ConfigError as error:
+            yield Finding(name, ok=False, detail=str(error), advice="the agent does not start like this")
+            continue
+        with contextlib.closing(reader) as opened:
             try:
                 found = opened.read()
             except CaptureUnavailable as error:

@@ -72,7 +72,7 @@ class TelemetryOutbox:
                 logs.warn("spool_on_memory", reason=str(error))
                 if required:
                     raise
-                self._remember(Telemetry(record.samples, []))
+                self._remember(Telemetry(record.samples, [], capture=record.capture))
                 return False
             self._on_disk = True
             self._seq += 1

@@ -5,6 +5,7 @@ quantity, by exact factors. What is not a number, has no deviation, or stands in
 refused one by one: a broken sensor must not silence the others.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +21,8 @@ MAX_AGE_MS = 7 * 86_400_000
 _MAX_VALUE = 2**53
 #: Far beyond it, in every unit.
 _MAX_DIGITS = 30
+#: A float64 has 24 at most. Exact arithmetic on a million digits would hold up every thread for seconds.
+_MAX_CHARACTERS = 64
 
 
 class CaptureUnavailable(OSError):
@@ -99,17 +102,22 @@ def build_datapoint(
     sampled_at_ms: int,
     now_ms: int,
 ) -> CaptureDatapoint:
-    """Return a reading in the stored unit, rounded half to even. Raises BadDatapoint."""
+    """Return a reading in the stored unit, rounded half to even; its deviation is rounded up.
+
+    A deviation that rounding made smaller would claim what the sensor does not. Raises BadDatapoint.
+    """
     stored_unit, accepted = SCALES[quantity]
     scale = accepted.get(unit)
     if scale is None:
         raise BadDatapoint(f"{quantity} in {unit!r}; one of {', '.join(accepted)} is needed")
+    if max(len(str(value)), len(str(standard_deviation))) > _MAX_CHARACTERS:
+        raise BadDatapoint(f"a number of more than {_MAX_CHARACTERS} characters is no reading")
     if not value.is_finite() or not standard_deviation.is_finite() or standard_deviation < 0:
         raise BadDatapoint(f"{value} with the deviation {standard_deviation} is no reading")
     if not now_ms - MAX_AGE_MS <= sampled_at_ms <= now_ms + MAX_AHEAD_MS:
         raise BadDatapoint(f"sampled {(now_ms - sampled_at_ms) / 1000:.0f} s ago by the unit's clock")
-    stored = _round(value, scale.factor) + scale.offset
-    deviation = _round(standard_deviation, scale.factor)
+    stored = round(_scale(value, scale.factor)) + scale.offset
+    deviation = math.ceil(_scale(standard_deviation, scale.factor))
     if abs(stored) > _MAX_VALUE or deviation > _MAX_VALUE:
         raise BadDatapoint(f"{value} {unit} is beyond any such plant")
     return CaptureDatapoint(
@@ -123,8 +131,8 @@ def build_datapoint(
     )
 
 
-def _round(value: Decimal, factor: Fraction) -> int:
+def _scale(value: Decimal, factor: Fraction) -> Fraction:
     # An exponent of a million must not become a million digits: what is so large or small is told first.
     if value.adjusted() > _MAX_DIGITS:
-        return _MAX_VALUE + 1
-    return 0 if value.adjusted() < -_MAX_DIGITS else round(Fraction(value) * factor)
+        return Fraction(_MAX_VALUE + 1)
+    return Fraction(0) if value.adjusted() < -_MAX_DIGITS else Fraction(value) * factor

@@ -4,6 +4,7 @@ Modbus knows neither instants nor deviations: a reading is as of now, and its de
 or, for sensors whose error grows with what they show, a part of the value.
 """
 
+import logging
 from decimal import Decimal
 
 from host_agent.capture.datapoint import (
@@ -14,6 +15,7 @@ from host_agent.capture.datapoint import (
 )
 from host_agent.capture.settings import Register
 from host_agent.clock import Clock
+from host_agent.config import ConfigError
 
 TIMEOUT_SECONDS = 5.0
 
@@ -24,8 +26,14 @@ class ModbusReader:
     def __init__(
         self, unit_id: str, host: str, port: int, device: int, registers: list[Register], clock: Clock
     ) -> None:
-        from pymodbus.client import ModbusTcpClient
-
+        """Raises ConfigError: the library is not installed."""
+        try:
+            from pymodbus.client import ModbusTcpClient
+        except ImportError as error:
+            message = f"{unit_id}: Modbus needs pymodbus; install the wheel with its extra [modbus]"
+            raise ConfigError(message) from error
+        # It writes what it raises too, and not as JSON.
+        logging.getLogger("pymodbus").addHandler(logging.NullHandler())
         self._unit_id, self._device, self._registers, self._clock = unit_id, device, registers, clock
         self._client = ModbusTcpClient(host, port=port, timeout=TIMEOUT_SECONDS, retries=1)
 
@@ -78,6 +86,11 @@ class ModbusReader:
         answer = ask(register.address, count=kind.value[1], device_id=self._device)
         if answer.isError():
             raise BadDatapoint(f"register {register.address}: {answer}")
+        if len(answer.registers) != kind.value[1]:
+            raise BadDatapoint(f"register {register.address}: {len(answer.registers)} registers came")
         number = self._client.convert_from_registers(answer.registers, kind, word_order=register.word_order)
         # The shortest text of a float is what its sender meant.
-        return Decimal(str(number))
+        value = Decimal(str(number))
+        if not value.is_finite():
+            raise BadDatapoint(f"register {register.address} shows {value}")
+        return value

@@ -1,6 +1,7 @@
 """Opens the readers that the configuration names; loaded only where there are any."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from host_agent.capture.controller import HttpReader
@@ -17,6 +18,7 @@ _LAST_ADDRESS = 65_535
 def open_capture_reader(
     settings: CaptureUnitSettings, clock: Clock, environment: Mapping[str, str]
 ) -> CaptureReader:
+    """Raises ConfigError: what the unit needs is not there."""
     if settings.kind == "http":
         return HttpReader(settings.unit_id, settings.url, clock, environment)
     from host_agent.capture.modbus import ModbusReader
@@ -40,17 +42,27 @@ def _find_unit_fault(unit: CaptureUnitSettings) -> str:
     if not MIN_INTERVAL_SECONDS <= unit.interval_seconds <= MAX_INTERVAL_SECONDS:
         return f"interval_seconds must be 1 to 3600, not {unit.interval_seconds}"
     if unit.kind == "http":
-        parts = urlsplit(unit.url)
-        local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-        if not parts.hostname or parts.scheme not in {"http", "https"}:
-            return f"url must be an http(s) URL, not {unit.url!r}"
-        return "" if parts.scheme == "https" or local else "a key must not travel in the clear: use https"
+        return _find_url_fault(unit.url)
     if not unit.host or not 0 < unit.port <= _LAST_ADDRESS or not 0 <= unit.device <= 255:  # noqa: PLR2004
         return "modbus needs host, a port of TCP and a device of 0 to 255"
     if not 0 < len(unit.registers) <= MAX_REGISTERS:
         return f"modbus needs 1 to {MAX_REGISTERS} registers"
+    if len({(each.sensor_id, each.quantity) for each in unit.registers}) < len(unit.registers):
+        return "two registers are the same quantity of the same sensor"
     faults = (f"{each.sensor_id}: {fault}" for each in unit.registers if (fault := find_register_fault(each)))
     return next(faults, "")
+
+
+def _find_url_fault(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.scheme in {"http", "https"} and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        return f"url must be an http(s) URL, not {url!r}"
+    local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    return "" if parts.scheme == "https" or local else "a key must not travel in the clear: use https"
 
 
 def find_register_fault(register: Register) -> str:
@@ -60,7 +72,13 @@ def find_register_fault(register: Register) -> str:
         return f"{register.quantity} cannot be in {register.unit!r}; one of {accepted} is needed"
     if not 0 <= register.address <= _LAST_ADDRESS:
         return f"address {register.address} is not one of Modbus"
-    if register.standard_deviation < 0 or register.relative_deviation_percent < 0:
-        return "a deviation cannot be negative"
+    if not register.scale.is_finite() or not register.scale:
+        return f"a scale of {register.scale} shows nothing"
+    if not _is_deviation(register.standard_deviation, register.relative_deviation_percent):
+        return "a deviation must be a number that is not negative"
     exact = not register.standard_deviation and not register.relative_deviation_percent
     return "a deviation is needed: no sensor is exact" if exact and register.quantity != "cycle" else ""
+
+
+def _is_deviation(*values: Decimal) -> bool:
+    return all(value.is_finite() and value >= 0 for value in values)

@@ -1,7 +1,7 @@
 """Reads one capture unit at its pace and hands on what is new. Runs in a thread of its own."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chalicelib.wire.v1 import CaptureDatapoint
 from host_agent import logs
@@ -20,8 +20,9 @@ class CapturePoller:
         self._unit_id, self._reader, self._sink, self._clock = unit_id, reader, sink, clock
         self._interval_seconds = interval_seconds
         self._lock = threading.Lock()
-        #: The newest instant of each sensor and quantity that was handed on.
-        self._seen: dict[tuple[str, str], int] = {}
+        #: What the unit showed last, as far as it was handed on.
+        self._shown: frozenset[CaptureDatapoint] = frozenset()
+        self._refused: frozenset[str] = frozenset()
         self._report = CaptureReport(unit_id, None, 0, 0)
 
     def step(self) -> float:
@@ -31,14 +32,13 @@ class CapturePoller:
         except CaptureUnavailable as error:
             self._note(error=str(error))
             raise
-        for sensor_id, reason in found.refused.items():
-            logs.warn("capture_refused", unit_id=self._unit_id, sensor_id=sensor_id, reason=reason)
-        # A controller shows its last reading until there is another; each is told once.
-        new = [each for each in found.datapoints if each.sampled_at_ms > self._seen.get(_key(each), -1)]
+        self._tell_refused(found.refused)
+        # A controller shows its last reading until there is another; each is told once. By content, never by
+        # age: a clock that was set back must not silence a sensor until it is where it was.
+        new = [each for each in dict.fromkeys(found.datapoints) if each not in self._shown]
         kept = not new or self._sink(new)
         if kept:
-            for each in new:
-                self._seen[_key(each)] = max(each.sampled_at_ms, self._seen.get(_key(each), -1))
+            self._shown = frozenset(found.datapoints)
         self._note(
             datapoints=len(new) if kept else 0,
             refused=len(found.refused),
@@ -50,6 +50,13 @@ class CapturePoller:
         with self._lock:
             return self._report
 
+    def _tell_refused(self, refused: Mapping[str, str]) -> None:
+        """Log what was readable the last time: a sensor that stays broken is one line."""
+        for sensor_id, reason in refused.items():
+            if sensor_id not in self._refused:
+                logs.warn("capture_refused", unit_id=self._unit_id, sensor_id=sensor_id, reason=reason)
+        self._refused = frozenset(refused)
+
     def _note(self, *, datapoints: int = 0, refused: int = 0, error: str = "") -> None:
         with self._lock:
             before = self._report
@@ -60,7 +67,3 @@ class CapturePoller:
                 before.refused + refused,
                 error,
             )
-
-
-def _key(datapoint: CaptureDatapoint) -> tuple[str, str]:
-    return datapoint.sensor_id, datapoint.quantity

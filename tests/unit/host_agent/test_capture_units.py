@@ -11,7 +11,7 @@ from host_agent.capture.datapoint import CaptureRound, CaptureUnavailable
 from host_agent.capture.modbus import ModbusReader
 from host_agent.capture.opening import find_fault, open_capture_reader
 from host_agent.capture.poller import CapturePoller
-from host_agent.capture.settings import CaptureUnitSettings
+from host_agent.capture.settings import CaptureUnitSettings, Register
 from host_agent.config import ConfigError, load_config
 from tests.unit.host_agent.fakes import FakeClock, Host
 from tests.unit.host_agent.test_capture import NOW_MS, build
@@ -44,7 +44,7 @@ def test_a_reading_is_handed_on_once_and_again_until_it_is_durable(clock):
     assert poller.describe().error
     poller.step()
     poller.step()
-    unit.round = CaptureRound([first, second], {})
+    unit.round = CaptureRound([first, second, second], {})
     poller.step()
     assert handed == [[first], [first], [second]]
     report = poller.describe()
@@ -99,11 +99,15 @@ def test_units_are_configured_in_the_file(tmp_path, clock):
         ("kg/h", "lb/h", "north: FT-101: co2_mass_flow cannot be in 'lb/h'"),
         ("address = 4", "address = 70000", "address 70000"),
         ("relative_deviation_percent = 1.5", "", "a deviation is needed"),
-        ("relative_deviation_percent = 1.5", "standard_deviation = -1", "cannot be negative"),
+        ("relative_deviation_percent = 1.5", "standard_deviation = -1", "not negative"),
+        ("relative_deviation_percent = 1.5", "standard_deviation = nan", "must be a number"),
+        ("scale = 0.1", "scale = 0", "a scale of 0"),
+        ("scale = 0.1", "scale = inf", "a scale of Infinity"),
         ('host = "127.0.0.1"', "", "needs host"),
         ('kind = "modbus"', 'kind = "modbus"\ninterval_seconds = 0.1', "interval_seconds"),
         ('kind = "modbus"', 'kind = "telepathy"', "kind"),
         ('kind = "modbus"', 'kind = "http"\nurl = "ftp://x"', "url must be"),
+        ('kind = "modbus"', 'kind = "http"\nurl = "https://x:99999/"', "url must be"),
         ('kind = "modbus"', 'kind = "http"\nurl = "http://plant.example/"', "use https"),
     ],
 )
@@ -121,10 +125,20 @@ def test_too_many_or_the_same_units_are_refused():
     assert find_fault(many[:16]) == ""
 
 
-def test_an_agent_without_units_loads_nothing_of_them():
+def test_a_register_that_is_named_twice_is_refused():
+    register = Register("FT-101", "co2_mass_flow", "kg/h", 0, standard_deviation=Decimal(1))
+    other = msgspec.structs.replace(register, quantity="temperature", unit="degC", address=2)
+    unit = CaptureUnitSettings("u", "modbus", host="h", registers=[register, other])
+    assert find_fault([unit]) == "", "a flow meter that shows its temperature too"
+    again = msgspec.structs.replace(register, address=2)
+    assert "same sensor" in find_fault([msgspec.structs.replace(unit, registers=[register, again])])
+
+
+def test_an_agent_without_units_loads_the_form_of_their_settings_alone():
     code = (
         "import sys, host_agent.service\n"
-        "print([name for name in sys.modules if name.startswith(('pymodbus', 'fractions', 'docker'))])"
+        "kinds = ('pymodbus', 'fractions', 'docker', 'asyncio', 'host_agent.capture')\n"
+        "print([name for name in sys.modules if name.startswith(kinds)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "['host_agent.capture', 'host_agent.capture.settings']"
