@@ -53,8 +53,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_port: int = 0
     #: How long SQS may hold a poll open; at most 20.
     command_wait_seconds: int = 20
-    #: The oldest NVIDIA driver and container toolkit with which a GPU is offered; empty: any.
-    driver_floor: str = "535.161.07"
+    #: The oldest NVIDIA driver and container toolkit with which a GPU is offered; empty: any. Sources: CUDA
+    #: Toolkit release notes (the driver that programs of CUDA 12 need); CVE-2025-23266, mended in 1.17.8.
+    driver_floor: str = "525.60.13"
     toolkit_floor: str = "1.17.8"
     #: Run on each free GPU before it is offered, named by CUDA_VISIBLE_DEVICES; exit 0: it computes.
     preflight_command: str = ""

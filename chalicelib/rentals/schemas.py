@@ -20,7 +20,7 @@ CatalogName = Annotated[str, Field(min_length=1, max_length=64)]
 
 #: Repository with an optional registry, tag and digest. Source: OCI Distribution Specification 1.1, pulling.
 IMAGE_REFERENCE = (
-    r"^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"^(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
 )
 #: Key type, base64 and comment, without options, which could run commands. Source: sshd(8), AUTHORIZED_KEYS.

@@ -44,7 +44,14 @@ SplitMethod = Literal["activity", "slices"]
 #: What the machine's provider announces for it.
 NoticeKind = Literal["spot_interruption", "rebalance_recommendation", "scheduled_event"]
 CaptureQuantity = Literal[
-    "co2_mass_flow", "co2_fraction", "cycle", "temperature", "heat", "electricity", "tank_mass"
+    "gas_mass_flow",
+    "co2_mass_fraction",
+    "co2_volume_fraction",
+    "cycle",
+    "temperature",
+    "heat",
+    "electricity",
+    "tank_mass",
 ]
 CaptureUnit = Literal["milligrams_per_hour", "parts_per_billion", "cycles", "millikelvin", "joules", "grams"]
 #: A: information. B: the tenant's program. C: reset the GPU. D: reboot or replace the host. E: fabric.

@@ -42,9 +42,14 @@ class Scale:
 
 
 _HOUR = 3600
+FRACTIONS: Mapping[str, Scale] = {
+    "%": Scale(Fraction(10**7)),
+    "ppm": Scale(Fraction(1000)),
+    "1": Scale(Fraction(10**9)),
+}
 #: Accepted units by quantity, with the integer unit that is stored. Exact by definition of SI and of the kWh.
 SCALES: Mapping[CaptureQuantity, tuple[CaptureUnit, Mapping[str, Scale]]] = {
-    "co2_mass_flow": (
+    "gas_mass_flow": (
         "milligrams_per_hour",
         {
             "kg/h": Scale(Fraction(10**6)),
@@ -53,10 +58,9 @@ SCALES: Mapping[CaptureQuantity, tuple[CaptureUnit, Mapping[str, Scale]]] = {
             "mg/h": Scale(Fraction(1)),
         },
     ),
-    "co2_fraction": (
-        "parts_per_billion",
-        {"%": Scale(Fraction(10**7)), "ppm": Scale(Fraction(1000)), "1": Scale(Fraction(10**9))},
-    ),
+    # By mass or by volume is for the sensor to say: captured mass is gas flow times the fraction by mass.
+    "co2_mass_fraction": ("parts_per_billion", FRACTIONS),
+    "co2_volume_fraction": ("parts_per_billion", FRACTIONS),
     "cycle": ("cycles", {"1": Scale(Fraction(1))}),
     "temperature": ("millikelvin", {"degC": Scale(Fraction(1000), 273_150), "K": Scale(Fraction(1000))}),
     "heat": (

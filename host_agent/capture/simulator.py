@@ -24,6 +24,8 @@ _DESORPTION_FROM = 2 / 3
 #: kind: 1500 kWh and 500 kWh a tonne (Deutz and Bardow 2021, Nature Energy 6, 203).
 KG_PER_CYCLE = 20.0
 HEAT_KWH_PER_KG, ELECTRICITY_KWH_PER_KG = 1.5, 0.5
+#: CO2 in the gas that is given off, and in ambient air: 420 ppm by volume times 44 / 29 by molar mass.
+PRODUCT_MASS_FRACTION, AMBIENT_MASS_FRACTION = 0.985, 0.00064
 AMBIENT_CELSIUS, HOT_CELSIUS = 15.0, 95.0
 
 
@@ -36,8 +38,8 @@ class Sensor:
 
 
 SENSORS = (
-    Sensor("FT-101", "co2_mass_flow", "kg/h", 0.5),
-    Sensor("AT-101", "co2_fraction", "%", 0.2),
+    Sensor("FT-101", "gas_mass_flow", "kg/h", 0.5),
+    Sensor("AT-101", "co2_mass_fraction", "%", 0.2),
     Sensor("CY-101", "cycle", "1", 0.0),
     Sensor("TT-101", "temperature", "degC", 0.3),
     Sensor("QT-101", "heat", "kWh", 0.05),
@@ -64,8 +66,8 @@ def compute_truth(sensor_id: str, at_ms: int) -> float:
     seconds = CYCLE_SECONDS * (1 - _DESORPTION_FROM)
     flow_kg_per_hour = KG_PER_CYCLE * math.pi / 2 * math.sin(math.pi * progress) / seconds * 3600
     return {
-        "FT-101": flow_kg_per_hour,
-        "AT-101": 97.5 if progress else 0.042,
+        "FT-101": flow_kg_per_hour / PRODUCT_MASS_FRACTION,
+        "AT-101": 100 * (PRODUCT_MASS_FRACTION if progress else AMBIENT_MASS_FRACTION),
         "CY-101": float(number),
         "TT-101": AMBIENT_CELSIUS + (HOT_CELSIUS - AMBIENT_CELSIUS) * math.sin(math.pi / 2 * progress),
         "QT-101": captured_kg * HEAT_KWH_PER_KG,

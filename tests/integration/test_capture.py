@@ -10,7 +10,7 @@ from chalicelib.metering.model import CaptureDatapoint
 from infra.local.cloud import EmbeddedCloud
 from tests.integration.in_process import wire_to
 
-SHOWN = CaptureDatapoint("unit-1", "FT-101", "co2_mass_flow", 2**53, 1, "milligrams_per_hour", 10**12)
+SHOWN = CaptureDatapoint("unit-1", "FT-101", "gas_mass_flow", 2**53, 1, "milligrams_per_hour", 10**12)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -38,7 +38,7 @@ from tests.unit.host_agent.fakes import START_MS, FakeClock
 
 GOOD = {
     "sensor_id": "FT-101",
-    "quantity": "co2_mass_flow",
+    "quantity": "gas_mass_flow",
     "value": 12.5,
     "unit": "kg/h",
     "standard_deviation": 0.25,
@@ -51,7 +51,7 @@ def build(**told):
     facts = {
         "unit_id": "u",
         "sensor_id": "s",
-        "quantity": "co2_mass_flow",
+        "quantity": "gas_mass_flow",
         "value": Decimal(1),
         "standard_deviation": Decimal("0.1"),
         "unit": "kg/h",
@@ -78,8 +78,8 @@ def test_units_of_the_trade_become_the_integers_that_physics_says():
     assert build(value=Decimal("0.1"), unit="g/s").value == 360_000
     assert build(quantity="heat", unit="kWh", value=Decimal("1.5")).value == 5_400_000
     assert build(quantity="temperature", unit="degC", value=Decimal("-273.15")).value == 0
-    assert build(quantity="co2_fraction", unit="%", value=Decimal("0.042")).value == 420_000
-    assert build(quantity="co2_fraction", unit="ppm", value=Decimal(420)).value == 420_000
+    assert build(quantity="co2_volume_fraction", unit="%", value=Decimal("0.042")).value == 420_000
+    assert build(quantity="co2_volume_fraction", unit="ppm", value=Decimal(420)).value == 420_000
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_the_simulated_plant_is_read_over_http_with_its_key(clock):
         thread.join()
         server.server_close()
     assert not found.refused
-    assert {each.quantity for each in found.datapoints} == set(SCALES)
+    assert {each.quantity for each in found.datapoints} == set(SCALES) - {"co2_volume_fraction"}
     by_sensor = {each.sensor_id: each for each in found.datapoints}
     mass = measure("WT-101", clock.ms, seed=7)
     assert abs(by_sensor["WT-101"].value - mass * 1000) < 1
@@ -226,7 +226,7 @@ def test_the_simulated_plant_is_read_over_http_with_its_key(clock):
 def test_the_simulated_plant_gives_off_what_its_flow_says():
     start = 5 * CYCLE_SECONDS * 1000
     steps = range(start, start + CYCLE_SECONDS * 1000, 1000)
-    flowed = sum(compute_truth("FT-101", at) / 3600 for at in steps)
+    flowed = sum(compute_truth("FT-101", at) * compute_truth("AT-101", at) / 100 / 3600 for at in steps)
     gained = compute_truth("WT-101", start + CYCLE_SECONDS * 1000) - compute_truth("WT-101", start)
     assert abs(flowed - KG_PER_CYCLE) < 0.01
     assert abs(gained - KG_PER_CYCLE) < 1e-6
@@ -275,7 +275,7 @@ def list_registers() -> list[Register]:
 def test_the_simulated_plant_is_read_over_modbus(clock):
     missing = Register("XX-1", "heat", "kWh", 500, standard_deviation=Decimal(1))
     relative = Register(
-        "FT-rel", "co2_mass_flow", "kg/h", 0, "float32", relative_deviation_percent=Decimal(2)
+        "FT-rel", "gas_mass_flow", "kg/h", 0, "float32", relative_deviation_percent=Decimal(2)
     )
     clock.ms = START_MS - START_MS % (CYCLE_SECONDS * 1000) + 3_000_000
     with run_modbus(clock, seed=3) as port:

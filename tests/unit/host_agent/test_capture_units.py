@@ -76,7 +76,7 @@ kind = "modbus"
 host = "127.0.0.1"
 [[capture_units.registers]]
 sensor_id = "FT-101"
-quantity = "co2_mass_flow"
+quantity = "gas_mass_flow"
 unit = "kg/h"
 address = 4
 scale = 0.1
@@ -96,7 +96,7 @@ def test_units_are_configured_in_the_file(tmp_path, clock):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("kg/h", "lb/h", "north: FT-101: co2_mass_flow cannot be in 'lb/h'"),
+        ("kg/h", "lb/h", "north: FT-101: gas_mass_flow cannot be in 'lb/h'"),
         ("address = 4", "address = 70000", "address 70000"),
         ("relative_deviation_percent = 1.5", "", "a deviation is needed"),
         ("relative_deviation_percent = 1.5", "standard_deviation = -1", "not negative"),
@@ -126,7 +126,7 @@ def test_too_many_or_the_same_units_are_refused():
 
 
 def test_a_register_that_is_named_twice_is_refused():
-    register = Register("FT-101", "co2_mass_flow", "kg/h", 0, standard_deviation=Decimal(1))
+    register = Register("FT-101", "gas_mass_flow", "kg/h", 0, standard_deviation=Decimal(1))
     other = msgspec.structs.replace(register, quantity="temperature", unit="degC", address=2)
     unit = CaptureUnitSettings("u", "modbus", host="h", registers=[register, other])
     assert find_fault([unit]) == "", "a flow meter that shows its temperature too"

@@ -103,7 +103,7 @@ def test_a_heartbeat_tells_the_fleet_that_the_host_drains(seeded):
 
 def test_what_a_capture_unit_showed_is_kept_once_and_never_changed(seeded, log):
     rental = start(seeded, 1)
-    shown = v1.CaptureDatapoint("unit-1", "FT-101", "co2_mass_flow", 5, 1, "milligrams_per_hour", START_MS)
+    shown = v1.CaptureDatapoint("unit-1", "FT-101", "gas_mass_flow", 5, 1, "milligrams_per_hour", START_MS)
     other = msgspec.structs.replace(shown, value=6)
     later = msgspec.structs.replace(shown, sampled_at_ms=START_MS + 1000)
     send(rental, v1.Telemetry([], [], capture=[shown]))

@@ -72,7 +72,7 @@ CAPTURE_TELEMETRY = v1.Telemetry(
     [],
     capture=[
         v1.CaptureDatapoint(
-            "unit-1", "FT-101", "co2_mass_flow", 12_500_000, 250_000, "milligrams_per_hour", AT_MS
+            "unit-1", "FT-101", "gas_mass_flow", 12_500_000, 250_000, "milligrams_per_hour", AT_MS
         ),
         v1.CaptureDatapoint("unit-1", "TT-101", "temperature", 293_150, 300, "millikelvin", AT_MS),
     ],
