@@ -14,7 +14,6 @@ from chalicelib.wire.v1 import (
     MAX_XIDS_PER_RECORD,
     CaptureDatapoint,
     Command,
-    GpuSample,
     GpuStatus,
     Heartbeat,
     HostNotice,
@@ -32,6 +31,7 @@ from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
+from host_agent.samples import build_samples
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.notice import Notice
 from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime
@@ -340,7 +340,12 @@ class Agent:
             if meter.owner is not None and meter.owner.rental_id == workload.rental_id
         ]
         self._hand_over(dict.fromkeys(owned))
-        wiped = self._runtime.wipe(workload.rental_id, keep_volume=workload.keep_volume)
+        # A GPU that fell off the bus can never be overwritten; the cloud knows it as lost, or as faulty.
+        lost = {uuid for uuid, status in self._statuses.items() if status.state == "lost"}
+        unreachable = any(lease.gpu_uuid in lost for lease in workload.leases)
+        wiped = self._runtime.wipe(
+            workload.rental_id, keep_volume=workload.keep_volume, unreachable=unreachable
+        )
         if wiped is None:
             return False
         self._announced.pop(workload.rental_id, None)
@@ -379,18 +384,3 @@ class Agent:
         if after is not self._assignments:
             assignments.save(self._file, after)
             self._assignments = after
-
-
-def build_samples(readings: Mapping[str, Reading]) -> list[GpuSample]:
-    return [
-        GpuSample(
-            gpu_uuid=gpu_uuid,
-            sampled_at_ms=reading.sampled_at_ms,
-            energy_counter_millijoules=reading.energy_counter_millijoules,
-            power_milliwatts=reading.power_milliwatts,
-            utilization_percent=reading.utilization_percent,
-            memory_used_mib=reading.memory_used_mib,
-            temperature_celsius=reading.temperature_celsius,
-        )
-        for gpu_uuid, reading in readings.items()
-    ]

@@ -35,7 +35,7 @@ Text = Annotated[str, msgspec.Meta(max_length=1024)]
 RecordKind = Literal["heartbeat", "telemetry"]
 TransportProtocol = Literal["tcp", "udp"]
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-GpuMemoryWipe = Literal["verified", "not_supported"]
+GpuMemoryWipe = Literal["verified", "not_supported", "unreachable"]
 Encoding = Literal["none", "zlib-base64"]
 WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
@@ -94,7 +94,8 @@ class WorkloadReport(msgspec.Struct, frozen=True):
     wiped: bool = False
     detail: Text = ""
     ports: Annotated[list[PublishedPort], msgspec.Meta(max_length=MAX_PORTS_PER_WORKLOAD + 1)] = []
-    #: With ``wiped``: the GPUs' memory was overwritten and read back; ``not_supported``: nothing here can.
+    #: With ``wiped``: the GPUs' memory was overwritten and read back; ``not_supported``: nothing here can;
+    #: ``unreachable``: a GPU is gone, and must not be rented before it was reset.
     gpu_memory: GpuMemoryWipe | None = None
     #: With ``wiped``: the rental's volume was kept for a later start.
     volume_kept: bool = False

@@ -117,8 +117,7 @@ class ContainerEngine:
             raise EngineUnavailable("the container does not end")
         return seen
 
-    def wipe(self, order: WorkloadOrder, directory: Path, *, keep_volume: bool) -> Wiped:
-        del directory
+    def wipe(self, order: WorkloadOrder, *, keep_volume: bool, unreachable: bool) -> Wiped:
         with _translated():
             self._remove(order)
         volume = order.spec.volume
@@ -127,7 +126,7 @@ class ContainerEngine:
         elif volume is not None:
             self._volumes.destroy(volume.volume_id)
         simulated = self._settings.gpu_injection == "none"
-        scrubbed = "not_supported" if simulated else gpu_memory.scrub(order.gpu_uuids)
+        scrubbed = gpu_memory.wipe(order.gpu_uuids, simulated=simulated, unreachable=unreachable)
         return Wiped(scrubbed, volume_kept=volume is not None and keep_volume)
 
     def read_log(self, order: WorkloadOrder, max_bytes: int) -> bytes:

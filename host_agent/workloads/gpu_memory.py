@@ -27,6 +27,13 @@ class ScrubFailed(OSError):
     """The memory may still hold something; the GPU must not be rented."""
 
 
+def wipe(gpu_uuids: Sequence[str], *, simulated: bool, unreachable: bool) -> GpuMemoryWipe:
+    """Overwrite what can be. Raises ScrubFailed: a GPU that answers still holds something, or may."""
+    if simulated:
+        return "not_supported"
+    return "unreachable" if unreachable else scrub(gpu_uuids)
+
+
 def scrub(gpu_uuids: Sequence[str]) -> GpuMemoryWipe:
     """Overwrite and verify the memory of every GPU; to be called in a process of its own.
 

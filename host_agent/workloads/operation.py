@@ -62,7 +62,8 @@ def operate(engine: Engine, action: str, directory: Path, order: WorkloadOrder, 
             write_atomic(directory / ENDED, msgspec.json.encode(ended_now))
         write_atomic(directory / STOPPED, b"{}")
     elif action == "wipe":
-        wiped = engine.wipe(order, directory, keep_volume="keep_volume" in rest)
+        keep_volume, unreachable = "keep_volume" in rest, "unreachable" in rest
+        wiped = engine.wipe(order, keep_volume=keep_volume, unreachable=unreachable)
         write_atomic(directory / WIPED, msgspec.json.encode(wiped))
     else:
         write_atomic(directory / LOG, engine.read_log(order, int(rest[0])))

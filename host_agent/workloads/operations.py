@@ -142,7 +142,7 @@ class OperatedRuntime:
         self._operate(rental_id, "stop", f"{grace_seconds:.0f}")
         return False
 
-    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped | None:
+    def wipe(self, rental_id: str, *, keep_volume: bool, unreachable: bool) -> Wiped | None:
         directory = self._root / rental_id
         if not directory.exists():
             return Wiped("not_supported")
@@ -151,7 +151,8 @@ class OperatedRuntime:
             if not (directory / ORDER).exists():
                 wiped = Wiped("not_supported")
             else:
-                self._operate(rental_id, "wipe", *(["keep_volume"] if keep_volume else []))
+                chosen = {"keep_volume": keep_volume, "unreachable": unreachable}
+                self._operate(rental_id, "wipe", *(name for name, wanted in chosen.items() if wanted))
                 return None
         if self._is_busy(rental_id):
             return None

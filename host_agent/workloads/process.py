@@ -132,7 +132,8 @@ class ProcessRuntime:
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         self._notices.announce(self._root / rental_id / NOTICE, notice)
 
-    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped:  # noqa: ARG002 - it has no volumes
+    def wipe(self, rental_id: str, *, keep_volume: bool, unreachable: bool) -> Wiped:
+        del keep_volume, unreachable
         directory = self._root / rental_id
         self._notices.close(directory / NOTICE)
         if directory.exists():

@@ -71,8 +71,11 @@ class WorkloadRuntime(Protocol):
             OSError: it does not end.
         """
 
-    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped | None:
-        """Destroy what the workload left. ``None``: not yet. Raises OSError when something remains."""
+    def wipe(self, rental_id: str, *, keep_volume: bool, unreachable: bool) -> Wiped | None:
+        """Destroy what the workload left. ``None``: not yet. Raises OSError when something remains.
+
+        ``unreachable``: one of its GPUs does not answer, so none of its memory can be overwritten.
+        """
 
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         """Tell the workload when it will end, or that it will not. Raises OSError: it was not told."""

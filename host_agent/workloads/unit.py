@@ -113,8 +113,7 @@ class UnitEngine:
             self._wait(_POLL_SECONDS)
         raise EngineUnavailable("the unit does not end")
 
-    def wipe(self, order: WorkloadOrder, directory: Path, *, keep_volume: bool) -> Wiped:
-        del directory
+    def wipe(self, order: WorkloadOrder, *, keep_volume: bool, unreachable: bool) -> Wiped:
         if self._show(order)["LoadState"] == "loaded":
             # Ends it for good: a unit that remains after exit is active until it is stopped.
             self._run(["systemctl", "stop", name_unit(order)])
@@ -128,7 +127,8 @@ class UnitEngine:
             self._volumes.detach(volume.volume_id)
         elif volume is not None:
             self._volumes.destroy(volume.volume_id)
-        scrubbed = gpu_memory.scrub(order.gpu_uuids) if self._settings.scrub else "not_supported"
+        simulated = not self._settings.scrub
+        scrubbed = gpu_memory.wipe(order.gpu_uuids, simulated=simulated, unreachable=unreachable)
         return Wiped(scrubbed, volume_kept=volume is not None and keep_volume)
 
     def read_log(self, order: WorkloadOrder, max_bytes: int) -> bytes:

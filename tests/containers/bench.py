@@ -79,7 +79,9 @@ class ContainerHost:
         self.wait(rental_id, lambda: self.runtime.stop(rental_id, grace_seconds))
 
     def wipe(self, rental_id: str, *, keep_volume: bool = False) -> Wiped:
-        return self.wait(rental_id, lambda: self.runtime.wipe(rental_id, keep_volume=keep_volume))
+        return self.wait(
+            rental_id, lambda: self.runtime.wipe(rental_id, keep_volume=keep_volume, unreachable=False)
+        )
 
     def end(self, rental_id: str) -> Wiped:
         self.stop(rental_id)

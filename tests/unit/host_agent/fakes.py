@@ -97,14 +97,14 @@ class FakeRuntime:
             self.statuses[rental_id] = WorkloadStatus("exited", 143, START_MS)
         return True
 
-    def wipe(self, rental_id: str, *, keep_volume: bool) -> Wiped | None:
+    def wipe(self, rental_id: str, *, keep_volume: bool, unreachable: bool) -> Wiped | None:
         if self._is_slow("wipe", rental_id):
             return None
         self.statuses.pop(rental_id, None)
         self.wiped.append(rental_id)
         if keep_volume:
             self.kept.append(rental_id)
-        return Wiped("verified", volume_kept=keep_volume)
+        return Wiped("unreachable" if unreachable else "verified", volume_kept=keep_volume)
 
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         if notice is None:

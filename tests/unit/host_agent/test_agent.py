@@ -350,3 +350,15 @@ def test_what_the_provider_announces_reaches_the_workloads_and_can_be_taken_back
     host.agent.work()
     assert host.reports()["rnt_1"].detail == "preempted"
     assert host.runtime.graces["rnt_1"] == 5.0
+
+
+def test_a_rental_ends_although_its_gpu_fell_off_the_bus_and_nothing_is_claimed_of_its_memory(host):
+    host.agent.accept(build_start())
+    host.agent.work()
+    host.agent.work()
+    host.reader.lost.add("GPU-0")
+    host.agent.beat()
+    host.agent.accept(build_stop())
+    host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.wiped, report.gpu_memory) == (True, "unreachable")

@@ -125,7 +125,7 @@ def test_a_unit_runs_once_ends_politely_and_is_gone(engine, systemd, tmp_path):
     assert 'MINE="a \\"b\\" \\$c"\n' in (tmp_path / "environment").read_text()
     assert engine.read_log(ORDER, 4) == b"ast\n"
     assert engine.stop(ORDER, 5) == Ended(1_795_444_260_000, exit_code=128 + 15)
-    assert engine.wipe(ORDER, tmp_path, keep_volume=False).gpu_memory == "not_supported"
+    assert engine.wipe(ORDER, keep_volume=False, unreachable=False).gpu_memory == "not_supported"
     assert engine.stop(ORDER, 5) is None
 
 

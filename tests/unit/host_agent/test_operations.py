@@ -21,6 +21,8 @@ from host_agent.workloads.share import Share, divide_host
 from host_agent.workloads.supervisor import Ended, Started, read_start_ticks
 from tests.unit.host_agent.fakes import START_MS, FakeClock
 
+KEEP = {"keep_volume": True, "unreachable": False}
+DESTROY = {"keep_volume": False, "unreachable": False}
 ORDER = WorkloadOrder("rnt_1", "cmd_1", WorkloadSpec(["x"], image="i"), ["GPU-0"])
 
 
@@ -160,18 +162,24 @@ def test_an_engine_that_cannot_say_how_it_ended_is_asked_again_and_nothing_is_ma
 def test_a_wipe_is_over_only_when_its_result_is_there_and_then_nothing_is_left(bench):
     bench.run(*alive())
     (bench.root / "rnt_1" / STOPPED).write_bytes(b"{}")
-    assert bench.runtime.wipe("rnt_1", keep_volume=True) is None
+    assert bench.runtime.wipe("rnt_1", **KEEP) is None
     assert bench.launched[-1].arguments == ["keep_volume"]
     bench.launched[-1].end(code=75)
-    assert bench.runtime.wipe("rnt_1", keep_volume=True) is None, "a failed wipe is no wipe"
+    assert bench.runtime.wipe("rnt_1", **KEEP) is None, "a failed wipe is no wipe"
     bench.clock.ms += 120_000
-    bench.runtime.wipe("rnt_1", keep_volume=True)
+    bench.runtime.wipe("rnt_1", **KEEP)
     bench.launched[-1].end(WIPED, Wiped("verified", volume_kept=True))
-    assert bench.runtime.wipe("rnt_1", keep_volume=True) == Wiped("verified", volume_kept=True)
+    assert bench.runtime.wipe("rnt_1", **KEEP) == Wiped("verified", volume_kept=True)
     assert [each.name for each in bench.root.iterdir()] == ["settings.json"]
     assert bench.runtime.inspect("rnt_1").state == "absent"
     # Said once more after a crash: there is nothing, and nothing is claimed of the GPUs.
-    assert bench.runtime.wipe("rnt_1", keep_volume=True) == Wiped("not_supported")
+    assert bench.runtime.wipe("rnt_1", **KEEP) == Wiped("not_supported")
+
+
+def test_an_operation_is_told_that_a_gpu_cannot_be_reached(bench):
+    bench.run(*alive())
+    assert bench.runtime.wipe("rnt_1", keep_volume=False, unreachable=True) is None
+    assert bench.launched[-1].arguments == ["unreachable"]
 
 
 def test_the_next_agent_goes_on_where_the_last_one_was(bench):

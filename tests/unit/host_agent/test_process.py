@@ -69,7 +69,7 @@ def test_a_workload_runs_is_seen_by_the_next_agent_and_is_started_once(build, tm
     end(next_agent, "r")
     assert (tmp_path / "r" / "started.json").read_bytes() == started
     assert next_agent.inspect("r").state == "exited"
-    next_agent.wipe("r", keep_volume=False)
+    next_agent.wipe("r", keep_volume=False, unreachable=False)
     assert next_agent.inspect("r").state == "absent"
     assert os.listdir(tmp_path) == []
 
@@ -143,14 +143,14 @@ def test_a_supervisor_that_was_killed_is_a_failure_and_its_workload_still_ends(b
     runtime._children[0].wait()
     assert wait_for(runtime, "r", "failed").detail == "supervisor_lost"
     end(runtime, "r")
-    runtime.wipe("r", keep_volume=False)
+    runtime.wipe("r", keep_volume=False, unreachable=False)
     assert os.listdir(tmp_path) == []
 
 
 def test_stopping_and_wiping_what_never_was_is_no_error(build):
     runtime = build()
     end(runtime, "unknown")
-    runtime.wipe("unknown", keep_volume=False)
+    runtime.wipe("unknown", keep_volume=False, unreachable=False)
     assert runtime.inspect("unknown").state == "absent"
 
 
