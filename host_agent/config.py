@@ -33,6 +33,8 @@ class Containers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_namespaces: bool = True
     #: Renters' ports are published on this address of the host.
     ports_address: str = "127.0.0.1"
+    #: What renters are told to connect to; empty: ``ports_address``.
+    public_address: str = ""
     #: Networks that no workload may reach, besides the metadata service, the host and other workloads.
     blocked_networks: list[str] = []
 

@@ -240,7 +240,8 @@ class ContainerEngine:
         for name, bindings in (found["NetworkSettings"].get("Ports") or {}).items():
             port, _, protocol = name.partition("/")
             for binding in (bindings or [])[:1]:
-                address = binding.get("HostIp") or self._settings.ports_address
+                published = binding.get("HostIp") or self._settings.ports_address
+                address = self._settings.public_address or published
                 ports.append(PublishedPort(int(port), protocol, address, int(binding["HostPort"])))
         return sorted(ports, key=lambda each: each.container_port)
 

@@ -39,6 +39,7 @@ def open_runtime(
             gpu_injection="none" if simulated else containers.gpu_injection,
             user_namespaces=containers.user_namespaces,
             ports_address=containers.ports_address,
+            public_address=containers.public_address,
             blocked_networks=containers.blocked_networks,
             env=env,
         )

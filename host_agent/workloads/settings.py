@@ -22,6 +22,8 @@ class ContainerSettings(msgspec.Struct, frozen=True):
     user_namespaces: bool = True
     #: Ports are published here; workloads are reached from elsewhere only if it is said so.
     ports_address: str = "127.0.0.1"
+    #: What renters are told to connect to; empty: where the ports are published.
+    public_address: str = ""
     blocked_networks: list[str] = []
     ssh_server: str = SSH_SERVER
     env: dict[str, str] = {}

@@ -23,8 +23,10 @@ def main() -> int:
     parser.add_argument("command", choices=("up", "demo"))
     command = parser.parse_args().command
     progress = Progress()
-    # Ctrl-C and `kill` both unwind, so that everything that was started is ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C and `kill` both unwind, so that everything that was started is ended; also where whoever started
+    # us in the background has told us to ignore the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return demonstrate(progress) if command == "demo" else stay_up(progress)
     except StepFailed as failed:

@@ -169,9 +169,10 @@ def test_the_metadata_service_is_out_of_reach(host, metadata):
 
 
 def test_other_tenants_and_the_host_are_out_of_reach_and_published_ports_are_not(host, api):
+    host.open(public_address="gpu-7.example")
     serve = f"mkdir /www; echo tenant-$RENTAL_ID > /www/index.html; httpd -p 8080 -h /www; {FOREVER}"
     published = host.run("rnt_1", serve, ports=[port(8080)]).ports
-    assert [(each.container_port, each.address) for each in published] == [(8080, "127.0.0.1")]
+    assert [(each.container_port, each.address) for each in published] == [(8080, "gpu-7.example")]
     connection = http.client.HTTPConnection("127.0.0.1", published[0].host_port, timeout=10)
     connection.request("GET", "/index.html")
     assert connection.getresponse().read() == b"tenant-rnt_1\n"
