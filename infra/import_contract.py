@@ -7,7 +7,18 @@ from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, output
 
 #: Bottom to top; a slice may use the models and services of those before it.
-SLICES = ("accounts", "catalog", "fleet", "rentals", "metering", "billing", "carbon", "compliance")
+SLICES = (
+    "accounts",
+    "catalog",
+    "fleet",
+    "reservations",
+    "rentals",
+    "metering",
+    "billing",
+    "carbon",
+    "scaling",
+    "compliance",
+)
 SHARED = ("core", "wire", "storage", "runtime")
 
 #: File of a slice -> files of its own slice, shared packages, and whether it may use lower slices.

@@ -8,7 +8,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import Role
 from chalicelib.storage import keys
-from chalicelib.storage.tables import AccountItem, ApiKeyItem, InstallationItem
+from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

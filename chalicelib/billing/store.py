@@ -13,7 +13,7 @@ from chalicelib.billing.service import AlreadyPosted
 from chalicelib.core.errors import DomainError, InsufficientFunds
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables import BalanceItem, HoldItem, JournalItem, LegItem
+from chalicelib.storage.tables.ledger import BalanceItem, HoldItem, JournalItem, LegItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

@@ -6,7 +6,7 @@ from chalicelib.catalog.model import Catalog, GpuType, Price
 from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables import CatalogItem
+from chalicelib.storage.tables.catalog import CatalogItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

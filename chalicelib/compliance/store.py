@@ -2,7 +2,7 @@
 
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables import AuditItem
+from chalicelib.storage.tables.records import AuditItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

@@ -16,7 +16,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import Host, HostGpu, LeaseState, Liveness
 from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.storage import keys
-from chalicelib.storage.tables import GpuItem, HeartbeatItem, HostItem
+from chalicelib.storage.tables.fleet import GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

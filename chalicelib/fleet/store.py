@@ -27,7 +27,7 @@ from chalicelib.fleet.model import (
     LeaseState,
 )
 from chalicelib.storage import keys
-from chalicelib.storage.tables import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
+from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: The outbox keeps a delivered command this long, for people who look into an incident.

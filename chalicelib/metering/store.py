@@ -24,7 +24,13 @@ from chalicelib.metering.model import (
 )
 from chalicelib.metering.service import AlreadyStored, TelemetryRecord
 from chalicelib.storage import keys
-from chalicelib.storage.tables import CaptureItem, DuplicatesItem, EnergyItem, MeterItem, TelemetryItem
+from chalicelib.storage.tables.metering import (
+    CaptureItem,
+    DuplicatesItem,
+    EnergyItem,
+    MeterItem,
+    TelemetryItem,
+)
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.

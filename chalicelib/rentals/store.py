@@ -21,7 +21,7 @@ from chalicelib.rentals.model import (
     State,
 )
 from chalicelib.storage import keys
-from chalicelib.storage.tables import LogItem, RentalItem
+from chalicelib.storage.tables.rentals import LogItem, RentalItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 

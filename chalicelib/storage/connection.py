@@ -12,10 +12,13 @@ from typing import Any
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
-from chalicelib.storage import tables
+from chalicelib.storage.tables import accounts, base, catalog, fleet, ledger, metering, records, rentals
+
+#: A model is found once its module is loaded.
+MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals)
 
 
-def find_models(root: type[Model] = tables.Table) -> Iterator[type[Model]]:
+def find_models(root: type[Model] = base.Table) -> Iterator[type[Model]]:
     """Yield every model class that names a table, parents first."""
     for model in root.__subclasses__():
         yield model

@@ -6,7 +6,7 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables import IdempotencyItem
+from chalicelib.storage.tables.records import IdempotencyItem
 from chalicelib.storage.transaction import dynamo
 
 

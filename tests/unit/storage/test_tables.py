@@ -4,7 +4,7 @@ import pytest
 from pynamodb.attributes import NumberAttribute
 
 from chalicelib.storage import connection, keys
-from chalicelib.storage.tables import IntegerAttribute, Table
+from chalicelib.storage.tables.base import IntegerAttribute, Table
 from infra.cdk.tables import TABLES
 
 TYPES = {"S": "STRING", "N": "NUMBER"}

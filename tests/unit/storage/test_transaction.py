@@ -5,7 +5,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from pynamodb.exceptions import TransactWriteError
 
 from chalicelib.core.errors import Conflict, Unavailable
-from chalicelib.storage.tables import AccountItem, BalanceItem, RentalItem
+from chalicelib.storage.tables.accounts import AccountItem
+from chalicelib.storage.tables.ledger import BalanceItem
+from chalicelib.storage.tables.rentals import RentalItem
 from chalicelib.storage.transaction import MAX_ATTEMPTS, DynamoTransaction, Retry
 
 ITEM = {"pk": {"S": "p"}, "sk": {"S": "s"}, "name": {"S": "old"}}

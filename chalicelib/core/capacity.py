@@ -1,0 +1,10 @@
+"""Words that everything that sells, places or explains capacity shares."""
+
+from typing import Literal
+
+#: ``spot`` may be preempted with a notice; ``reserved`` redeems a reservation.
+BillingClass = Literal["on_demand", "spot", "reserved"]
+BILLING_CLASSES: tuple[BillingClass, ...] = ("on_demand", "spot", "reserved")
+
+#: Why something that was asked for did not fit an offer.
+WhyNot = Literal["no_capacity", "quota", "balance", "price_cap", "maintenance", "unhealthy"]

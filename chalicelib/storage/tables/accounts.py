@@ -1,0 +1,44 @@
+"""Accounts, their keys, the installation."""
+
+from typing import Any
+
+from pynamodb.attributes import UnicodeAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+
+from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
+
+
+class ByAccount(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_account"
+        projection = AllProjection()
+
+    account_id = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class AccountsTable(Table):
+    class Meta(TableMeta):
+        table_name = "accounts"
+
+
+class InstallationItem(AccountsTable):
+    account_id = UnicodeAttribute()
+    operator_key_id = UnicodeAttribute()
+
+
+class AccountItem(AccountsTable):
+    name = UnicodeAttribute()
+    currency = UnicodeAttribute()
+    created_at_ms = IntegerAttribute()
+
+
+class ApiKeyItem(AccountsTable):
+    account_id = UnicodeAttribute()
+    by_account = ByAccount()
+    role = UnicodeAttribute()
+    label = UnicodeAttribute()
+    digest = UnicodeAttribute()
+    created_at_ms = IntegerAttribute()
+    host_id = UnicodeAttribute(null=True)
+    revoked_at_ms = IntegerAttribute(null=True)

@@ -1,0 +1,75 @@
+"""Meters, energy, capture units, raw telemetry."""
+
+from typing import Any
+
+from pynamodb.attributes import JSONAttribute, UnicodeAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+
+from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
+
+
+class ByOpen(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_open"
+        projection = AllProjection()
+
+    open_shard = UnicodeAttribute(hash_key=True)
+    rental_id = UnicodeAttribute(range_key=True)
+
+
+class MeteringTable(Table):
+    class Meta(TableMeta):
+        table_name = "metering"
+
+
+class MeterItem(MeteringTable):
+    rental_id = UnicodeAttribute()
+    account_id = UnicodeAttribute()
+    host_id = UnicodeAttribute()
+    region = UnicodeAttribute()
+    leases: JSONAttribute = JSONAttribute()
+    gpu_count = IntegerAttribute()
+    price_micros_per_gpu_hour = IntegerAttribute()
+    state = UnicodeAttribute()
+    started_at_ms = IntegerAttribute()
+    alive_through_ms = IntegerAttribute()
+    unproven_ms = IntegerAttribute()
+    charge_seq = IntegerAttribute()
+    charged_seconds = IntegerAttribute()
+    charged_micros = IntegerAttribute()
+    #: Sparse: present until the last charge is posted, so the index lists what is still to be charged.
+    open_shard = UnicodeAttribute(null=True)
+    by_open = ByOpen()
+
+
+class EnergyItem(MeteringTable):
+    gpu_uuid = UnicodeAttribute()
+    hour = UnicodeAttribute()
+    energy_millijoules = IntegerAttribute()
+    estimated_millijoules = IntegerAttribute()
+    intervals = IntegerAttribute()
+    intervals_expected = IntegerAttribute(null=True)
+
+
+class DuplicatesItem(MeteringTable):
+    duplicates = IntegerAttribute()
+
+
+class CaptureItem(MeteringTable):
+    """One datapoint of a capture unit; written once and never changed."""
+
+    value = IntegerAttribute()
+    standard_deviation = IntegerAttribute()
+    unit = UnicodeAttribute()
+    received_at_ms = IntegerAttribute()
+
+
+class TelemetryItem(Table):
+    class Meta(TableMeta):
+        table_name = "telemetry"
+
+    host_id = UnicodeAttribute()
+    record = UnicodeAttribute()
+    sha256 = UnicodeAttribute()
+    sent_at_ms = IntegerAttribute()
+    expires_at = IntegerAttribute()
