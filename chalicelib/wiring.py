@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chalicelib.core.ports import Transaction
     from chalicelib.fleet.service import FleetPorts, FleetStore
     from chalicelib.metering.service import MeterPorts
-    from chalicelib.rentals.service import RentalPorts
+    from chalicelib.rentals.ports import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
 
@@ -130,6 +130,12 @@ def cached_catalog() -> "CachedCatalog":
     return CachedCatalog(catalog_ports().store.read_catalog, clock(), CATALOG_TTL_MS)
 
 
+def list_pools() -> "list[tuple[str, str]]":
+    """Every pool that has a price, once."""
+    catalog = cached_catalog().get(fresh=True)
+    return sorted({(price.gpu_type, price.region) for price in catalog.prices})
+
+
 def known_regions() -> frozenset[str]:
     from chalicelib.carbon.grid import REGIONS
 
@@ -169,13 +175,15 @@ def fleet_ports() -> "FleetPorts":
 def rental_ports() -> "RentalPorts":
     from chalicelib.billing.store import DynamoLedgerStore
     from chalicelib.compliance.store import DynamoAuditTrail
-    from chalicelib.rentals.service import RentalPorts
+    from chalicelib.rentals.ports import RentalPorts
+    from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
     from chalicelib.rentals.store import DynamoRentalStore
     from chalicelib.storage.idempotency import DynamoIdempotencyStore
 
     bind_tables()
     return RentalPorts(
         store=DynamoRentalStore(),
+        scheduling=DynamoSchedulingStore(),
         fleet=_fleet_store(),
         catalog=catalog_ports().store,
         cached_catalog=cached_catalog(),

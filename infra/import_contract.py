@@ -39,7 +39,24 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
     ),
 }
 #: Further models, services and stores of a slice, by file: what outgrew the first.
-KINDS = {"health": "model", "health_store": "store", "incidents": "service"}
+KINDS = {
+    "health": "model",
+    "health_store": "store",
+    "incidents": "service",
+    "failover": "service",
+    "rules": "model",
+    "messages": "model",
+    "rendering": "schemas",
+    "queue": "model",
+    "policies": "model",
+    "preemption": "model",
+    "ports": "service",
+    "placing": "service",
+    "life": "service",
+    "dispatch": "service",
+    "due": "service",
+    "scheduling_store": "store",
+}
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
 

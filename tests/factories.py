@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from chalicelib.accounts.service import authenticate, bootstrap_installation, create_account, create_key
 from chalicelib.billing.service import GrantCredit, charge_rental, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
+from chalicelib.core.capacity import name_pool
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Endpoint, Workload
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
+from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
 from tests.fakes import FakeCloud
@@ -47,11 +50,23 @@ class Seeded:
         wiped: bool = False,
         ended_at_ms: int | None = None,
         endpoints: tuple[Endpoint, ...] = (),
+        preempted: bool = False,
+        volume_kept: bool = False,
     ) -> None:
         """What the agent of the rental's host would say of its workload now."""
         leases = rental.wipe_leases if state == "terminated" else rental.leases
-        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints)
+        report = Report(
+            rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints, preempted, volume_kept
+        )
+        assert rental.host_id is not None, "no host would speak of it"
         apply_report(self.cloud.meters, rental.host_id, report, self.cloud.clock.now_ms())
+
+    def preempted(self, rental: Rental) -> None:
+        """The agent has ended the workload, as was announced."""
+        self.report(rental, "exited", preempted=True)
+
+    def dispatch(self) -> None:
+        dispatch_pool(self.cloud.rentals, name_pool(GPU_TYPE, REGION))
 
     def charge_all(self) -> None:
         waiting = self.cloud.charges.waiting
@@ -125,16 +140,19 @@ def rent(
     region: str = REGION,
     max_price: int | None = None,
     body: bytes = b"{}",
+    **wishes: Any,
 ) -> Created:
-    request = RentalRequest(GPU_TYPE, gpu_count, region, Workload(("python", "train.py")), max_price)
+    asked = {"waits": False, "recovery": "fail", **wishes}
+    workload = asked.pop("workload", Workload(("python", "train.py")))
+    request = RentalRequest(GPU_TYPE, gpu_count, region, workload, max_price, **asked)
     command = CreateRental(
-        request, key, compute_fingerprint("POST /v1/rentals", body), lambda rental: rental.rental_id
+        request, key, compute_fingerprint("POST /v1/rentals", body), lambda rentals: rentals[0].rental_id
     )
     return create_rental(seeded.cloud.rentals, principal or seeded.renter, command)
 
 
-def start(seeded: Seeded, gpu_count: int = 2, *, key: str = "key-1") -> Rental:
+def start(seeded: Seeded, gpu_count: int = 2, *, key: str = "key-1", **wishes: Any) -> Rental:
     """A rental whose workload runs since now."""
-    rental = seeded.rental(rent(seeded, gpu_count, key=key).body)
+    rental = seeded.rental(rent(seeded, gpu_count, key=key, **wishes).body)
     seeded.report(rental, "running")
     return seeded.rental(rental.rental_id)

@@ -82,7 +82,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    rental_id: str
+    hold_id: str
     amount_micros: int
     state: HoldState
 

@@ -26,11 +26,12 @@ from chalicelib.core.errors import Conflict, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
-from chalicelib.metering.incidents import end_interrupted
+from chalicelib.metering.failover import end_interrupted
 from chalicelib.metering.model import OPEN_SHARDS, Meter
 from chalicelib.metering.service import ChargeQueue, MeterPorts, MeterStore
-from chalicelib.rentals.model import ACTIVE_STATES
-from chalicelib.rentals.service import SYSTEM_ACTOR, RentalPorts, end_rental
+from chalicelib.rentals.life import end_rental
+from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, name_hold
+from chalicelib.rentals.rules import ACTIVE_STATES
 
 USAGE = "usage"
 CREDIT = "credit"
@@ -47,7 +48,7 @@ class AlreadyPosted(Conflict):
 
 class LedgerStore(Protocol):
     def get_balance(self, account_id: str) -> Balance | None: ...
-    def get_hold(self, account_id: str, rental_id: str) -> Hold | None: ...
+    def get_hold(self, account_id: str, hold_id: str) -> Hold | None: ...
     def read_legs(self, source: str, source_id: str) -> list[Leg]:
         """The legs as they stand in the accounts of this journal, not as the journal lists them."""
         ...
@@ -100,18 +101,18 @@ def charge_rental(ports: BillingPorts, rental_id: str) -> None:
         Unavailable: too much contention; come again.
     """
     for _ in range(MAX_ATTEMPTS):
-        meter = ports.meters.get_meter(rental_id)
-        if meter is None:
+        meters = ports.meters.list_meters(rental_id)
+        if not meters:
             raise NotFound(f"There is no meter of {rental_id}.")
-        if meter.state == "settled":
-            return
         try:
             # The minute's tick is all that comes by when a host has gone.
-            if end_interrupted(_read_meter_ports(ports), meter, ports.rentals.clock.now_ms()):
+            now_ms = ports.rentals.clock.now_ms()
+            if end_interrupted(_read_meter_ports(ports), meters[-1], now_ms):
                 continue
-            if meter.state == "open" and meter.due_micros == 0:
-                return
-            _charge(ports, meter)
+            # In the order of the stays: the last that is settled says that all are.
+            for meter in meters:
+                if meter.state != "settled" and (meter.state == "closed" or meter.due_micros):
+                    _charge(ports, meter)
         except (Unavailable, AlreadyPosted):
             continue
         return
@@ -124,7 +125,7 @@ def _read_meter_ports(ports: BillingPorts) -> MeterPorts:
 
 def _charge(ports: BillingPorts, meter: Meter) -> None:
     balance = ports.ledger.get_balance(meter.account_id)
-    hold = ports.ledger.get_hold(meter.account_id, meter.rental_id)
+    hold = ports.ledger.get_hold(meter.account_id, name_hold(meter.rental_id, meter.segment))
     if balance is None or hold is None:
         raise NotFound(f"The rental {meter.rental_id} has no hold.")
     split = split_charge(meter.due_micros, balance.available_micros, hold.amount_micros)
@@ -136,7 +137,7 @@ def _charge(ports: BillingPorts, meter: Meter) -> None:
         charged_seconds=meter.billable_seconds,
         charged_micros=meter.charged_micros + meter.due_micros,
     )
-    kept_hold = Hold(hold.rental_id, 0 if settles else hold.amount_micros - split.from_hold, hold.state)
+    kept_hold = Hold(hold.hold_id, 0 if settles else hold.amount_micros - split.from_hold, hold.state)
     if settles:
         kept_hold = replace(kept_hold, state="released")
     tx = ports.rentals.transactions()
@@ -144,9 +145,9 @@ def _charge(ports: BillingPorts, meter: Meter) -> None:
     ports.rentals.store.record_charge(
         tx,
         meter.rental_id,
-        billed_seconds=charged.charged_seconds,
-        charge_micros=charged.charged_micros,
-        settled=settles,
+        seconds=charged.charged_seconds - meter.charged_seconds,
+        micros=meter.due_micros,
+        settled_segment=meter.segment if settles else None,
     )
     held_change = kept_hold.amount_micros - hold.amount_micros
     if kept_hold != hold:
@@ -166,7 +167,7 @@ def _post_usage(
         return
     journal = Journal(
         source=USAGE,
-        source_id=name_usage(meter.rental_id, meter.charge_seq),
+        source_id=name_usage(meter, meter.charge_seq),
         kind="usage",
         legs=build_usage_legs(meter.account_id, meter.due_micros, split),
         currency=balance.currency,
@@ -175,9 +176,9 @@ def _post_usage(
     _post(ports, tx, journal, balance, held_change)
 
 
-def name_usage(rental_id: str, charge_seq: int) -> str:
+def name_usage(meter: Meter, charge_seq: int) -> str:
     """The journal id is the cursor, so a repeat with a later end cannot bill the same time twice."""
-    return f"{rental_id}:{charge_seq}"
+    return f"{meter.rental_id}:{meter.segment}:{charge_seq}"
 
 
 def _post(ports: BillingPorts, tx: Transaction, journal: Journal, balance: Balance, held_change: int) -> None:
@@ -300,9 +301,9 @@ def read_wallet(ports: BillingPorts, account_id: str) -> Balance:
 
 
 def read_usage_legs(ports: BillingPorts, meter: Meter) -> list[Leg]:
-    """Return every leg that this rental's charges left in the accounts."""
+    """Return every leg that the charges of this stay left in the accounts."""
     return [
         leg
         for seq in range(meter.charge_seq)
-        for leg in ports.ledger.read_legs(USAGE, name_usage(meter.rental_id, seq))
+        for leg in ports.ledger.read_legs(USAGE, name_usage(meter, seq))
     ]

@@ -4,6 +4,7 @@ The ledger table is append only (IAM gives neither update nor delete, every put 
 A customer's legs are numbered; platform-side legs are keyed by their journal and touch no shared item.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
@@ -36,12 +37,12 @@ class DynamoLedgerStore:
             item.leg_version,
         )
 
-    def get_hold(self, account_id: str, rental_id: str) -> Hold | None:
+    def get_hold(self, account_id: str, hold_id: str) -> Hold | None:
         try:
-            item = HoldItem.get(keys.account(account_id), keys.hold(rental_id), consistent_read=True)
+            item = HoldItem.get(keys.account(account_id), keys.hold(hold_id), consistent_read=True)
         except HoldItem.DoesNotExist:
             return None
-        return Hold(rental_id, item.amount_micros, cast("HoldState", item.state))
+        return Hold(hold_id, item.amount_micros, cast("HoldState", item.state))
 
     def read_legs(self, source: str, source_id: str) -> list[Leg]:
         key = keys.journal(source, source_id)
@@ -124,13 +125,15 @@ class DynamoLedgerStore:
     def change_hold(self, tx: Transaction, account_id: str, old: Hold, new: Hold) -> None:
         dynamo(tx).update(
             HoldItem,
-            (keys.account(account_id), keys.hold(old.rental_id)),
+            (keys.account(account_id), keys.hold(old.hold_id)),
             [HoldItem.amount_micros.set(new.amount_micros), HoldItem.state.set(new.state)],
             (HoldItem.amount_micros == old.amount_micros) & (HoldItem.state == old.state),
             unexpected("The hold"),
         )
 
-    def add_hold(self, tx: Transaction, account_id: str, rental_id: str, amount_micros: int) -> None:
+    def add_holds(self, tx: Transaction, account_id: str, holds: Mapping[str, int]) -> None:
+        amount_micros = sum(holds.values())
+
         def refuse(old: Any) -> DomainError:
             available = 0 if old is None else old.available_micros
             return InsufficientFunds(
@@ -150,14 +153,15 @@ class DynamoLedgerStore:
             BalanceItem.available_micros >= amount_micros,
             refuse,
         )
-        item = HoldItem(
-            keys.account(account_id),
-            keys.hold(rental_id),
-            rental_id=rental_id,
-            amount_micros=amount_micros,
-            state="pending",
-        )
-        dynamo(tx).put(item, HoldItem.pk.does_not_exist(), unexpected("The hold"))
+        for hold_id, hold_micros in holds.items():
+            item = HoldItem(
+                keys.account(account_id),
+                keys.hold(hold_id),
+                hold_id=hold_id,
+                amount_micros=hold_micros,
+                state="pending",
+            )
+            dynamo(tx).put(item, HoldItem.pk.does_not_exist(), unexpected("The hold"))
 
 
 def _sort_key(ledger_account: str, journal_key: str, leg_version: int) -> str:

@@ -33,7 +33,7 @@ class EnergyBody(ResponseBody):
 class ChargeBody(ResponseBody):
     billed_seconds: int
     unproven_seconds: int
-    price_micros_per_gpu_hour: int
+    price_micros_per_gpu_hour: int | None
     currency: str
     charge_micros: int
     #: What the charges' legs debited, the platform's share of an overrun included.
@@ -110,7 +110,7 @@ def render_receipt(receipt: Receipt) -> ReceiptBody:
 def _render_charge(receipt: Receipt) -> ChargeBody:
     return ChargeBody(
         billed_seconds=receipt.rental.billed_seconds,
-        unproven_seconds=receipt.meter.unproven_ms // 1000 if receipt.meter else 0,
+        unproven_seconds=sum(meter.unproven_ms for meter in receipt.meters) // 1000,
         price_micros_per_gpu_hour=receipt.rental.price_micros_per_gpu_hour,
         currency=receipt.rental.currency,
         charge_micros=receipt.rental.charge_micros,

@@ -13,9 +13,9 @@ from chalicelib.carbon.model import (
     list_missing,
 )
 from chalicelib.core.principal import Principal
-from chalicelib.metering.model import EnergyReading, Meter, sum_energy
+from chalicelib.metering.model import EnergyReading, Meter, list_metered, sum_energy
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.service import get_rental
+from chalicelib.rentals.ports import get_rental
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Receipt:
     """``missing`` is empty once nothing in it can change any more, except by a restatement."""
 
     rental: Rental
-    meter: Meter | None
+    meters: tuple[Meter, ...]
     ledger_sum_micros: int
     charged_legs_micros: int
     energy: EnergyReading
@@ -39,22 +39,23 @@ def build_receipt(ports: BillingPorts, principal: Principal, rental_id: str) -> 
         NotFound: there is no such rental, or it is another account's.
     """
     rental = get_rental(ports.rentals, principal, rental_id)
-    meter = ports.meters.get_meter(rental_id)
-    legs = read_usage_legs(ports, meter) if meter else []
+    meters = tuple(ports.meters.list_meters(rental_id))
+    legs = [leg for meter in meters for leg in read_usage_legs(ports, meter)]
     hours = ports.meters.list_energy(rental_id)
-    # A rental whose workload was never started has no intervals, and none to wait for. One that failed to
+    # A stay whose workload was never started has no intervals, and none to wait for. One that failed to
     # become healthy has some: the host's energy is counted from the start command.
-    started = bool(hours) or rental.running_at_ms is not None
-    energy = sum_energy(hours, rental.gpu_count if started else 0)
+    running = rental.leases if rental.running_at_ms is not None else ()
+    leases = list_metered([stay.leases for stay in rental.placements], hours)
+    energy = sum_energy(hours, sorted({*leases, *running}, key=lambda each: (each.gpu_uuid, each.epoch)))
     telemetry = count_telemetry(
         stored=energy.intervals_stored,
         expected=energy.intervals_expected,
         duplicates=ports.meters.count_duplicates(rental_id),
     )
-    settled = meter is not None and meter.state == "settled"
+    settled = bool(meters) and all(meter.state == "settled" for meter in meters)
     return Receipt(
         rental=rental,
-        meter=meter,
+        meters=meters,
         ledger_sum_micros=sum_legs(legs),
         charged_legs_micros=-sum_legs([leg for leg in legs if leg.amount_micros < 0]),
         energy=energy,

@@ -68,6 +68,8 @@ def build_wire_command(stored: Mapping[str, Any]) -> v1.Command:
         leases=[v1.Lease(lease["gpu_uuid"], lease["epoch"]) for lease in stored["leases"]],
         issued_at_ms=stored["issued_at_ms"],
         workload=_build_workload(stored["rental_id"], stored["workload"]),
+        keep_volume=stored.get("keep_volume", False),
+        deadline_at_ms=stored.get("deadline_at_ms"),
     )
 
 

@@ -119,12 +119,16 @@ class HostCommand:
     """An order to a host, kept in the outbox until its queue has it."""
 
     command_id: str
-    kind: Literal["start", "stop", "log"]
+    kind: Literal["start", "stop", "preempt", "log"]
     host_id: str
     rental_id: str
     leases: tuple[Lease, ...]
     issued_at_ms: int
     workload: Workload | None = None
+    #: ``stop`` only: the volume outlives the stay.
+    keep_volume: bool = False
+    #: ``preempt`` only: when the workload ends.
+    deadline_at_ms: int | None = None
 
 
 def derive_signing_key(host_id: str, pepper: bytes) -> bytes:

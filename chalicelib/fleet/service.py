@@ -51,6 +51,10 @@ class FleetStore(Protocol):
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
         """Hosts with at least ``gpu_count`` free, fewest first. One index query; may be stale."""
 
+    def get_candidate(self, host_id: str) -> Candidate | None:
+        """One host as it is now; ``None`` when it may not be offered."""
+        ...
+
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
         ...
@@ -96,6 +100,9 @@ class FleetStore(Protocol):
 
     def begin_wipe(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
         """leased@e -> wiping@e+1. Fails with StaleEpoch."""
+
+    def renew_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
+        """wiping@e -> leased@e+1 for the same rental. Fails with StaleEpoch, also on a GPU with a fault."""
 
     def free_leases(
         self,

@@ -82,6 +82,15 @@ class DynamoFleetStore(DynamoHealthStore):
         )
         return [Candidate(item.host_id, item.region, _read_free_leases(item)) for item in found]
 
+    def get_candidate(self, host_id: str) -> Candidate | None:
+        try:
+            item = HostItem.get(keys.host(host_id), keys.HOST, consistent_read=True)
+        except HostItem.DoesNotExist:
+            return None
+        if item.state != "active":
+            return None
+        return Candidate(item.host_id, item.region, _read_free_leases(item))
+
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         found = HostItem.by_pool.query(
             keys.pool(gpu_type, region),
@@ -195,6 +204,16 @@ class DynamoFleetStore(DynamoHealthStore):
                 (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
                 [GpuItem.lease_state.set("wiping"), GpuItem.epoch.set(lease.epoch + 1)],
                 _holds("leased", rental_id, lease),
+                stale,
+            )
+
+    def renew_leases(self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            dynamo(tx).update(
+                GpuItem,
+                (keys.host(host_id), keys.gpu(lease.gpu_uuid)),
+                [GpuItem.lease_state.set("leased"), GpuItem.epoch.set(lease.epoch + 1)],
+                _holds("wiping", rental_id, lease) & GpuItem.faulty.does_not_exist(),
                 stale,
             )
 

@@ -141,6 +141,7 @@ def _read_report(report: v1.WorkloadReport) -> service.Report:
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
         preempted=report.detail == "preempted",
+        volume_kept=report.volume_kept,
         endpoints=tuple(
             Endpoint(port.container_port, port.protocol, port.address, port.host_port)
             for port in report.ports

@@ -22,7 +22,7 @@ from chalicelib.fleet.health import (
 )
 from chalicelib.fleet.model import Host, HostGpu, Liveness, announce, clear_faults, set_fault
 from chalicelib.fleet.service import list_moved, sort_out_unfit
-from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, shorten
+from chalicelib.metering.model import shorten
 from chalicelib.metering.service import (
     HOST_ACTOR_PREFIX,
     MAX_ATTEMPTS,
@@ -32,16 +32,11 @@ from chalicelib.metering.service import (
     build_meter,
     keep_logs,
 )
-from chalicelib.rentals.model import (
-    ACTIVE_STATES,
-    GpuWarning,
-    Interruption,
-    Rental,
-    add_warning,
-    finish_termination,
-    is_imminent,
-)
-from chalicelib.rentals.service import SYSTEM_ACTOR, add_audit, add_end, end_rental
+from chalicelib.rentals.life import add_end
+from chalicelib.rentals.messages import GpuWarning, Interruption
+from chalicelib.rentals.model import Rental, add_warning, is_imminent
+from chalicelib.rentals.ports import add_audit
+from chalicelib.rentals.rules import ACTIVE_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,37 +277,7 @@ def _end_at_evidence(ports: MeterPorts, rental: Rental, error: GpuError, at_ms: 
     evidence = {**asdict(error), "evidence_at_ms": at_ms}
     actor = f"{HOST_ACTOR_PREFIX}{rental.host_id}"
     add_end(ports.rentals, tx, rental, "gpu_failed", at_ms, actor, evidence)
-    meter = ports.store.get_meter(rental.rental_id)
+    meter = ports.store.get_meter(rental.rental_id, rental.segment)
     if meter is not None:
         ports.store.replace_meter(tx, meter, shorten(meter, at_ms))
     tx.commit()
-
-
-def end_interrupted(ports: MeterPorts, meter: Meter, now_ms: int) -> bool:
-    """End a rental whose host has gone as was announced; return whether it had.
-
-    The deadline has passed and nothing was heard since: no wipe will be acknowledged, so nothing waits for
-    one. Billing ends with the last proof of life; the GPUs stay in ``wiping`` unless the host comes back.
-
-    Raises:
-        Unavailable: the rental changed at the same time.
-    """
-    silent_since_ms = now_ms - MAX_PROOF_GAP_MS
-    if meter.state != "open" or meter.alive_through_ms >= silent_since_ms:
-        return False
-    rental = ports.rentals.store.get_rental(meter.rental_id)
-    if rental is None or rental.interruption is None or rental.interruption.ends_at_ms is None:
-        return False
-    liveness = ports.rentals.fleet.get_liveness(rental.host_id)
-    heard_at_ms = 0 if liveness is None else liveness.last_seen_at_ms
-    if max(rental.interruption.ends_at_ms, heard_at_ms) >= silent_since_ms:
-        return False
-    if rental.state in ACTIVE_STATES:
-        rental = end_rental(ports.rentals, rental, "host_interrupted", meter.alive_through_ms, SYSTEM_ACTOR)
-    tx = ports.rentals.transactions()
-    ports.rentals.store.replace_rental(tx, rental, finish_termination(rental, now_ms))
-    stop_ms = rental.stop_requested_at_ms
-    assert stop_ms is not None, "a rental that is terminating was told to stop"
-    ports.store.replace_meter(tx, meter, close(meter, stop_ms))
-    tx.commit()
-    return True

@@ -4,7 +4,7 @@ Invariants: billable time never passes the last proof of life nor the moment the
 silence longer than ``MAX_PROOF_GAP_MS`` is not billed; a heartbeat seen twice or late changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,9 +36,13 @@ class CaptureDatapoint:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Times are server times in ms. ``charge_seq`` is the cursor of the next posting."""
+    """Of one stay of a rental on a host. Times are server times in ms.
+
+    ``charge_seq`` is the cursor of the next posting.
+    """
 
     rental_id: str
+    segment: int
     account_id: str
     host_id: str
     region: str
@@ -123,6 +127,7 @@ class EnergyShare:
 
     rental_id: str
     gpu_uuid: str
+    epoch: int
     hour: str
     energy_millijoules: int
     estimated_millijoules: int
@@ -134,9 +139,10 @@ class EnergyShare:
 
 @dataclass(frozen=True, slots=True)
 class HourlyEnergy:
-    """What is stored of one rental, GPU and hour."""
+    """What is stored of one rental, GPU, lease epoch and hour."""
 
     gpu_uuid: str
+    epoch: int
     hour: str
     energy_millijoules: int
     estimated_millijoules: int
@@ -161,6 +167,7 @@ def split_by_hour(interval: Interval) -> Iterator[EnergyShare]:
         yield EnergyShare(
             interval.rental_id,
             interval.gpu_uuid,
+            interval.epoch,
             format_hour(start_ms),
             energy,
             energy if interval.estimated else 0,
@@ -182,14 +189,23 @@ class EnergyReading:
     intervals_expected: int | None
 
 
-def sum_energy(hours: list[HourlyEnergy], gpu_count: int) -> EnergyReading:
+def sum_energy(hours: Sequence[HourlyEnergy], leases: Sequence[Lease]) -> EnergyReading:
+    """Return a rental's energy; it is complete once the last interval of each of ``leases`` is in."""
     expected = {
-        hour.gpu_uuid: hour.intervals_expected for hour in hours if hour.intervals_expected is not None
+        Lease(hour.gpu_uuid, hour.epoch): hour.intervals_expected
+        for hour in hours
+        if hour.intervals_expected is not None
     }
-    complete = len(expected) == gpu_count
+    complete = all(lease in expected for lease in leases)
     return EnergyReading(
         sum(hour.energy_millijoules for hour in hours),
         sum(hour.estimated_millijoules for hour in hours),
         sum(hour.intervals for hour in hours),
         sum(expected.values()) if complete else None,
     )
+
+
+def list_metered(stays: Sequence[Sequence[Lease]], hours: Sequence[HourlyEnergy]) -> list[Lease]:
+    """Return the leases whose energy is to be expected: of stays of which any has come."""
+    seen = {Lease(hour.gpu_uuid, hour.epoch) for hour in hours}
+    return [lease for leases in stays if seen.intersection(leases) for lease in leases]

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.errors import Conflict, InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.health import NoticeKind
-from chalicelib.fleet.model import HostGpu
-from chalicelib.fleet.service import record_capabilities
+from chalicelib.fleet.service import StaleEpoch, record_capabilities
 from chalicelib.metering.model import (
     CaptureDatapoint,
     EnergyShare,
@@ -25,8 +24,17 @@ from chalicelib.metering.model import (
     extend,
     split_by_hour,
 )
-from chalicelib.rentals.model import ACTIVE_STATES, LogExcerpt, Reason, Rental, explain_failure, mark_running
-from chalicelib.rentals.service import RentalPorts, end_rental, release_rental, return_gpus
+from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
+from chalicelib.rentals.messages import LogExcerpt
+from chalicelib.rentals.model import (
+    Placement,
+    Rental,
+    explain_failure,
+    explain_preemption,
+    mark_running,
+)
+from chalicelib.rentals.ports import RentalPorts
+from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4
@@ -37,12 +45,16 @@ class AlreadyStored(Conflict):
 
 
 class MeterStore(Protocol):
-    def get_meter(self, rental_id: str) -> Meter | None: ...
+    def get_meter(self, rental_id: str, segment: int) -> Meter | None: ...
+    def list_meters(self, rental_id: str) -> list[Meter]:
+        """Of every stay, in their order."""
+        ...
+
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
     def count_duplicates(self, rental_id: str) -> int: ...
     def list_open(self, shard: str) -> list[Meter]: ...
     def open_meter(self, tx: Transaction, meter: Meter) -> None:
-        """Fails with AlreadyStored when the rental has one."""
+        """Fails with AlreadyStored when the stay has one."""
 
     def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
         """Write the proofs of life. Fails with Unavailable when ``old``'s are no longer the stored ones."""
@@ -83,6 +95,8 @@ class Report:
     endpoints: tuple[Endpoint, ...] = ()
     #: The host ended it, as was announced.
     preempted: bool = False
+    #: With ``wiped``: the volume is still there.
+    volume_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +164,13 @@ def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: in
     """Apply what a host says of one workload; a report of a foreign rental or an old epoch is ignored."""
     for _ in range(MAX_ATTEMPTS):
         rental = ports.rentals.store.get_rental(report.rental_id)
-        if rental is None or rental.host_id != host_id:
-            return
-        if rental.state in {"terminated", "failed"}:
-            _take_back(ports, rental, report)
+        if rental is None or all(stay.host_id != host_id for stay in rental.placements):
             return
         try:
-            _apply(ports, rental, report, sent_at_ms)
+            if report.state == "terminated":
+                _apply_wipe(ports, host_id, rental, report, sent_at_ms)
+            elif rental.host_id == host_id and _same(report.leases, rental.leases):
+                _apply(ports, rental, report, sent_at_ms)
         except Unavailable:
             continue
         return
@@ -164,31 +178,27 @@ def apply_report(ports: MeterPorts, host_id: str, report: Report, sent_at_ms: in
 
 
 def _apply(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
-    if report.state == "terminated":
-        if report.wiped and _same(report.leases, rental.wipe_leases) and rental.state == "terminating":
-            _finish(ports, rental, sent_at_ms)
-        return
-    if not _same(report.leases, rental.leases):
-        return
     if report.state == "running":
         _prove_life(ports, rental, report, sent_at_ms)
     elif report.state in {"exited", "failed"} and rental.state in ACTIVE_STATES:
         _end(ports, rental, report, sent_at_ms)
 
 
-def _take_back(ports: MeterPorts, rental: Rental, report: Report) -> None:
-    """A host that was given up has come back and acknowledges the wipe that it owed."""
-    if rental.reason != "host_interrupted" or not report.wiped:
+def _apply_wipe(ports: MeterPorts, host_id: str, rental: Rental, report: Report, sent_at_ms: int) -> None:
+    if not report.wiped:
         return
-    owed = {gpu.gpu.gpu_uuid for gpu in ports.rentals.fleet.list_gpus(rental.host_id) if _owes(gpu, rental)}
-    if owed and _same(report.leases, rental.wipe_leases):
-        tx = ports.rentals.transactions()
-        return_gpus(ports.rentals, tx, rental)
-        tx.commit()
-
-
-def _owes(gpu: HostGpu, rental: Rental) -> bool:
-    return gpu.lease_state == "wiping" and gpu.rental_id == rental.rental_id
+    present = rental.placement
+    awaited = rental.state == "stopping" or (rental.state == "terminating" and not report.volume_kept)
+    for stay in rental.placements:
+        if stay.host_id != host_id or not _same(report.leases, stay.wipe_leases):
+            continue
+        if stay == present and awaited:
+            _finish(ports, rental, stay, sent_at_ms)
+        elif stay.lost:
+            # A host that was given up has come back and acknowledges the wipe that it owed.
+            tx = ports.rentals.transactions()
+            if return_gpus(ports.rentals, tx, stay, rental.rental_id):
+                tx.commit()
 
 
 def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
@@ -198,7 +208,7 @@ def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: i
     proof_ms = sent_at_ms
     if rental.stop_requested_at_ms is not None:
         proof_ms = min(proof_ms, rental.stop_requested_at_ms)
-    meter = ports.store.get_meter(rental.rental_id)
+    meter = ports.store.get_meter(rental.rental_id, rental.segment)
     if meter is not None:
         _extend(ports, meter, proof_ms)
 
@@ -221,8 +231,9 @@ def _extend(ports: MeterPorts, meter: Meter, proof_ms: int) -> Meter:
 
 def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
     reason: Reason = "workload_exited"
-    if report.preempted and rental.interruption is not None:
-        reason = "host_interrupted"
+    announced = explain_preemption(rental) if report.preempted else None
+    if announced is not None:
+        reason = announced
     elif rental.state == "provisioning":
         reason = "start_failed"
     elif report.state == "failed" or report.exit_code != 0:
@@ -233,35 +244,72 @@ def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> 
     if rental.running_at_ms is not None:
         # A host clock that runs behind must not make the time negative.
         end_ms = max(end_ms, rental.running_at_ms)
-    meter = ports.store.get_meter(rental.rental_id)
+    meter = ports.store.get_meter(rental.rental_id, rental.segment)
     if meter is not None:
         _extend(ports, meter, end_ms)
     end_rental(ports.rentals, rental, reason, end_ms, f"{HOST_ACTOR_PREFIX}{rental.host_id}")
 
 
-def _finish(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> None:
-    meter = ports.store.get_meter(rental.rental_id)
-    stop_ms = rental.stop_requested_at_ms or sent_at_ms
+def _finish(ports: MeterPorts, rental: Rental, stay: Placement, sent_at_ms: int) -> None:
+    """The wipe is acknowledged: the stay is over, its meter closes, its GPUs are free or start anew."""
+    restarted = False
+    if rental.reason == "restart_requested" and rental.state == "stopping":
+        restarted = _restart(ports, rental, sent_at_ms)
+    if not restarted:
+        tx = ports.rentals.transactions()
+        finish_stay(ports.rentals, tx, rental, sent_at_ms)
+        return_gpus(ports.rentals, tx, stay, rental.rental_id)
+        close_meter(ports, tx, rental, sent_at_ms)
+        tx.commit()
+    request_final_charge(ports, rental)
+
+
+def _restart(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> bool:
+    """Start the workload anew on the same GPUs; ``False``: they, or the wallet, do not allow it."""
     tx = ports.rentals.transactions()
-    release_rental(ports.rentals, tx, rental, sent_at_ms)
+    restart_stay(ports.rentals, tx, rental, sent_at_ms)
+    close_meter(ports, tx, rental, sent_at_ms)
+    try:
+        tx.commit()
+    except (InsufficientFunds, StaleEpoch):
+        return False
+    return True
+
+
+def close_meter(ports: MeterPorts, tx: Transaction, rental: Rental, proof_ms: int | None) -> None:
+    """Add to ``tx``: billable time of the present stay ends where it was told to stop.
+
+    ``proof_ms``: the host was there then; ``None``: nothing proves anything beyond what is stored.
+    """
+    meter = ports.store.get_meter(rental.rental_id, rental.segment)
+    stop_ms = rental.stop_requested_at_ms or proof_ms
+    assert stop_ms is not None, "a stay that is over was told to stop"
     if meter is None:
         # It never ran: a closed meter of no length lets billing release the hold the usual way.
         ports.store.open_meter(tx, close(build_meter(rental, stop_ms), stop_ms))
-    else:
-        # The acknowledgement proves that the host was there until the stop.
-        ports.store.replace_meter(tx, meter, close(extend(meter, stop_ms), stop_ms))
-    tx.commit()
-    ports.charges.request_charge(rental.account_id, rental.rental_id, f"{rental.rental_id}:final")
+        return
+    proven = meter if proof_ms is None else extend(meter, min(stop_ms, proof_ms))
+    ports.store.replace_meter(tx, meter, close(proven, stop_ms))
+
+
+def request_final_charge(ports: MeterPorts, rental: Rental) -> None:
+    ports.charges.request_charge(
+        rental.account_id, rental.rental_id, f"{rental.rental_id}:final:{rental.segment}"
+    )
 
 
 def build_meter(rental: Rental, started_at_ms: int) -> Meter:
+    stay, price = rental.placement, rental.price_micros_per_gpu_hour
+    assert stay is not None, "what is metered is on a host"
+    assert price is not None, "what is metered has its price"
     return Meter(
         rental_id=rental.rental_id,
+        segment=stay.segment,
         account_id=rental.account_id,
-        host_id=rental.host_id,
-        region=rental.region,
-        leases=rental.leases,
-        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
+        host_id=stay.host_id,
+        region=stay.region,
+        leases=stay.leases,
+        price_micros_per_gpu_hour=price,
         state="open",
         started_at_ms=started_at_ms,
         alive_through_ms=started_at_ms,
@@ -303,10 +351,10 @@ def keep_capture(ports: MeterPorts, record: TelemetryRecord) -> list[CaptureData
 
 
 def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
-    """Return one share per (rental, GPU, hour): a transaction may touch an item once only."""
-    merged: dict[tuple[str, str, str], EnergyShare] = {}
+    """Return one share per (rental, GPU, epoch, hour): a transaction may touch an item once only."""
+    merged: dict[tuple[str, str, int, str], EnergyShare] = {}
     for share in shares:
-        key = (share.rental_id, share.gpu_uuid, share.hour)
+        key = (share.rental_id, share.gpu_uuid, share.epoch, share.hour)
         before = merged.get(key)
         if before is None:
             merged[key] = share
@@ -322,10 +370,9 @@ def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
 
 
 def _is_entitled(rental: Rental | None, host_id: str, interval: Interval) -> bool:
-    return (
-        rental is not None
-        and rental.host_id == host_id
-        and Lease(interval.gpu_uuid, interval.epoch) in rental.leases
+    used = Lease(interval.gpu_uuid, interval.epoch)
+    return rental is not None and any(
+        stay.host_id == host_id and used in stay.leases for stay in rental.placements
     )
 
 

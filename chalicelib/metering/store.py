@@ -1,7 +1,7 @@
 """Meters, hourly energy and raw telemetry in DynamoDB.
 
-Access: meter by rental; energy by rental prefix; meters to be charged by the sparse ``by_open`` index;
-a telemetry record by (host, boot, seq), which is also what makes it unique.
+Access: meter by rental and stay; energy by rental prefix; meters to be charged by the sparse ``by_open``
+index; a telemetry record by (host, boot, seq), which is also what makes it unique.
 """
 
 import hashlib
@@ -42,11 +42,17 @@ def _stored(_old: Any) -> DomainError:
 
 
 class DynamoMeterStore:
-    def get_meter(self, rental_id: str) -> Meter | None:
+    def get_meter(self, rental_id: str, segment: int) -> Meter | None:
         try:
-            return _read(MeterItem.get(keys.rental(rental_id), keys.METER, consistent_read=True))
+            return _read(MeterItem.get(keys.rental(rental_id), keys.meter(segment), consistent_read=True))
         except MeterItem.DoesNotExist:
             return None
+
+    def list_meters(self, rental_id: str) -> list[Meter]:
+        rows = MeterItem.query(
+            keys.rental(rental_id), MeterItem.sk.startswith(keys.METER_PREFIX), consistent_read=True
+        )
+        return [_read(row) for row in rows]
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
         rows = EnergyItem.query(
@@ -55,6 +61,7 @@ class DynamoMeterStore:
         return [
             HourlyEnergy(
                 row.gpu_uuid,
+                row.epoch,
                 row.hour,
                 row.energy_millijoules,
                 row.estimated_millijoules,
@@ -77,8 +84,9 @@ class DynamoMeterStore:
     def open_meter(self, tx: Transaction, meter: Meter) -> None:
         item = MeterItem(
             keys.rental(meter.rental_id),
-            keys.METER,
+            keys.meter(meter.segment),
             rental_id=meter.rental_id,
+            segment=meter.segment,
             account_id=meter.account_id,
             host_id=meter.host_id,
             region=meter.region,
@@ -103,7 +111,7 @@ class DynamoMeterStore:
             MeterItem.unproven_ms.set(new.unproven_ms),
         ]
         condition = (MeterItem.alive_through_ms == old.alive_through_ms) & (MeterItem.state == old.state)
-        key = (keys.rental(new.rental_id), keys.METER)
+        key = (keys.rental(new.rental_id), keys.meter(new.segment))
         if tx is not None:
             dynamo(tx).update(MeterItem, key, actions, condition, unexpected("The meter"))
             return
@@ -121,7 +129,7 @@ class DynamoMeterStore:
             condition &= MeterItem.state == "closed"
         dynamo(tx).update(
             MeterItem,
-            (keys.rental(new.rental_id), keys.METER),
+            (keys.rental(new.rental_id), keys.meter(new.segment)),
             actions,
             condition,
             unexpected("The meter"),
@@ -143,6 +151,7 @@ class DynamoMeterStore:
         # Plain additions are safe here alone: the record in the same transaction makes them once only.
         actions: list[Any] = [
             EnergyItem.gpu_uuid.set(share.gpu_uuid),
+            EnergyItem.epoch.set(share.epoch),
             EnergyItem.hour.set(share.hour),
             EnergyItem.energy_millijoules.add(share.energy_millijoules),
             EnergyItem.estimated_millijoules.add(share.estimated_millijoules),
@@ -150,7 +159,7 @@ class DynamoMeterStore:
         ]
         if share.intervals_expected is not None:
             actions.append(EnergyItem.intervals_expected.set(share.intervals_expected))
-        key = (keys.rental(share.rental_id), keys.energy(share.hour, share.gpu_uuid))
+        key = (keys.rental(share.rental_id), keys.energy(share.hour, share.gpu_uuid, share.epoch))
         dynamo(tx).update(EnergyItem, key, actions, None, unexpected("The energy"))
 
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
@@ -192,6 +201,7 @@ def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition)
 def _read(item: MeterItem) -> Meter:
     return Meter(
         rental_id=item.rental_id,
+        segment=item.segment,
         account_id=item.account_id,
         host_id=item.host_id,
         region=item.region,

@@ -3,16 +3,24 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
+from chalicelib.core.errors import NotFound
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
-from chalicelib.rentals import service
+from chalicelib.rentals import life, ports, service
+from chalicelib.rentals.rendering import (
+    change,
+    read_request,
+    render_created,
+    render_log,
+    render_quota,
+    render_rental,
+)
 from chalicelib.rentals.schemas import (
     ActionRequest,
+    ChangeRentalRequest,
     CreateRentalRequest,
+    QuotaRequest,
     RentalListBody,
-    read_request,
-    render_log,
-    render_rental,
 )
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
@@ -31,7 +39,7 @@ def create_rental(call: Call) -> Answer:
             request=read_request(body),
             idempotency_key=call.idempotency_key,
             fingerprint=compute_fingerprint("POST /v1/rentals", call.raw_body),
-            render=lambda rental: render_rental(rental).model_dump_json(),
+            render=render_created,
         ),
     )
     headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
@@ -50,16 +58,57 @@ def list_rentals(call: Call) -> Answer:
 
 @api.route("GET", "/v1/rentals/{rental_id}", permission="rentals:read")
 def get_rental(call: Call, rental_id: str) -> Answer:
-    """Show one rental."""
-    return Answer(render_rental(service.get_rental(wiring.rental_ports(), call.principal, rental_id)))
+    """Show one rental, and where it stands in line if it waits."""
+    rental_ports = wiring.rental_ports()
+    rental = ports.get_rental(rental_ports, call.principal, rental_id)
+    return Answer(render_rental(rental, service.locate_in_line(rental_ports, rental)))
+
+
+@api.route("PATCH", "/v1/rentals/{rental_id}", permission="rentals:write", body=ChangeRentalRequest)
+def change_rental(call: Call, rental_id: str) -> Answer:
+    """Change label, lock and policies."""
+    body: ChangeRentalRequest = call.read_body(ChangeRentalRequest)
+    rental = service.change_rental(
+        wiring.rental_ports(),
+        call.principal,
+        rental_id,
+        lambda rental: change(rental, body),
+        "rental.changed",
+    )
+    return Answer(render_rental(rental))
 
 
 @api.route("POST", "/v1/rentals/{rental_id}/actions", permission="rentals:write", body=ActionRequest)
 def act_on_rental(call: Call, rental_id: str) -> Answer:
-    """Terminate a rental: the workload is stopped, the GPUs wiped, billing ends now."""
-    call.read_body(ActionRequest)
-    rental = service.terminate_rental(wiring.rental_ports(), call.principal, rental_id)
+    """Terminate, stop, resume or restart a rental; `actions` of the rental says what may be done now."""
+    body: ActionRequest = call.read_body(ActionRequest)
+    rental_ports, principal = wiring.rental_ports(), call.principal
+    if body.action == "resume":
+        rental = life.resume_rental(rental_ports, principal, rental_id, wait=body.wait)
+    else:
+        take = {
+            "terminate": life.terminate_rental,
+            "stop": life.stop_rental,
+            "restart": life.restart_rental,
+        }[body.action]
+        rental = take(rental_ports, principal, rental_id)
     return Answer(render_rental(rental))
+
+
+@api.route("GET", "/v1/quotas", permission="rentals:read")
+def get_quota(call: Call) -> Answer:
+    """Show how many GPUs the account may have at once, and has."""
+    return Answer(render_quota(wiring.rental_ports().scheduling.get_quota(call.principal.account_id)))
+
+
+@api.route("PUT", "/v1/accounts/{account_id}/quotas", permission="accounts:write", body=QuotaRequest)
+def put_quota(call: Call, account_id: str) -> Answer:
+    """Set an account's quota."""
+    body: QuotaRequest = call.read_body(QuotaRequest)
+    if not wiring.account_exists(account_id):
+        raise NotFound("There is no such account.")
+    quota = service.set_quota(wiring.rental_ports(), call.principal, account_id, body.max_gpus)
+    return Answer(render_quota(quota))
 
 
 @api.route("POST", "/v1/rentals/{rental_id}/logs", permission="rentals:write")

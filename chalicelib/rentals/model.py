@@ -1,117 +1,126 @@
-"""A rental: four separate facts, one reason table, pure transitions.
+"""A rental: four separate facts, the places where it has been, pure transitions.
 
 `desired_state` is what the renter wants, `state` what is, `health` how the workload fares, `billing_state`
-what the meter does. No transition reads a clock.
+what the meter does. A rental keeps its id while it is stopped, queued and placed again: each stay on a host
+is a segment, with leases, a meter and a hold of its own. No transition reads a clock.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from chalicelib.core.capacity import BillingClass, WhyNot
 from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
+from chalicelib.rentals.messages import GpuWarning, Interruption, count_warning
+from chalicelib.rentals.policies import GRACE_MS, Policies, find_end
+from chalicelib.rentals.rules import (
+    ACTIONS,
+    ACTIVE_STATES,
+    REASONS,
+    WAITING_STATES,
+    Action,
+    Outcome,
+    Reason,
+    State,
+    explain_refusal,
+)
 
-State = Literal["provisioning", "running", "terminating", "terminated", "failed"]
-DesiredState = Literal["running", "terminated"]
+DesiredState = Literal["running", "stopped", "terminated"]
 Health = Literal["unknown", "healthy", "unhealthy"]
 BillingState = Literal["not_started", "metering", "closed", "settled"]
-Reason = Literal[
-    "renter_requested",
-    "workload_exited",
-    "workload_failed",
-    "start_failed",
-    "balance_exhausted",
-    "gpu_failed",
-    "host_interrupted",
-]
-InterruptionReason = Literal["spot_interruption", "scheduled_event"]
-
-ACTIVE_STATES: frozenset[State] = frozenset({"provisioning", "running"})
+Recovery = Literal["replace", "fail"]
 
 #: The notice that is published for spot capacity: what fails in the last two minutes fails because of it.
 NOTICE_MS = 120_000
-#: GPU and code; more kinds of the tenant's own errors are not told apart.
-MAX_WARNINGS = 16
+#: A rental that has been placed this often is not placed again: its record must stay readable.
+MAX_SEGMENTS = 100
 
 #: Seconds of price held before a start: 60 s charge tick + 45 s lease + 60 s to stop + 15 s slack.
 RUNWAY_SECONDS = 180
 
 
 @dataclass(frozen=True, slots=True)
-class ReasonRule:
-    """What ending for this reason means. Billable time always ends with the last proof of life."""
+class PlannedEnd:
+    """This stay ends at ``at_ms``, for a reason of ours; the workload was told with a notice."""
 
-    final_state: State
-    billable: bool
-
-
-REASONS: Mapping[Reason, ReasonRule] = {
-    "renter_requested": ReasonRule("terminated", billable=True),
-    "workload_exited": ReasonRule("terminated", billable=True),
-    "workload_failed": ReasonRule("failed", billable=True),
-    "start_failed": ReasonRule("failed", billable=False),
-    "balance_exhausted": ReasonRule("terminated", billable=True),
-    # Billed to the first evidence.
-    "gpu_failed": ReasonRule("failed", billable=True),
-    "host_interrupted": ReasonRule("failed", billable=True),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Interruption:
-    """The host will go, or be rebooted, at ``ends_at_ms``; ``None``: no time is known."""
-
-    reason: InterruptionReason
+    reason: Reason
     notice_at_ms: int
-    ends_at_ms: int | None
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class GpuWarning:
-    """An error of a GPU that the rental's own program causes, counted. ``last_at_ms`` is server time.
+class Placement:
+    """One stay on a host. ``leases`` carry the epochs under which it may use its GPUs; they never change."""
 
-    ``kernel_boot_id`` and ``last_sequence`` say which kernel record was counted last.
+    segment: int
+    host_id: str
+    region: str
+    leases: tuple[Lease, ...]
+    #: The host was given up: its wipe may still be acknowledged, and nothing waits for it.
+    lost: bool = False
+
+    @property
+    def wipe_leases(self) -> tuple[Lease, ...]:
+        """The epochs that a stop and its acknowledgement carry."""
+        return tuple(lease.advance() for lease in self.leases)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where a rental stands in line: the ticket's key in the queue of each pool that could serve it.
+
+    ``rental_ids``: all nodes of its cluster, which leave the line together.
     """
 
-    gpu_uuid: str
-    code: int
-    error_class: str
-    count: int
-    last_at_ms: int
-    kernel_boot_id: str
-    last_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class LogExcerpt:
-    """The end of what a workload wrote, as its host last told it."""
-
-    taken_at_ms: int
-    text: str
-    #: There was more before.
-    truncated: bool
+    rental_ids: tuple[str, ...]
+    pools: tuple[str, ...]
+    ticket_key: str
+    since_ms: int
+    why: WhyNot = "no_capacity"
 
 
 @dataclass(frozen=True, slots=True)
 class Rental:
-    """``leases`` carry the epochs under which the rental may use its GPUs; they never change."""
+    """``placement`` is the present stay, or the last one of a rental that has ended."""
 
     rental_id: str
     account_id: str
     gpu_type: str
-    region: str
-    host_id: str
-    leases: tuple[Lease, ...]
-    price_micros_per_gpu_hour: int
+    gpu_count: int
+    #: A region, or ``any``.
+    wanted_region: str
     currency: str
     created_at_ms: int
+    billing_class: BillingClass = "on_demand"
     label: str | None = None
-    state: State = "provisioning"
+    state: State = "queued"
     desired_state: DesiredState = "running"
     health: Health = "unknown"
     billing_state: BillingState = "not_started"
     reason: Reason | None = None
+    placement: Placement | None = None
+    past: tuple[Placement, ...] = ()
+    #: Frozen when it is placed.
+    price_micros_per_gpu_hour: int | None = None
+    max_price_micros_per_gpu_hour: int | None = None
+    waiting: Waiting | None = None
+    priority: int = 0
+    deadline_at_ms: int | None = None
+    recovery: Recovery = "replace"
+    locked: bool = False
+    #: No two rentals of an account with the same group share a host.
+    spread_group: str | None = None
+    cluster_id: str | None = None
+    reservation_id: str | None = None
+    has_volume: bool = False
+    policies: Policies = field(default_factory=Policies)
+    #: Set when it runs: when its policies end this stay.
+    ends_at_ms: int | None = None
+    #: The host that keeps the volume of a rental that has no stay.
+    volume_host_id: str | None = None
+    volume_lost_at_ms: int | None = None
+    planned_end: PlannedEnd | None = None
     running_at_ms: int | None = None
     stop_requested_at_ms: int | None = None
     terminated_at_ms: int | None = None
@@ -122,15 +131,35 @@ class Rental:
     warnings: tuple[GpuWarning, ...] = ()
     #: Rises with every change of the interruption and the warnings.
     messages_version: int = 0
+    #: Rises with every change of the life cycle.
+    version: int = 0
 
     @property
-    def gpu_count(self) -> int:
-        return len(self.leases)
+    def region(self) -> str:
+        return self.wanted_region if self.placement is None else self.placement.region
+
+    @property
+    def host_id(self) -> str | None:
+        return None if self.placement is None else self.placement.host_id
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        return () if self.placement is None else self.placement.leases
 
     @property
     def wipe_leases(self) -> tuple[Lease, ...]:
-        """The epochs that a stop and its acknowledgement carry."""
-        return tuple(lease.advance() for lease in self.leases)
+        return () if self.placement is None else self.placement.wipe_leases
+
+    @property
+    def segment(self) -> int:
+        """The number of the present or last stay; 0 before the first."""
+        if self.placement is not None:
+            return self.placement.segment
+        return self.past[-1].segment if self.past else 0
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        return self.past if self.placement is None else (*self.past, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +170,58 @@ class ActionState:
     reason_code: str | None = None
 
 
-def list_actions(rental: Rental) -> dict[str, ActionState]:
-    if rental.state in ACTIVE_STATES:
-        return {"terminate": ActionState(available=True)}
-    code = "already_terminating" if rental.state == "terminating" else "already_terminated"
-    return {"terminate": ActionState(available=False, reason_code=code)}
+def list_actions(rental: Rental) -> dict[Action, ActionState]:
+    refusals = {action: explain_refusal(rental.state, action, locked=rental.locked) for action in ACTIONS}
+    return {action: ActionState(refusal is None, refusal) for action, refusal in refusals.items()}
+
+
+def require_action(rental: Rental, action: Action) -> None:
+    """Raises Conflict with the reason code when the action may not be taken now."""
+    refusal = explain_refusal(rental.state, action, locked=rental.locked)
+    if refusal is not None:
+        raise Conflict(f"A rental that is {rental.state} cannot take '{action}' now.", code=refusal)
+
+
+def place(rental: Rental, placement: Placement, price_micros_per_gpu_hour: int) -> Rental:
+    """Return the rental on its GPUs; what it pays for this stay is fixed here.
+
+    Raises:
+        Conflict: it does not wait for GPUs, or was placed too often.
+    """
+    if rental.state not in WAITING_STATES and rental.state != "stopped":
+        raise Conflict(f"A rental that is {rental.state} is not placed.", code="invalid_transition")
+    if placement.segment > MAX_SEGMENTS:
+        raise Conflict("The rental was placed too often; create a new one.", code="too_many_segments")
+    return replace(
+        rental,
+        state="provisioning",
+        desired_state="running",
+        health="unknown",
+        billing_state="not_started",
+        reason=None,
+        placement=placement,
+        price_micros_per_gpu_hour=price_micros_per_gpu_hour,
+        waiting=None,
+        planned_end=None,
+        volume_host_id=None,
+        ends_at_ms=None,
+        running_at_ms=None,
+        stop_requested_at_ms=None,
+        endpoints=(),
+    )
 
 
 def mark_running(rental: Rental, at_ms: int, endpoints: tuple[Endpoint, ...] = ()) -> Rental:
-    """Raises Conflict unless the rental is provisioning."""
+    """Return the rental whose workload runs; what its maximum duration leaves is counted from here.
+
+    Raises:
+        Conflict: it is not provisioning.
+    """
     if rental.state != "provisioning":
         raise Conflict(f"A rental that is {rental.state} does not start.", code="invalid_transition")
     return replace(
         rental,
+        ends_at_ms=find_end(rental.policies, at_ms, rental.billed_seconds),
         state="running",
         health="healthy",
         billing_state="metering",
@@ -162,30 +230,134 @@ def mark_running(rental: Rental, at_ms: int, endpoints: tuple[Endpoint, ...] = (
     )
 
 
-def begin_termination(rental: Rental, reason: Reason, at_ms: int) -> Rental:
-    """Billable time ends here: what comes after ``at_ms`` is not the renter's.
+def choose_outcome(rental: Rental, reason: Reason) -> Outcome:
+    """Return what ending the present stay for ``reason`` leads to."""
+    rule = REASONS[reason]
+    if rule.retry and rental.recovery == "replace" and rental.segment < MAX_SEGMENTS:
+        return "queued"
+    if rule.outcome == "stopped" and reason == "balance_exhausted" and not rental.has_volume:
+        # There is nothing that would be worth keeping.
+        return "terminated"
+    return rule.outcome
+
+
+def begin_end(rental: Rental, reason: Reason, at_ms: int) -> Rental:
+    """Return the rental whose stay ends; what comes after ``at_ms`` is not the renter's.
 
     Raises:
-        Conflict: the rental is ending or has ended.
+        Conflict: it has no stay that could end.
     """
     if rental.state not in ACTIVE_STATES:
         raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
+    outcome = choose_outcome(rental, reason)
+    wanted: dict[Outcome, tuple[State, DesiredState]] = {
+        "terminated": ("terminating", "terminated"),
+        "failed": ("terminating", "terminated"),
+        "stopped": ("stopping", "stopped"),
+        "queued": ("stopping", "running"),
+        "restarted": ("stopping", "running"),
+    }
+    state, desired_state = wanted[outcome]
     return replace(
-        rental, state="terminating", desired_state="terminated", reason=reason, stop_requested_at_ms=at_ms
+        rental, state=state, desired_state=desired_state, reason=reason, stop_requested_at_ms=at_ms
     )
 
 
-def finish_termination(rental: Rental, at_ms: int) -> Rental:
-    """Raises Conflict unless the rental is terminating."""
-    if rental.state != "terminating" or rental.reason is None:
+def keeps_volume(rental: Rental) -> bool:
+    """Say whether the stay that is ending leaves the volume on its host."""
+    return rental.has_volume and rental.state == "stopping"
+
+
+def end_waiting(rental: Rental, reason: Reason, at_ms: int) -> Rental:
+    """Return a rental that has no stay and gets none any more.
+
+    Raises:
+        Conflict: it has a stay, or is over.
+    """
+    if rental.state not in WAITING_STATES and rental.state != "stopped":
         raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
     return replace(
         rental,
-        state=REASONS[rental.reason].final_state,
-        health="unknown",
-        billing_state="closed",
+        state="failed" if REASONS[reason].outcome == "failed" else "terminated",
+        desired_state="terminated",
+        reason=reason,
+        waiting=None,
         terminated_at_ms=at_ms,
     )
+
+
+def finish_end(rental: Rental, at_ms: int, waiting: Waiting | None = None, *, lost: bool = False) -> Rental:
+    """Return the rental whose GPUs are wiped, or ``lost`` with their host, as its reason has it.
+
+    ``waiting`` is its place in line, for one that is to be placed again.
+
+    Raises:
+        Conflict: no stay is ending.
+    """
+    if rental.state not in {"terminating", "stopping"} or rental.reason is None or rental.placement is None:
+        raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
+    stay = replace(rental.placement, lost=lost)
+    over = replace(
+        rental,
+        placement=stay,
+        health="unknown",
+        billing_state="closed",
+        planned_end=None,
+        ends_at_ms=None,
+        endpoints=(),
+    )
+    if rental.state == "terminating":
+        failed = REASONS[rental.reason].outcome not in {"terminated", "stopped"}
+        return replace(over, state="failed" if failed else "terminated", terminated_at_ms=at_ms)
+    left = replace(over, placement=None, past=(*rental.past, stay))
+    if rental.desired_state == "stopped":
+        # A host that was given up may come back with the volume; once it is retired, it is lost.
+        return replace(left, state="stopped", volume_host_id=stay.host_id if rental.has_volume else None)
+    assert waiting is not None, "who is to run again stands in line"
+    if rental.has_volume:
+        left = replace(
+            left,
+            volume_host_id=None if lost else stay.host_id,
+            volume_lost_at_ms=at_ms if lost else rental.volume_lost_at_ms,
+        )
+    return replace(left, state="queued", waiting=waiting)
+
+
+def mark_settled(rental: Rental, segment: int) -> Rental:
+    """Return the rental after all charges of its stays up to ``segment`` were posted."""
+    if segment == 0 or segment < rental.segment or rental.billing_state != "closed":
+        return rental
+    return replace(rental, billing_state="settled")
+
+
+def change_policies(rental: Rental, policies: Policies) -> Rental:
+    """Return the rental under other policies; a maximum duration counts what ran before."""
+    if policies == rental.policies:
+        return rental
+    ends_at_ms = rental.ends_at_ms
+    if rental.state == "running" and rental.running_at_ms is not None:
+        before = rental.policies.max_duration_seconds
+        left = rental.billed_seconds
+        if ends_at_ms is not None and before is not None:
+            left = before - (ends_at_ms - rental.running_at_ms) // 1000
+        ends_at_ms = find_end(policies, rental.running_at_ms, left)
+    return replace(rental, policies=policies, ends_at_ms=ends_at_ms)
+
+
+def find_due(rental: Rental) -> int | None:
+    """Return when something is to be done to the rental by itself; ``None``: not until something happens."""
+    if rental.state in WAITING_STATES and rental.waiting is not None:
+        return rental.deadline_at_ms
+    if rental.state in {"queued", "stopped"}:
+        # One that waits for its hour stands in no line yet.
+        return rental.policies.start_at_ms
+    if rental.state not in ACTIVE_STATES:
+        return None
+    if rental.planned_end is not None:
+        # The host ends it by then; whoever comes later sees to it that it has.
+        return rental.planned_end.at_ms + GRACE_MS
+    ends = [at for at in (rental.ends_at_ms, rental.policies.stop_at_ms) if at is not None]
+    return min(ends) - GRACE_MS if ends else None
 
 
 def is_imminent(rental: Rental, at_ms: int) -> bool:
@@ -196,28 +368,18 @@ def is_imminent(rental: Rental, at_ms: int) -> bool:
 
 def explain_failure(rental: Rental, at_ms: int) -> Reason:
     """Return why a workload that was running failed at ``at_ms``."""
+    if rental.planned_end is not None and at_ms >= rental.planned_end.at_ms - NOTICE_MS:
+        return rental.planned_end.reason
     return "host_interrupted" if is_imminent(rental, at_ms) else "workload_failed"
 
 
-def add_warning(rental: Rental, warning: GpuWarning, first_sequence: int) -> Rental:
-    """Return the rental with ``warning`` counted; what was counted before, or is older, changes nothing.
+def explain_preemption(rental: Rental) -> Reason | None:
+    """Return why a host has ended the workload as was announced; ``None``: nothing was."""
+    if rental.planned_end is not None:
+        return rental.planned_end.reason
+    return None if rental.interruption is None else "host_interrupted"
 
-    ``first_sequence`` is the first kernel record of the errors that it counts. A report that goes on from
-    one that was counted adds at most the records that lie between.
-    """
-    for index, before in enumerate(rental.warnings):
-        if (before.gpu_uuid, before.code) != (warning.gpu_uuid, warning.code):
-            continue
-        added = warning.count
-        if before.kernel_boot_id == warning.kernel_boot_id:
-            if warning.last_sequence <= before.last_sequence:
-                return rental
-            if first_sequence <= before.last_sequence:
-                added = min(added, warning.last_sequence - before.last_sequence)
-        elif warning.last_at_ms <= before.last_at_ms:
-            return rental
-        counted = replace(warning, count=before.count + added)
-        return replace(rental, warnings=(*rental.warnings[:index], counted, *rental.warnings[index + 1 :]))
-    if len(rental.warnings) == MAX_WARNINGS:
-        return rental
-    return replace(rental, warnings=(*rental.warnings, warning))
+
+def add_warning(rental: Rental, warning: GpuWarning, first_sequence: int) -> Rental:
+    """Return the rental with ``warning`` counted (see `messages.count_warning`)."""
+    return replace(rental, warnings=count_warning(rental.warnings, warning, first_sequence))

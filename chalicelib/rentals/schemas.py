@@ -4,17 +4,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from chalicelib.core.clock import format_instant
-from chalicelib.core.workloads import Port, Volume, Workload
-from chalicelib.rentals.model import GpuWarning, Interruption, LogExcerpt, Rental, list_actions
-from chalicelib.rentals.service import RentalRequest
-from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.core.capacity import BillingClass
+from chalicelib.rentals.model import (
+    Recovery,
+)
+from chalicelib.rentals.placing import MAX_NODES
+from chalicelib.rentals.policies import (
+    MAX_DURATION_SECONDS,
+    MAX_IDLE_SECONDS,
+    MIN_IDLE_SECONDS,
+)
+from chalicelib.rentals.queue import MAX_PRIORITY
+from chalicelib.rentals.rules import Action
+from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 MAX_GPUS_PER_RENTAL = 16
 MAX_WORKLOAD_BYTES = 32 * 1024
 
 Argument = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
 EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Label = Annotated[str, Field(min_length=1, max_length=100)]
 CatalogName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -30,7 +39,6 @@ SSH_PUBLIC_KEY = (
 )
 SshPublicKey = Annotated[str, Field(max_length=4608, pattern=SSH_PUBLIC_KEY)]
 MAX_VOLUME_GIB = 16_384
-_MIB_PER_GIB = 1024
 
 
 class PortBody(RequestBody):
@@ -42,6 +50,14 @@ class VolumeBody(RequestBody):
     size_gib: Annotated[int, Field(ge=1, le=MAX_VOLUME_GIB)]
     #: Absolute, without the colon and comma that engines give a meaning of their own.
     mount_path: Annotated[str, Field(max_length=256, pattern=r"^(?:/[A-Za-z0-9_.-]+)+$")]
+
+
+class IdlePolicyBody(RequestBody):
+    """Ends a stay when no GPU is used; telemetry that is missing counts as use."""
+
+    idle_seconds: Annotated[int, Field(ge=MIN_IDLE_SECONDS, le=MAX_IDLE_SECONDS)]
+    max_utilization_percent: Annotated[int, Field(ge=0, le=99)] = 5
+    action: Literal["stop", "terminate"] = "stop"
 
 
 class CreateRentalRequest(RequestBody):
@@ -60,7 +76,24 @@ class CreateRentalRequest(RequestBody):
     volume: VolumeBody | None = None
     env: Annotated[dict[EnvironmentName, Argument], Field(max_length=64, default_factory=dict)]
     max_price_micros_per_gpu_hour: Annotated[int, Field(ge=0, le=10**12)] | None = None
-    label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    label: Label | None = None
+    billing_class: BillingClass = "on_demand"
+    reservation_id: Annotated[str, Field(max_length=64)] | None = None
+    #: Hosts of one cluster: all or none start, on one fabric.
+    node_count: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] = 0
+    #: Who waits longer than this is not started any more.
+    deadline_at: Instant | None = None
+    on_no_capacity: Literal["queue", "fail"] = "queue"
+    #: What follows when the platform takes the GPUs away: a start elsewhere, or the end.
+    recovery: Recovery = "replace"
+    #: Rentals of one group never share a host.
+    spread_group: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    locked: bool = False
+    max_duration_seconds: Annotated[int, Field(ge=60, le=MAX_DURATION_SECONDS)] | None = None
+    idle_policy: IdlePolicyBody | None = None
+    start_at: Instant | None = None
+    stop_at: Instant | None = None
 
     @model_validator(mode="after")
     def _check_size(self) -> "CreateRentalRequest":
@@ -71,13 +104,62 @@ class CreateRentalRequest(RequestBody):
         if len({(port.container_port, port.protocol) for port in self.ports}) < len(self.ports):
             raise ValueError("a port is named twice")
         texts = [*self.command, *self.env, *self.env.values(), *self.ssh_public_keys]
+        if self.node_count > 1 and (self.volume is not None or self.spread_group is not None):
+            raise ValueError("a cluster has no volumes and no spread_group: its nodes are apart already")
+        if (self.billing_class == "reserved") != (self.reservation_id is not None):
+            raise ValueError("billing_class reserved and reservation_id belong together")
         if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_WORKLOAD_BYTES:
             raise ValueError(f"command, env and ssh_public_keys may have {MAX_WORKLOAD_BYTES} bytes together")
         return self
 
 
 class ActionRequest(RequestBody):
-    action: Literal["terminate"]
+    action: Action
+    #: ``resume`` only: stand in line when there is no room now.
+    wait: bool = False
+
+
+class ChangeRentalRequest(RequestBody):
+    """What is left out stays; ``null`` takes a policy away."""
+
+    label: Label | None = None
+    locked: bool | None = None
+    max_duration_seconds: Annotated[int, Field(ge=60, le=MAX_DURATION_SECONDS)] | None = None
+    idle_policy: IdlePolicyBody | None = None
+    start_at: Instant | None = None
+    stop_at: Instant | None = None
+
+
+class QuotaRequest(RequestBody):
+    max_gpus: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class QuotaBody(ResponseBody):
+    max: int
+    used: int
+    available: int
+
+
+class LineBody(ResponseBody):
+    """``position`` counts from 1; ``estimated_wait_seconds``: ``null`` while nothing is known."""
+
+    since: str
+    why: str
+    position: int | None
+    estimated_wait_seconds: int | None
+
+
+class PlannedEndBody(ResponseBody):
+    reason: str
+    notice_at: str
+    ends_at: str
+
+
+class PoliciesBody(ResponseBody):
+    max_duration_seconds: int | None
+    idle_policy: dict[str, int | str] | None
+    start_at: str | None
+    stop_at: str | None
 
 
 class ActionBody(ResponseBody):
@@ -122,15 +204,23 @@ class RentalBody(ResponseBody):
     label: str | None
     gpu_type: str
     gpu_count: int
+    #: Where it is, or may be: ``any`` while it is nowhere.
     region: str
-    host_id: str
+    billing_class: str
+    cluster_id: str | None
+    reservation_id: str | None
+    host_id: str | None
+    #: How often it was placed.
+    segment: int
     gpus: list[LeaseBody]
     state: str
     desired_state: str
     health: str
     billing_state: str
     reason: str | None
-    price_micros_per_gpu_hour: int
+    #: Of the present stay; ``null`` before the first.
+    price_micros_per_gpu_hour: int | None
+    max_price_micros_per_gpu_hour: int | None
     currency: str
     billed_seconds: int
     charge_micros: int
@@ -138,6 +228,16 @@ class RentalBody(ResponseBody):
     running_at: str | None
     stop_requested_at: str | None
     terminated_at: str | None
+    line: LineBody | None
+    priority: int
+    deadline_at: str | None
+    locked: bool
+    recovery: str
+    spread_group: str | None
+    policies: PoliciesBody
+    planned_end: PlannedEndBody | None
+    volume_host_id: str | None
+    volume_lost_at: str | None
     endpoints: list[EndpointBody]
     interruption: InterruptionBody | None
     warnings: list[WarningBody]
@@ -155,92 +255,6 @@ class RentalListBody(ResponseBody):
     next_cursor: str | None
 
 
-def read_request(body: CreateRentalRequest) -> RentalRequest:
-    return RentalRequest(
-        gpu_type=body.gpu_type,
-        gpu_count=body.gpu_count,
-        region=body.region,
-        workload=Workload(
-            command=tuple(body.command),
-            env=body.env,
-            image=body.image,
-            ports=tuple(Port(port.container_port, port.protocol) for port in body.ports),
-            ssh_public_keys=tuple(body.ssh_public_keys),
-            volume=None
-            if body.volume is None
-            else Volume(body.volume.size_gib * _MIB_PER_GIB, body.volume.mount_path),
-        ),
-        max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
-        label=body.label,
-    )
-
-
-def render_log(excerpt: LogExcerpt) -> LogBody:
-    return LogBody(
-        taken_at=format_instant(excerpt.taken_at_ms), text=excerpt.text, truncated=excerpt.truncated
-    )
-
-
-def render_rental(rental: Rental) -> RentalBody:
-    return RentalBody(
-        rental_id=rental.rental_id,
-        account_id=rental.account_id,
-        label=rental.label,
-        gpu_type=rental.gpu_type,
-        gpu_count=rental.gpu_count,
-        region=rental.region,
-        host_id=rental.host_id,
-        gpus=[LeaseBody(gpu_uuid=lease.gpu_uuid, epoch=lease.epoch) for lease in rental.leases],
-        state=rental.state,
-        desired_state=rental.desired_state,
-        health=rental.health,
-        billing_state=rental.billing_state,
-        reason=rental.reason,
-        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
-        currency=rental.currency,
-        billed_seconds=rental.billed_seconds,
-        charge_micros=rental.charge_micros,
-        created_at=format_instant(rental.created_at_ms),
-        running_at=_format(rental.running_at_ms),
-        stop_requested_at=_format(rental.stop_requested_at_ms),
-        terminated_at=_format(rental.terminated_at_ms),
-        endpoints=[
-            EndpointBody(
-                container_port=each.container_port,
-                protocol=each.protocol,
-                address=each.address,
-                host_port=each.host_port,
-            )
-            for each in rental.endpoints
-        ],
-        interruption=None if rental.interruption is None else _render_interruption(rental.interruption),
-        warnings=[_render_warning(warning) for warning in rental.warnings],
-        actions={
-            name: ActionBody(available=state.available, reason_code=state.reason_code)
-            for name, state in list_actions(rental).items()
-        },
-    )
-
-
-def _render_interruption(interruption: Interruption) -> InterruptionBody:
-    return InterruptionBody(
-        reason=interruption.reason,
-        notice_at=format_instant(interruption.notice_at_ms),
-        ends_at=_format(interruption.ends_at_ms),
-    )
-
-
-def _render_warning(warning: GpuWarning) -> WarningBody:
-    return WarningBody(
-        gpu_uuid=warning.gpu_uuid,
-        xid=warning.code,
-        xid_class=warning.error_class,
-        count=warning.count,
-        last_at=format_instant(warning.last_at_ms),
-        text=f"The GPU reports Xid {warning.code}, which a program causes that runs on it, for instance by "
-        "an access outside its memory. The GPU is not at fault, and nothing is credited.",
-    )
-
-
-def _format(epoch_ms: int | None) -> str | None:
-    return None if epoch_ms is None else format_instant(epoch_ms)
+class ClusterBody(ResponseBody):
+    cluster_id: str
+    items: list[RentalBody]

@@ -1,28 +1,41 @@
-"""Rentals in DynamoDB. Access: get by id; an account's rentals by ``by_account``, newest first."""
+"""Rentals in DynamoDB.
 
+Access: get by id; an account's by ``by_account``, newest first; what is due by ``by_due``.
+"""
+
+import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
 from pynamodb.exceptions import PutError
 
+from chalicelib.core.capacity import BillingClass
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.core.workloads import Endpoint
+from chalicelib.core.workloads import Endpoint, Port, Volume, Workload
+from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import (
     BillingState,
     DesiredState,
-    GpuWarning,
     Health,
-    Interruption,
-    LogExcerpt,
-    Reason,
+    Placement,
+    PlannedEnd,
+    Recovery,
     Rental,
-    State,
+    Waiting,
+    find_due,
+    mark_settled,
 )
+from chalicelib.rentals.policies import Activity, IdlePolicy, Policies
+from chalicelib.rentals.rules import Reason, State
 from chalicelib.storage import keys
-from chalicelib.storage.tables.rentals import LogItem, RentalItem
+from chalicelib.storage.tables.rentals import ActivityItem, LogItem, RentalItem, WorkloadItem
 from chalicelib.storage.transaction import dynamo, unexpected
+
+#: Index keys under which rentals that are due are listed.
+DUE_SHARDS = 8
 
 
 class DynamoRentalStore:
@@ -31,6 +44,13 @@ class DynamoRentalStore:
             return _read(RentalItem.get(keys.rental(rental_id), keys.RENTAL, consistent_read=True))
         except RentalItem.DoesNotExist:
             return None
+
+    def get_workload(self, rental_id: str) -> Workload | None:
+        try:
+            item = WorkloadItem.get(keys.rental(rental_id), keys.WORKLOAD, consistent_read=True)
+        except WorkloadItem.DoesNotExist:
+            return None
+        return _read_workload(item.workload)
 
     def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
         condition = RentalItem.created_key < start if start is not None else None
@@ -42,7 +62,13 @@ class DynamoRentalStore:
         next_key = keys.created(items[-1].created_at_ms, items[-1].rental_id) if more else None
         return Page(items, next_key)
 
-    def add_rental(self, tx: Transaction, rental: Rental) -> None:
+    def list_due(self, shard: str, now_ms: int, limit: int) -> list[Rental]:
+        return [
+            _read(item)
+            for item in RentalItem.by_due.query(shard, RentalItem.due_at_ms <= now_ms, limit=limit)
+        ]
+
+    def add_rental(self, tx: Transaction, rental: Rental, workload: Workload) -> None:
         item = RentalItem(
             keys.rental(rental.rental_id),
             keys.RENTAL,
@@ -50,45 +76,37 @@ class DynamoRentalStore:
             account_id=rental.account_id,
             created_key=keys.created(rental.created_at_ms, rental.rental_id),
             gpu_type=rental.gpu_type,
-            region=rental.region,
-            host_id=rental.host_id,
-            leases=[[lease.gpu_uuid, lease.epoch] for lease in rental.leases],
-            price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
+            gpu_count=rental.gpu_count,
+            wanted_region=rental.wanted_region,
             currency=rental.currency,
-            label=rental.label,
-            state=rental.state,
-            desired_state=rental.desired_state,
-            health=rental.health,
-            billing_state=rental.billing_state,
             created_at_ms=rental.created_at_ms,
+            billing_class=rental.billing_class,
+            cluster_id=rental.cluster_id,
+            reservation_id=rental.reservation_id,
+            has_volume=rental.has_volume,
             billed_seconds=0,
             charge_micros=0,
+            settled_segment=0,
+            version=rental.version,
+            **{name: value for name, value in _write_life(rental).items() if value is not None},
         )
         dynamo(tx).put(item, RentalItem.pk.does_not_exist(), unexpected("The rental"))
+        spec = WorkloadItem(keys.rental(rental.rental_id), keys.WORKLOAD, workload=asdict(workload))
+        dynamo(tx).put(spec, WorkloadItem.pk.does_not_exist(), unexpected("The rental"))
 
     def replace_rental(self, tx: Transaction, old: Rental, new: Rental) -> None:
-        actions: list[Any] = [
-            RentalItem.state.set(new.state),
-            RentalItem.desired_state.set(new.desired_state),
-            RentalItem.health.set(new.health),
-            RentalItem.billing_state.set(new.billing_state),
-        ]
-        facts: tuple[tuple[Any, str | int | None], ...] = (
-            (RentalItem.reason, new.reason),
-            (RentalItem.running_at_ms, new.running_at_ms),
-            (RentalItem.stop_requested_at_ms, new.stop_requested_at_ms),
-            (RentalItem.terminated_at_ms, new.terminated_at_ms),
-        )
-        if new.endpoints != old.endpoints:
-            actions.append(RentalItem.endpoints.set([asdict(each) for each in new.endpoints]))
-        for attribute, value in facts:
-            if value is not None:
-                actions.append(attribute.set(value))
+        before = _write_life(old)
+        actions: list[Any] = [RentalItem.version.set(old.version + 1)]
+        for name, value in _write_life(new).items():
+            if value == before[name]:
+                continue
+            attribute: Any = getattr(RentalItem, name)
+            actions.append(attribute.remove() if value is None else attribute.set(value))
         dynamo(tx).update(
             RentalItem,
             (keys.rental(new.rental_id), keys.RENTAL),
             actions,
-            RentalItem.state == old.state,
+            RentalItem.version == old.version,
             unexpected("The rental"),
         )
 
@@ -125,21 +143,38 @@ class DynamoRentalStore:
             truncated=excerpt.truncated,
         )
         taken: Any = LogItem.taken_at_ms
+        _save(item, taken.does_not_exist() | (taken < excerpt.taken_at_ms))
+
+    def get_activity(self, rental_id: str) -> Activity | None:
         try:
-            item.save(taken.does_not_exist() | (taken < excerpt.taken_at_ms))
-        except PutError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
+            item = ActivityItem.get(keys.rental(rental_id), keys.ACTIVITY, consistent_read=True)
+        except ActivityItem.DoesNotExist:
+            return None
+        return Activity(item.segment, item.observed_through_ms, item.idle_since_ms)
+
+    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
+        item = ActivityItem(
+            keys.rental(rental_id),
+            keys.ACTIVITY,
+            segment=after.segment,
+            observed_through_ms=after.observed_through_ms,
+            idle_since_ms=after.idle_since_ms,
+        )
+        through: Any = ActivityItem.observed_through_ms
+        if before is None:
+            return _save(item, through.does_not_exist())
+        same = (through == before.observed_through_ms) & (ActivityItem.segment == before.segment)
+        return _save(item, same)
 
     def record_charge(
-        self, tx: Transaction, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
+        self, tx: Transaction, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None
     ) -> None:
         actions: list[Any] = [
-            RentalItem.billed_seconds.set(billed_seconds),
-            RentalItem.charge_micros.set(charge_micros),
+            RentalItem.billed_seconds.set(RentalItem.billed_seconds + seconds),
+            RentalItem.charge_micros.set(RentalItem.charge_micros + micros),
         ]
-        if settled:
-            actions.append(RentalItem.billing_state.set("settled"))
+        if settled_segment is not None:
+            actions.append(RentalItem.settled_segment.set(settled_segment))
         dynamo(tx).update(
             RentalItem,
             (keys.rental(rental_id), keys.RENTAL),
@@ -149,23 +184,138 @@ class DynamoRentalStore:
         )
 
 
+def choose_due_shard(rental_id: str) -> str:
+    """Return the index key of a rental that is due, by a digest of its id."""
+    return f"DUE#{hashlib.sha256(rental_id.encode()).digest()[0] % DUE_SHARDS}"
+
+
+def _save(item: Any, condition: Any) -> bool:
+    try:
+        item.save(condition)
+    except PutError as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
+
+
+def _write_life(rental: Rental) -> dict[str, Any]:
+    """Return what changes in a rental's life, by attribute; ``None``: the attribute is absent."""
+    due_at_ms = find_due(rental)
+    idle = rental.policies.idle
+    return {
+        "label": rental.label,
+        "state": rental.state,
+        "desired_state": rental.desired_state,
+        "health": rental.health,
+        # ``settled`` is read from the last settled stay.
+        "billing_state": "closed" if rental.billing_state == "settled" else rental.billing_state,
+        "reason": rental.reason,
+        "placement": None if rental.placement is None else _write_placement(rental.placement),
+        "past": [_write_placement(each) for each in rental.past] or None,
+        "price_micros_per_gpu_hour": rental.price_micros_per_gpu_hour,
+        "max_price_micros_per_gpu_hour": rental.max_price_micros_per_gpu_hour,
+        "waiting": None if rental.waiting is None else asdict(rental.waiting),
+        "priority": rental.priority,
+        "deadline_at_ms": rental.deadline_at_ms,
+        "recovery": rental.recovery,
+        "locked": rental.locked,
+        "spread_group": rental.spread_group,
+        "volume_host_id": rental.volume_host_id,
+        "volume_lost_at_ms": rental.volume_lost_at_ms,
+        "policies": {
+            "max_duration_seconds": rental.policies.max_duration_seconds,
+            "idle": None if idle is None else asdict(idle),
+            "start_at_ms": rental.policies.start_at_ms,
+            "stop_at_ms": rental.policies.stop_at_ms,
+        },
+        "planned_end": None if rental.planned_end is None else asdict(rental.planned_end),
+        "ends_at_ms": rental.ends_at_ms,
+        "running_at_ms": rental.running_at_ms,
+        "stop_requested_at_ms": rental.stop_requested_at_ms,
+        "terminated_at_ms": rental.terminated_at_ms,
+        "endpoints": [asdict(each) for each in rental.endpoints] or None,
+        "due_at_ms": due_at_ms,
+        "due_shard": None if due_at_ms is None else choose_due_shard(rental.rental_id),
+    }
+
+
+def _write_placement(placement: Placement) -> list[Any]:
+    leases = [[lease.gpu_uuid, lease.epoch] for lease in placement.leases]
+    return [placement.segment, placement.host_id, placement.region, leases, placement.lost]
+
+
+def _read_placement(stored: list[Any]) -> Placement:
+    segment, host_id, region, leases, lost = stored
+    return Placement(segment, host_id, region, tuple(Lease(uuid, epoch) for uuid, epoch in leases), lost)
+
+
+def _read_waiting(stored: Mapping[str, Any]) -> Waiting:
+    return Waiting(
+        tuple(stored["rental_ids"]),
+        tuple(stored["pools"]),
+        stored["ticket_key"],
+        stored["since_ms"],
+        stored["why"],
+    )
+
+
+def _read_policies(stored: Mapping[str, Any]) -> Policies:
+    idle = stored["idle"]
+    return Policies(
+        stored["max_duration_seconds"],
+        None if idle is None else IdlePolicy(**idle),
+        stored["start_at_ms"],
+        stored["stop_at_ms"],
+    )
+
+
+def _read_workload(stored: Mapping[str, Any]) -> Workload:
+    volume = stored["volume"]
+    return Workload(
+        command=tuple(stored["command"]),
+        env=stored["env"],
+        image=stored["image"],
+        ports=tuple(Port(**port) for port in stored["ports"]),
+        ssh_public_keys=tuple(stored["ssh_public_keys"]),
+        volume=None if volume is None else Volume(**volume),
+    )
+
+
 def _read(item: RentalItem) -> Rental:
-    return Rental(
+    rental = Rental(
         rental_id=item.rental_id,
         account_id=item.account_id,
         gpu_type=item.gpu_type,
-        region=item.region,
-        host_id=item.host_id,
-        leases=tuple(Lease(gpu_uuid, epoch) for gpu_uuid, epoch in item.leases),
-        price_micros_per_gpu_hour=item.price_micros_per_gpu_hour,
+        gpu_count=item.gpu_count,
+        wanted_region=item.wanted_region,
         currency=item.currency,
         created_at_ms=item.created_at_ms,
+        billing_class=cast("BillingClass", item.billing_class),
         label=item.label,
         state=cast("State", item.state),
         desired_state=cast("DesiredState", item.desired_state),
         health=cast("Health", item.health),
         billing_state=cast("BillingState", item.billing_state),
         reason=cast("Reason | None", item.reason),
+        placement=None if item.placement is None else _read_placement(item.placement),
+        past=tuple(_read_placement(each) for each in item.past or []),
+        price_micros_per_gpu_hour=item.price_micros_per_gpu_hour,
+        max_price_micros_per_gpu_hour=item.max_price_micros_per_gpu_hour,
+        waiting=None if item.waiting is None else _read_waiting(item.waiting),
+        priority=item.priority,
+        deadline_at_ms=item.deadline_at_ms,
+        recovery=cast("Recovery", item.recovery),
+        locked=item.locked,
+        spread_group=item.spread_group,
+        cluster_id=item.cluster_id,
+        reservation_id=item.reservation_id,
+        has_volume=item.has_volume,
+        volume_host_id=item.volume_host_id,
+        volume_lost_at_ms=item.volume_lost_at_ms,
+        policies=_read_policies(item.policies),
+        planned_end=None if item.planned_end is None else PlannedEnd(**item.planned_end),
+        ends_at_ms=item.ends_at_ms,
         running_at_ms=item.running_at_ms,
         stop_requested_at_ms=item.stop_requested_at_ms,
         terminated_at_ms=item.terminated_at_ms,
@@ -175,4 +325,6 @@ def _read(item: RentalItem) -> Rental:
         interruption=None if item.interruption is None else Interruption(**item.interruption),
         warnings=tuple(GpuWarning(**warning) for warning in item.warnings or []),
         messages_version=item.messages_version or 0,
+        version=item.version,
     )
+    return mark_settled(rental, item.settled_segment)

@@ -4,16 +4,28 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InvalidInput
 
 B = TypeVar("B", bound="RequestBody")
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 20
 _SHOWN_ERRORS = 20
+
+
+def _read_instant(value: object) -> int:
+    if not isinstance(value, str):
+        # pydantic turns this into its own error; a TypeError would be a fault of ours.
+        raise ValueError("an instant is a text such as 2026-11-23T09:00:00Z")  # noqa: TRY004
+    return parse_instant(value)
+
+
+#: RFC 3339 outside, milliseconds since the epoch inside.
+Instant = Annotated[int, BeforeValidator(_read_instant)]
 
 
 class RequestBody(BaseModel):

@@ -1,5 +1,7 @@
 """Every key of every table is built and parsed here, nowhere else."""
 
+from chalicelib.core.capacity import name_pool
+
 INSTALLATION = "INSTALLATION"
 ACCOUNT = "ACCOUNT"
 CATALOG = "CATALOG"
@@ -8,7 +10,12 @@ HOST = "HOST"
 HEARTBEAT = "HEARTBEAT"
 RENTAL = "RENTAL"
 LOG = "LOG"
-METER = "METER"
+WORKLOAD = "WORKLOAD"
+ACTIVITY = "ACTIVITY"
+LINE = "LINE"
+QUOTA = "QUOTA"
+TICKET_PREFIX = "TICKET#"
+METER_PREFIX = "METER#"
 DUPLICATES = "DUPLICATES"
 JOURNAL = "JOURNAL"
 BALANCE = "BALANCE"
@@ -51,7 +58,7 @@ def gpu(gpu_uuid: str) -> str:
 
 def pool(gpu_type_name: str, region: str) -> str:
     """The index key under which schedulable hosts of one GPU type and region are found."""
-    return f"{gpu_type_name}#{region}"
+    return name_pool(gpu_type_name, region)
 
 
 def closed_pool(gpu_type_name: str, region: str) -> str:
@@ -63,6 +70,31 @@ def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 
 
+def line(pool_name: str) -> str:
+    """The line before a pool: its tickets and its count."""
+    return f"LINE#{pool_name}"
+
+
+def ticket(ticket_key: str) -> str:
+    return f"{TICKET_PREFIX}{ticket_key}"
+
+
+def spot_stays(pool_name: str) -> str:
+    return f"SPOT#{pool_name}"
+
+
+def spot_stay(host_id: str, rental_id: str) -> str:
+    return f"{host_id}#{rental_id}"
+
+
+def spread(account_id: str, group: str) -> str:
+    return f"SPREAD#{account_id}#{group}"
+
+
+def meter(segment: int) -> str:
+    return f"{METER_PREFIX}{segment:04d}"
+
+
 def rental(rental_id: str) -> str:
     return f"RENTAL#{rental_id}"
 
@@ -72,8 +104,9 @@ def created(created_at_ms: int, entity_id: str) -> str:
     return f"{created_at_ms:013d}#{entity_id}"
 
 
-def energy(hour: str, gpu_uuid: str) -> str:
-    return f"{ENERGY_PREFIX}{hour}#{gpu_uuid}"
+def energy(hour: str, gpu_uuid: str, epoch: int) -> str:
+    """The epoch tells the stays of a rental on one GPU apart."""
+    return f"{ENERGY_PREFIX}{hour}#{gpu_uuid}#{epoch}"
 
 
 def capture_unit(host_id: str, unit_id: str) -> str:
@@ -105,8 +138,8 @@ def leg_version(version: int) -> str:
     return f"{version:012d}"
 
 
-def hold(rental_id: str) -> str:
-    return f"{HOLD_PREFIX}{rental_id}"
+def hold(hold_id: str) -> str:
+    return f"{HOLD_PREFIX}{hold_id}"
 
 
 def idempotency(account_id: str, key: str) -> str:

@@ -63,6 +63,7 @@ class DynamoTransaction:
     retry: Retry
     # TransactWrite sends checks, deletes, puts and updates in this order; reasons come back in it too.
     _checks: list[_Write] = field(default_factory=list)
+    _deletes: list[_Write] = field(default_factory=list)
     _puts: list[_Write] = field(default_factory=list)
     _updates: list[_Write] = field(default_factory=list)
 
@@ -75,6 +76,14 @@ class DynamoTransaction:
             write.condition_check(model, pk, sk, condition)
 
         self._checks.append(_Write(model, add, on_failure))
+
+    def delete(
+        self, model: type[Model], key: tuple[str, str], condition: Condition | None, on_failure: OnFailure
+    ) -> None:
+        def add(write: TransactWrite) -> None:
+            write.delete(model(*key), condition)
+
+        self._deletes.append(_Write(model, add, on_failure))
 
     def put(self, item: Model, condition: Condition | None, on_failure: OnFailure) -> None:
         def add(write: TransactWrite) -> None:
@@ -97,7 +106,7 @@ class DynamoTransaction:
 
     def commit(self) -> None:
         """Raises DomainError: as the failed write asked, or ``Unavailable`` when attempts ran out."""
-        writes = [*self._checks, *self._puts, *self._updates]
+        writes = [*self._checks, *self._deletes, *self._puts, *self._updates]
         for attempt in range(MAX_ATTEMPTS):
             try:
                 with TransactWrite(connection=self.connection, client_request_token=self.token) as write:

@@ -10,12 +10,24 @@ from infra.cdk.tables import TABLES, Tables
 
 Access = Literal["read", "write"]
 _APPEND_ONLY = frozenset(spec.name for spec in TABLES if spec.append_only)
-_STREAMED = frozenset(spec.name for spec in TABLES if spec.streamed)
 
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:ConditionCheckItem")
 _WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
 #: Books and audit: a put is conditional on absence, and no role can change or remove what stands there.
 _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem")
+
+#: Lines, notes of who may be preempted, and spread groups are taken away when they have served.
+_DELETABLE = frozenset({"scheduling"})
+#: What puts a waiting rental on its GPUs.
+_PLACES: Mapping[str, Access] = {
+    "fleet": "write",
+    "catalog": "read",
+    "rentals": "write",
+    "scheduling": "write",
+    "commands": "write",
+    "balances": "write",
+    "audit": "write",
+}
 
 #: Tables of each function. Logical ids of the roles follow Chalice: the name in camel case + "Role".
 TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
@@ -25,6 +37,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "fleet": "write",
         "commands": "write",
         "rentals": "write",
+        "scheduling": "write",
         "metering": "read",
         "ledger": "write",
         "balances": "write",
@@ -32,9 +45,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "audit": "write",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
+    # A stay that is over may be followed by a place in line, or by a restart with a hold of its own.
     "OnHeartbeat": {
         "fleet": "write",
+        "catalog": "read",
         "rentals": "write",
+        "scheduling": "write",
+        "balances": "write",
         "metering": "write",
         "commands": "write",
         "audit": "write",
@@ -44,15 +61,20 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "telemetry": "write",
         "metering": "write",
         "rentals": "write",
+        "scheduling": "write",
         "fleet": "write",
         "commands": "write",
         "audit": "write",
     },
+    "OnCapacityChanged": _PLACES,
+    "SweepLines": _PLACES,
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "OnCharge": {
         "metering": "write",
+        "catalog": "read",
         "rentals": "write",
+        "scheduling": "write",
         "fleet": "write",
         "commands": "write",
         "ledger": "write",
@@ -89,7 +111,9 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
-        statements.append(_build_stream_statement(resources.tables))
+        statements.append(_build_stream_statement(resources.tables, "commands"))
+    if function == "OnCapacityChanged":
+        statements.append(_build_stream_statement(resources.tables, "fleet"))
     return statements
 
 
@@ -108,6 +132,8 @@ def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
         actions = _READ if access == "read" else _APPEND if name in _APPEND_ONLY else _WRITE
+        if access == "write" and name in _DELETABLE:
+            actions = (*actions, "dynamodb:DeleteItem")
         arn = tables.by_name[name].table_arn
         grouped.setdefault(actions, []).append(arn)
         if any(spec.name == name and spec.indexes for spec in TABLES):
@@ -138,7 +164,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
     return statements
 
 
-def _build_stream_statement(tables: Tables) -> dict[str, Any]:
-    streams = [tables.by_name[name].table_stream_arn for name in sorted(_STREAMED)]
-    actions = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
-    return allow(actions, [arn for arn in streams if arn is not None])
+def _build_stream_statement(tables: Tables, name: str) -> dict[str, Any]:
+    stream = tables.by_name[name].table_stream_arn
+    assert stream is not None, f"{name} has no stream"
+    return allow(("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"), [stream])

@@ -78,7 +78,9 @@ class PlatformStack(Stack):
     def _build_environment(self) -> dict[str, str]:
         stage, queues = self.stage, self.queues
         stream_arn = self.tables.by_name["commands"].table_stream_arn
+        fleet_stream_arn = self.tables.by_name["fleet"].table_stream_arn
         assert stream_arn is not None
+        assert fleet_stream_arn is not None
         return {
             "STAGE": stage.name,
             "TABLE_PREFIX": stage.prefix,
@@ -95,6 +97,7 @@ class PlatformStack(Stack):
             "CHARGES_QUEUE_URL": queues.charges.queue_url,
             "CHARGES_DLQ_URL": queues.charges_dead.queue_url,
             "COMMANDS_STREAM_ARN": stream_arn,
+            "FLEET_STREAM_ARN": fleet_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",

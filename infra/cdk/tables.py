@@ -32,9 +32,16 @@ class TableSpec:
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
-    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),)),
+    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),), streamed=True),
     TableSpec("commands", streamed=True, expires=True),
-    TableSpec("rentals", (IndexSpec("by_account", "account_id", "created_key"),)),
+    TableSpec(
+        "rentals",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),
+        ),
+    ),
+    TableSpec("scheduling"),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),

@@ -5,11 +5,12 @@ from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.metering.service import MeterPorts
-from chalicelib.rentals.service import RentalPorts
+from chalicelib.rentals.ports import RentalPorts
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.scheduling import FakeSchedulingStore
 
 
 class FakeCloud:
@@ -31,6 +32,7 @@ class FakeCloud:
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),
+            scheduling=FakeSchedulingStore(self.db),
             fleet=self.fleet_store,
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),

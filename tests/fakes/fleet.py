@@ -40,6 +40,14 @@ class FakeFleetStore(MemoryStore):
                     found.append(Candidate(host.host_id, region, leases))
             return sorted(found, key=lambda each: len(each.free_leases))[:limit]
 
+    def get_candidate(self, host_id: str) -> Candidate | None:
+        host = self.get_host(host_id)
+        if host is None or host.state != "active":
+            return None
+        free = [gpu for gpu in self.list_gpus(host_id) if gpu.lease_state == "free"]
+        leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
+        return Candidate(host_id, host.region, leases)
+
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         free = [host.free_gpus for host in self._list_offered(gpu_type, region) if host.free_gpus]
         return sorted(free, reverse=True)
@@ -164,6 +172,15 @@ class FakeFleetStore(MemoryStore):
         for lease in leases:
             self._move(
                 tx, host_id, ("leased", rental_id, lease.epoch), lease, ("wiping", rental_id, 1), StaleEpoch
+            )
+
+    def renew_leases(self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease]) -> None:
+        rows = self.db.table("gpus")
+        for lease in leases:
+            key = (host_id, lease.gpu_uuid)
+            tx.add(lambda key=key: StaleEpoch("faulty") if rows[key].faulty else None, lambda: None)
+            self._move(
+                tx, host_id, ("wiping", rental_id, lease.epoch), lease, ("leased", rental_id, 1), StaleEpoch
             )
 
     def free_leases(

@@ -1,5 +1,6 @@
 """Rentals, meters, the ledger and the charge queue in memory."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,13 @@ from chalicelib.billing.model import CUSTOMER_PREFIX, Balance, Hold, Journal, Le
 from chalicelib.billing.service import AlreadyPosted
 from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
 from chalicelib.core.paging import Page
+from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
 from chalicelib.metering.service import AlreadyStored, TelemetryRecord
-from chalicelib.rentals.model import LogExcerpt, Rental
+from chalicelib.rentals.messages import LogExcerpt
+from chalicelib.rentals.model import Rental, find_due, mark_settled
+from chalicelib.rentals.policies import Activity
+from chalicelib.rentals.store import choose_due_shard
 from tests.fakes.database import MemoryStore
 
 
@@ -23,8 +28,27 @@ class FakeRentalStore(MemoryStore):
         rest = [row for row in rows if start is None or row.rental_id < start]
         return Page(rest[:limit], rest[limit - 1].rental_id if len(rest) > limit else None)
 
-    def add_rental(self, tx: Any, rental: Rental) -> None:
+    def get_workload(self, rental_id: str) -> Workload | None:
+        return self.db.table("workloads").get(rental_id)
+
+    def list_due(self, shard: str, now_ms: int, limit: int) -> list[Rental]:
+        due = [(find_due(row), row) for row in self.db.table("rentals").values()]
+        found = [(at_ms, row.rental_id, row) for at_ms, row in due if at_ms is not None and at_ms <= now_ms]
+        return [row for *_, row in sorted(found) if choose_due_shard(row.rental_id) == shard][:limit]
+
+    def add_rental(self, tx: Any, rental: Rental, workload: Workload) -> None:
         tx.put_new("rentals", rental.rental_id, rental, Unavailable("rental"))
+        tx.put_new("workloads", rental.rental_id, workload, Unavailable("rental"))
+
+    def get_activity(self, rental_id: str) -> Activity | None:
+        return self.db.table("activity").get(rental_id)
+
+    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
+        rows = self.db.table("activity")
+        if rows.get(rental_id) != before:
+            return False
+        rows[rental_id] = after
+        return True
 
     def get_log(self, rental_id: str) -> LogExcerpt | None:
         return self.db.table("logs").get(rental_id)
@@ -46,9 +70,15 @@ class FakeRentalStore(MemoryStore):
                 interruption=kept.interruption,
                 warnings=kept.warnings,
                 messages_version=kept.messages_version,
+                version=old.version + 1,
             )
+            self._settle(old.rental_id)
 
-        tx.add(lambda: None if rows[old.rental_id].state == old.state else Unavailable("rental"), effect)
+        tx.add(lambda: None if rows[old.rental_id].version == old.version else Unavailable("rental"), effect)
+
+    def _settle(self, rental_id: str) -> None:
+        rows = self.db.table("rentals")
+        rows[rental_id] = mark_settled(rows[rental_id], self.db.table("settled").get(rental_id, 0))
 
     def replace_messages(self, tx: Any, old: Rental, new: Rental) -> None:
         rows = self.db.table("rentals")
@@ -68,25 +98,30 @@ class FakeRentalStore(MemoryStore):
         tx.add(check, effect)
 
     def record_charge(
-        self, tx: Any, rental_id: str, *, billed_seconds: int, charge_micros: int, settled: bool
+        self, tx: Any, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None
     ) -> None:
         rows = self.db.table("rentals")
 
         def effect() -> None:
-            row = replace(rows[rental_id], billed_seconds=billed_seconds, charge_micros=charge_micros)
-            rows[rental_id] = replace(row, billing_state="settled") if settled else row
+            row = rows[rental_id]
+            rows[rental_id] = replace(
+                row, billed_seconds=row.billed_seconds + seconds, charge_micros=row.charge_micros + micros
+            )
+            if settled_segment is not None:
+                self.db.table("settled")[rental_id] = settled_segment
+            self._settle(rental_id)
 
         tx.add(lambda: None if rental_id in rows else Unavailable("rental"), effect)
 
 
 class FakeLedgerStore(MemoryStore):
-    """Rows: balances, holds ((account, rental)), journals, legs ((ledger account, sort key))."""
+    """Rows: balances, holds ((account, hold)), journals, legs ((ledger account, sort key))."""
 
     def get_balance(self, account_id: str) -> Balance | None:
         return self.db.table("balances").get(account_id)
 
-    def get_hold(self, account_id: str, rental_id: str) -> Hold | None:
-        return self.db.table("holds").get((account_id, rental_id))
+    def get_hold(self, account_id: str, hold_id: str) -> Hold | None:
+        return self.db.table("holds").get((account_id, hold_id))
 
     def read_legs(self, source: str, source_id: str) -> list[Leg]:
         return [leg for leg, journal in self.db.table("legs").values() if journal == (source, source_id)]
@@ -123,13 +158,13 @@ class FakeLedgerStore(MemoryStore):
         tx.add(check, effect)
 
     def change_hold(self, tx: Any, account_id: str, old: Hold, new: Hold) -> None:
-        rows, key = self.db.table("holds"), (account_id, old.rental_id)
+        rows, key = self.db.table("holds"), (account_id, old.hold_id)
         tx.add(
             lambda: None if rows.get(key) == old else Unavailable("hold"), lambda: rows.__setitem__(key, new)
         )
 
-    def add_hold(self, tx: Any, account_id: str, rental_id: str, amount_micros: int) -> None:
-        rows = self.db.table("balances")
+    def add_holds(self, tx: Any, account_id: str, holds: Mapping[str, int]) -> None:
+        rows, amount_micros = self.db.table("balances"), sum(holds.values())
 
         def check() -> DomainError | None:
             row = rows.get(account_id)
@@ -145,16 +180,21 @@ class FakeLedgerStore(MemoryStore):
             )
 
         tx.add(check, effect)
-        hold = Hold(rental_id, amount_micros, "pending")
-        tx.put_new("holds", (account_id, rental_id), hold, Unavailable("hold"))
+        for hold_id, micros in holds.items():
+            hold = Hold(hold_id, micros, "pending")
+            tx.put_new("holds", (account_id, hold_id), hold, Unavailable("hold"))
 
 
 class FakeMeterStore(MemoryStore):
-    def get_meter(self, rental_id: str) -> Meter | None:
-        return self.db.table("meters").get(rental_id)
+    def get_meter(self, rental_id: str, segment: int) -> Meter | None:
+        return self.db.table("meters").get((rental_id, segment))
+
+    def list_meters(self, rental_id: str) -> list[Meter]:
+        rows = self.db.table("meters").values()
+        return sorted((row for row in rows if row.rental_id == rental_id), key=lambda row: row.segment)
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
-        return [row for (rental, _, _), row in self.db.table("energy").items() if rental == rental_id]
+        return [row for (rental, *_), row in self.db.table("energy").items() if rental == rental_id]
 
     def count_duplicates(self, rental_id: str) -> int:
         return self.db.table("duplicates").get(rental_id, 0)
@@ -164,20 +204,20 @@ class FakeMeterStore(MemoryStore):
         return [row for row in meters if row.state != "settled" and choose_shard(row.rental_id) == shard]
 
     def open_meter(self, tx: Any, meter: Meter) -> None:
-        tx.put_new("meters", meter.rental_id, meter, AlreadyStored("meter"))
+        tx.put_new("meters", _key(meter), meter, AlreadyStored("meter"))
 
     def replace_meter(self, tx: Any | None, old: Meter, new: Meter) -> None:
         rows, alone = self.db.table("meters"), tx is None
         tx = tx or self.db.begin()
 
         def check() -> DomainError | None:
-            row = rows[old.rental_id]
+            row = rows[_key(old)]
             same = (row.alive_through_ms, row.state) == (old.alive_through_ms, old.state)
             return None if same else Unavailable("meter")
 
         def effect() -> None:
-            rows[old.rental_id] = replace(
-                rows[old.rental_id],
+            rows[_key(old)] = replace(
+                rows[_key(old)],
                 state=new.state,
                 alive_through_ms=new.alive_through_ms,
                 unproven_ms=new.unproven_ms,
@@ -191,13 +231,13 @@ class FakeMeterStore(MemoryStore):
         rows = self.db.table("meters")
 
         def check() -> DomainError | None:
-            row = rows[old.rental_id]
+            row = rows[_key(old)]
             settles_early = new.state == "settled" and row.state != "closed"
             return Unavailable("meter") if row.charge_seq != old.charge_seq or settles_early else None
 
         def effect() -> None:
-            row = rows[old.rental_id]
-            rows[old.rental_id] = replace(
+            row = rows[_key(old)]
+            rows[_key(old)] = replace(
                 row,
                 state="settled" if new.state == "settled" else row.state,
                 charge_seq=new.charge_seq,
@@ -212,12 +252,14 @@ class FakeMeterStore(MemoryStore):
         tx.put_new("telemetry", key, record, AlreadyStored("record"))
 
     def add_energy(self, tx: Any, share: EnergyShare) -> None:
-        rows, key = self.db.table("energy"), (share.rental_id, share.gpu_uuid, share.hour)
+        rows = self.db.table("energy")
+        key = (share.rental_id, share.gpu_uuid, share.epoch, share.hour)
 
         def effect() -> None:
-            row = rows.get(key, HourlyEnergy(share.gpu_uuid, share.hour, 0, 0, 0, None))
+            row = rows.get(key, HourlyEnergy(share.gpu_uuid, share.epoch, share.hour, 0, 0, 0, None))
             rows[key] = HourlyEnergy(
                 row.gpu_uuid,
+                row.epoch,
                 row.hour,
                 row.energy_millijoules + share.energy_millijoules,
                 row.estimated_millijoules + share.estimated_millijoules,
@@ -234,6 +276,10 @@ class FakeMeterStore(MemoryStore):
     def add_duplicate(self, rental_id: str) -> None:
         rows = self.db.table("duplicates")
         rows[rental_id] = rows.get(rental_id, 0) + 1
+
+
+def _key(meter: Meter) -> tuple[str, int]:
+    return meter.rental_id, meter.segment
 
 
 class FakeChargeQueue:

@@ -72,9 +72,9 @@ def add_renter(operator: Principal, credit_micros: int = 10**10) -> Principal:
 
 
 def rent(renter: Principal, gpu_type: str, gpu_count: int, key: str) -> Created:
-    request = RentalRequest(gpu_type, gpu_count, REGION, Workload(("true",)))
+    request = RentalRequest(gpu_type, gpu_count, REGION, Workload(("true",)), waits=False, recovery="fail")
     fingerprint = compute_fingerprint("POST /v1/rentals", gpu_type.encode())
-    command = CreateRental(request, key, fingerprint, lambda rental: rental.rental_id)
+    command = CreateRental(request, key, fingerprint, lambda rentals: rentals[0].rental_id)
     return create_rental(wiring.rental_ports(), renter, command)
 
 

@@ -10,7 +10,7 @@ from chalicelib.accounts.service import create_key
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.model import Host
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.service import NoCapacity
+from chalicelib.rentals.ports import NoCapacity
 from chalicelib.wire import v1
 from infra.local.cloud import EmbeddedCloud
 from infra.local.seed import Api

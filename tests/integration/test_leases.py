@@ -11,8 +11,8 @@ import pytest
 from chalicelib import wiring
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.metering.service import Report, apply_report
+from chalicelib.rentals.life import end_rental
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.service import end_rental
 from infra.local.cloud import EmbeddedCloud
 from tests.integration.fleet_setup import (
     add_host,

@@ -46,6 +46,6 @@ class BalanceItem(BalancesTable):
 
 
 class HoldItem(BalancesTable):
-    rental_id = UnicodeAttribute()
+    hold_id = UnicodeAttribute()
     amount_micros = IntegerAttribute()
     state = UnicodeAttribute()

@@ -24,6 +24,7 @@ class MeteringTable(Table):
 
 class MeterItem(MeteringTable):
     rental_id = UnicodeAttribute()
+    segment = IntegerAttribute()
     account_id = UnicodeAttribute()
     host_id = UnicodeAttribute()
     region = UnicodeAttribute()
@@ -44,6 +45,7 @@ class MeterItem(MeteringTable):
 
 class EnergyItem(MeteringTable):
     gpu_uuid = UnicodeAttribute()
+    epoch = IntegerAttribute()
     hour = UnicodeAttribute()
     energy_millijoules = IntegerAttribute()
     estimated_millijoules = IntegerAttribute()

@@ -17,7 +17,7 @@ from chalicelib.billing.model import (
 from chalicelib.billing.service import charge_rental, dispatch_charges, read_usage_legs
 from chalicelib.core.errors import IdempotencyMismatch
 from chalicelib.core.money import compute_charge_micros
-from chalicelib.rentals.service import terminate_rental
+from chalicelib.rentals.life import terminate_rental
 from tests.factories import PRICE, add_renter, give_credit, rent, seed_cloud, start
 from tests.fakes import Crash
 
@@ -71,7 +71,7 @@ def test_a_rental_costs_its_seconds_to_the_micro_unit_and_gives_the_hold_back():
     rental = finish(seeded, rental)
     assert (rental.billed_seconds, rental.charge_micros) == (217, cumulative(217))
     assert rental.billing_state == "settled"
-    meter = seeded.cloud.meters.store.get_meter(rental.rental_id)
+    meter = seeded.cloud.meters.store.get_meter(rental.rental_id, 1)
     legs = read_usage_legs(seeded.cloud.billing, meter)
     assert sum(leg.amount_micros for leg in legs) == 0
     assert -sum(leg.amount_micros for leg in legs if leg.amount_micros < 0) == rental.charge_micros

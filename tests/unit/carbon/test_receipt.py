@@ -11,7 +11,7 @@ from chalicelib.carbon.service import build_receipt
 from chalicelib.core.errors import NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.metering.service import store_telemetry
-from chalicelib.rentals.service import terminate_rental
+from chalicelib.rentals.life import terminate_rental
 from tests.factories import PRICE, add_renter, rent, seed_cloud, start
 from tests.unit.metering.test_energy import build_interval, build_record
 

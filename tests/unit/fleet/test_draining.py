@@ -40,7 +40,7 @@ def test_a_draining_host_gets_no_rental_and_its_rentals_go_on():
         Beat(rental.host_id, "boot-1", "0.1.0", 8, 0, 0, later_ms, (report,), draining=True),
     )
     assert seeded.rental(rental.rental_id).state == "running"
-    assert seeded.cloud.meters.store.get_meter(rental.rental_id).alive_through_ms == later_ms
+    assert seeded.cloud.meters.store.get_meter(rental.rental_id, 1).alive_through_ms == later_ms
     beat(seeded, rental.host_id, seeded.cloud.clock.advance_seconds(10), draining=False)
     assert rent(seeded, 1, key="third")
 

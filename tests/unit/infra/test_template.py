@@ -6,12 +6,13 @@ import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from infra.cdk.permissions import TABLE_ACCESS
 from infra.cdk.queues import MAX_RECEIVES
 from infra.cdk.tables import TABLES
 from infra.local.paths import VENV_BIN
 
 DAY = 86_400
-BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded"}
+BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded", "OnCapacityChanged"}
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
 
@@ -107,7 +108,7 @@ def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(templa
         assert 0 < properties["Timeout"] <= 60
         assert 256 <= properties["MemorySize"] <= 1769
         roles.add(properties["Role"]["Fn::GetAtt"][0])
-    assert len(roles) == len(functions) == 7
+    assert len(roles) == len(functions) == len(TABLE_ACCESS)
     assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
 
 
@@ -149,8 +150,10 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
                 assert action != "dynamodb:BatchWriteItem"
                 writers += action == "dynamodb:PutItem"
     assert writers > 0
+    (scheduling,) = [name for name, table in tables.items() if table == "scheduling"]
     for _, statement in list_statements(template):
-        assert "dynamodb:DeleteItem" not in as_list(statement["Action"])
+        if "dynamodb:DeleteItem" in as_list(statement["Action"]):
+            assert all(scheduling in json.dumps(each) for each in as_list(statement["Resource"]))
 
 
 def test_only_functions_that_need_the_pepper_may_read_it(template):

@@ -60,7 +60,7 @@ def test_a_record_that_comes_twice_counts_once_and_is_counted_as_a_duplicate():
     interval = build_interval(rental)
     assert store_telemetry(seeded.cloud.meters, build_record(rental), [interval])
     assert not store_telemetry(seeded.cloud.meters, build_record(rental), [interval])
-    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases)
     assert (reading.energy_millijoules, reading.intervals_stored) == (1000, 1)
     assert seeded.cloud.meters.store.count_duplicates(rental.rental_id) == 1
 
@@ -72,7 +72,7 @@ def test_a_new_boot_of_the_agent_starts_its_numbers_again_without_loss():
     store_telemetry(
         seeded.cloud.meters, build_record(rental, 0, "boot-2"), [build_interval(rental, 1, final=True)]
     )
-    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases)
     assert (reading.energy_millijoules, reading.intervals_stored, reading.intervals_expected) == (2000, 2, 2)
 
 
@@ -81,7 +81,7 @@ def test_a_lost_interval_is_seen_once_the_final_one_is_there():
     rental = start(seeded, 1)
     store_telemetry(seeded.cloud.meters, build_record(rental, 0), [build_interval(rental, 0)])
     store_telemetry(seeded.cloud.meters, build_record(rental, 2), [build_interval(rental, 2, final=True)])
-    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases)
     assert (reading.intervals_expected, reading.intervals_stored) == (3, 2)
 
 
@@ -89,7 +89,10 @@ def test_without_the_final_interval_completeness_is_unknown_not_assumed():
     seeded = seed_cloud()
     rental = start(seeded, 1)
     store_telemetry(seeded.cloud.meters, build_record(rental, 0), [build_interval(rental, 0)])
-    assert sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1).intervals_expected is None
+    assert (
+        sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases).intervals_expected
+        is None
+    )
 
 
 def test_energy_of_a_foreign_host_or_epoch_is_kept_as_evidence_and_not_counted():

@@ -2,7 +2,7 @@
 
 from chalicelib.metering.incidents import record_heartbeat
 from chalicelib.metering.service import Beat, Report, store_telemetry
-from chalicelib.rentals.service import terminate_rental
+from chalicelib.rentals.life import terminate_rental
 from tests.factories import rent, seed_cloud, start
 from tests.unit.metering.test_energy import build_interval, build_record
 

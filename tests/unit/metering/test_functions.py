@@ -62,7 +62,7 @@ def test_a_packed_record_is_stored_as_text_and_counted(seeded, log):
     assert send(rental, telemetry)["encoding"] == "zlib-base64"
     (stored,) = seeded.cloud.db.table("telemetry").values()
     assert stored.text == msgspec.json.encode(telemetry).decode()
-    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases)
     assert (reading.energy_millijoules, reading.intervals_stored) == (280, 4)
     assert log.warnings == []
 
@@ -72,7 +72,7 @@ def test_the_thinned_form_of_a_record_that_is_stored_changes_nothing_and_a_first
     thinned = v1.Thinned(8, 8, START_MS, START_MS + 20)
     send(rental, build_telemetry(rental))
     send(rental, build_telemetry(rental, thinned))
-    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), 1)
+    reading = sum_energy(seeded.cloud.meters.store.list_energy(rental.rental_id), rental.leases)
     assert (reading.energy_millijoules, reading.intervals_stored) == (280, 4)
     (stored,) = seeded.cloud.db.table("telemetry").values()
     assert '"thinned":null' in stored.text

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from chalicelib.fleet.health import ERROR_RULES, ErrorClass, GpuFault, ends_rental, find_fault
 from chalicelib.fleet.service import clear_host_faults
 from chalicelib.metering.functions import TENANT_CLASSES
-from chalicelib.rentals.model import MAX_WARNINGS, GpuWarning, add_warning
-from chalicelib.rentals.service import NoCapacity, terminate_rental
+from chalicelib.rentals.life import terminate_rental
+from chalicelib.rentals.messages import MAX_WARNINGS, GpuWarning
+from chalicelib.rentals.model import add_warning
+from chalicelib.rentals.ports import NoCapacity
 from chalicelib.wire import v1
 from tests.factories import rent, seed_cloud, start
 from tests.fakes import START_MS, Crash

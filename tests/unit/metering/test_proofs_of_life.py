@@ -7,8 +7,8 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter, close, extend
 from chalicelib.metering.service import Report, apply_report
-from chalicelib.rentals.schemas import render_rental
-from chalicelib.rentals.service import terminate_rental
+from chalicelib.rentals.life import terminate_rental
+from chalicelib.rentals.rendering import render_rental
 from tests.factories import PRICE, REGION, rent, seed_cloud, start
 from tests.fakes import START_MS
 
@@ -18,6 +18,7 @@ T0 = START_MS
 def build_meter() -> Meter:
     return Meter(
         rental_id="rnt_1",
+        segment=1,
         account_id="acc_1",
         host_id="hst_1",
         region=REGION,
@@ -73,7 +74,7 @@ def test_the_meter_starts_when_the_workload_runs_not_when_it_is_provisioned():
     rental = seeded.rental(rent(seeded).body)
     seeded.cloud.clock.advance_seconds(20)
     seeded.report(rental, "starting")
-    assert seeded.cloud.meters.store.get_meter(rental.rental_id) is None
+    assert seeded.cloud.meters.store.get_meter(rental.rental_id, 1) is None
     seeded.report(rental, "running")
     assert seeded.rental(rental.rental_id).running_at_ms == seeded.cloud.clock.now_ms()
 

@@ -4,8 +4,9 @@ import pytest
 
 from chalicelib.core.errors import Conflict, NotFound
 from chalicelib.metering.service import keep_logs
-from chalicelib.rentals.model import LogExcerpt
-from chalicelib.rentals.service import read_log, request_log, terminate_rental
+from chalicelib.rentals.life import terminate_rental
+from chalicelib.rentals.messages import LogExcerpt
+from chalicelib.rentals.service import read_log, request_log
 from tests.factories import add_renter, seed_cloud, start
 
 

@@ -5,8 +5,9 @@ import pytest
 from chalicelib.billing.service import read_wallet
 from chalicelib.core.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidInput, NotFound
 from chalicelib.core.money import compute_charge_micros
+from chalicelib.rentals.life import terminate_rental
 from chalicelib.rentals.model import RUNWAY_SECONDS
-from chalicelib.rentals.service import NoCapacity, get_rental, terminate_rental
+from chalicelib.rentals.ports import NoCapacity, get_rental
 from tests.factories import PRICE, REGION, add_host, add_renter, rent, seed_cloud, start
 from tests.fakes import Crash
 

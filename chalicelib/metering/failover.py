@@ -1,0 +1,105 @@
+"""Use cases of a host that has gone: its rentals end, or go to another host, without waiting for anything.
+
+Each rental is one transaction: leases to the wiping epoch, so that whatever the old host still says is
+refused; meter to the last proof of life; quota given back; the rental stopped, ended, or in line before
+everybody else. Its GPUs stay in ``wiping`` until the host comes back and acknowledges, or is retired.
+"""
+
+from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.fleet.service import StaleEpoch
+from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter
+from chalicelib.metering.service import MAX_ATTEMPTS, MeterPorts, close_meter, request_final_charge
+from chalicelib.rentals.dispatch import dispatch_pool
+from chalicelib.rentals.life import add_stop, finish_stay
+from chalicelib.rentals.model import Rental, begin_end
+from chalicelib.rentals.ports import SYSTEM_ACTOR, add_audit
+from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+
+
+def fail_over_host(ports: MeterPorts, host_id: str, reason: Reason, now_ms: int) -> int:
+    """End every stay on a host that has gone, and place again who wants it; return how many ended.
+
+    Safe to repeat: who is no longer there is left alone.
+
+    Raises:
+        Unavailable: something changes all the time; the next tick goes on.
+    """
+    rows = ports.rentals.fleet.list_gpus(host_id)
+    held = sorted({row.rental_id for row in rows if row.rental_id is not None})
+    pools: dict[str, None] = {}
+    ended = 0
+    for rental_id in held:
+        lost = _lose(ports, rental_id, host_id, reason, now_ms)
+        if lost is not None:
+            ended += 1
+            pools |= dict.fromkeys(lost.waiting.pools if lost.waiting is not None else ())
+    for pool in pools:
+        dispatch_pool(ports.rentals, pool)
+    return ended
+
+
+def _lose(ports: MeterPorts, rental_id: str, host_id: str, reason: Reason, now_ms: int) -> Rental | None:
+    for _ in range(MAX_ATTEMPTS):
+        rental = ports.rentals.store.get_rental(rental_id)
+        if rental is None or rental.host_id != host_id or not _has_stay(rental):
+            return None
+        try:
+            return lose_stay(ports, rental, reason, now_ms)
+        except (Unavailable, StaleEpoch):
+            continue
+    raise Unavailable(f"The rental {rental_id} changes all the time.")
+
+
+def _has_stay(rental: Rental) -> bool:
+    return rental.state in ACTIVE_STATES or rental.state in {"stopping", "terminating"}
+
+
+def lose_stay(ports: MeterPorts, rental: Rental, reason: Reason, now_ms: int) -> Rental:
+    """End the present stay without a host that could say so. Billed to the last proof of life.
+
+    Raises:
+        Unavailable or StaleEpoch: the rental changed at the same time.
+        Conflict: it has no stay.
+    """
+    tx = ports.rentals.transactions()
+    ending = rental
+    if rental.state in ACTIVE_STATES:
+        meter = ports.store.get_meter(rental.rental_id, rental.segment)
+        proven_ms = rental.created_at_ms if meter is None else meter.alive_through_ms
+        ending = begin_end(rental, reason, proven_ms)
+        # If the host comes back, it is to stop and wipe everything.
+        add_stop(ports.rentals, tx, ending, keep_volume=False)
+    if ending.state not in {"stopping", "terminating"}:
+        raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
+    finished = finish_stay(ports.rentals, tx, ending, now_ms, before=rental)
+    close_meter(ports, tx, ending, None)
+    details = {"host_id": rental.host_id, "segment": rental.segment}
+    add_audit(ports.rentals, tx, rental, SYSTEM_ACTOR, f"rental.stay_lost.{reason}", details)
+    tx.commit()
+    request_final_charge(ports, ending)
+    return finished
+
+
+def end_interrupted(ports: MeterPorts, meter: Meter, now_ms: int) -> bool:
+    """End a stay whose host has gone as was announced; return whether it had.
+
+    The deadline has passed and nothing was heard since: no wipe will be acknowledged, so nothing waits for
+    one. Billing ends with the last proof of life; the GPUs stay in ``wiping`` unless the host comes back.
+
+    Raises:
+        Unavailable: the rental changed at the same time.
+    """
+    silent_since_ms = now_ms - MAX_PROOF_GAP_MS
+    if meter.state != "open" or meter.alive_through_ms >= silent_since_ms:
+        return False
+    rental = ports.rentals.store.get_rental(meter.rental_id)
+    if rental is None or rental.segment != meter.segment or not _has_stay(rental):
+        return False
+    if rental.interruption is None or rental.interruption.ends_at_ms is None or rental.host_id is None:
+        return False
+    liveness = ports.rentals.fleet.get_liveness(rental.host_id)
+    heard_at_ms = 0 if liveness is None else liveness.last_seen_at_ms
+    if max(rental.interruption.ends_at_ms, heard_at_ms) >= silent_since_ms:
+        return False
+    lose_stay(ports, rental, "host_interrupted", now_ms)
+    return True

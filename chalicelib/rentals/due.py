@@ -1,0 +1,91 @@
+"""Does to rentals what is due by itself: announced ends, schedules, deadlines.
+
+Each step is a transaction on what was read consistently, so that running twice, or late, changes nothing
+more.
+"""
+
+from dataclasses import replace
+
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
+from chalicelib.rentals.dispatch import announce_end
+from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
+from chalicelib.rentals.model import PlannedEnd, Rental, find_due
+from chalicelib.rentals.policies import GRACE_MS
+from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit
+from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+
+#: Index keys under which rentals that are due are listed (see `rentals.store.choose_due_shard`).
+SHARDS = 8
+PAGE = 50
+
+
+def do_due(ports: RentalPorts, now_ms: int) -> int:
+    """Look at every rental that is due, a page of each shard; return to how many something was done."""
+    done = 0
+    for shard in range(SHARDS):
+        for listed in ports.store.list_due(f"DUE#{shard}", now_ms, PAGE):
+            rental = ports.store.get_rental(listed.rental_id)
+            due_at_ms = None if rental is None else find_due(rental)
+            if rental is None or due_at_ms is None or due_at_ms > now_ms:
+                continue
+            try:
+                done += act_on_due(ports, rental, now_ms)
+            except (Unavailable, Conflict):
+                # Somebody changed it at the same time; if it is still due, the next minute sees it.
+                continue
+    return done
+
+
+def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
+    """Do what is due to one rental; return whether anything was."""
+    if rental.waiting is not None:
+        leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
+        return True
+    if rental.state in {"queued", "stopped"}:
+        return _start_on_schedule(ports, rental, now_ms)
+    if rental.state not in ACTIVE_STATES:
+        return False
+    if rental.planned_end is not None:
+        # Its host was to end it and did not say that it has.
+        end_rental(ports, rental, rental.planned_end.reason, rental.planned_end.at_ms, SYSTEM_ACTOR)
+        return True
+    ends_at_ms, reason = _find_next_end(rental)
+    return announce_end(ports, rental, PlannedEnd(reason, now_ms, max(ends_at_ms, now_ms + GRACE_MS)))
+
+
+def _find_next_end(rental: Rental) -> tuple[int, Reason]:
+    ends: list[tuple[int, Reason]] = []
+    if rental.ends_at_ms is not None:
+        ends.append((rental.ends_at_ms, "max_duration_reached"))
+    if rental.policies.stop_at_ms is not None:
+        ends.append((rental.policies.stop_at_ms, "stop_scheduled"))
+    return min(ends)
+
+
+def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
+    """Start a rental at its hour; without room it stands in line."""
+    scheduled = replace(rental, policies=replace(rental.policies, start_at_ms=None))
+    if rental.state == "stopped":
+        tx = ports.transactions()
+        ports.store.replace_rental(tx, rental, scheduled)
+        tx.commit()
+        fresh = ports.store.get_rental(rental.rental_id)
+        assert fresh is not None, "it was just written"
+        try:
+            resume(ports, fresh, SYSTEM_ACTOR, wait=True)
+        except DomainError as error:
+            _note_missed_start(ports, fresh, error)
+        return True
+    ticket = build_ticket(ports, scheduled, now_ms, rental.priority)
+    tx = ports.transactions()
+    ports.store.replace_rental(tx, rental, wait_in_line(scheduled, ticket, "no_capacity"))
+    ports.scheduling.add_ticket(tx, ticket)
+    add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.queued")
+    tx.commit()
+    return True
+
+
+def _note_missed_start(ports: RentalPorts, rental: Rental, error: DomainError) -> None:
+    tx = ports.transactions()
+    add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.scheduled_start_failed", {"code": error.code})
+    tx.commit()

@@ -1,0 +1,216 @@
+"""Puts waiting rentals on GPUs: one transaction for a rental, or for all nodes of a cluster.
+
+Slots, leases, rental, hold, quota, price, line, command and audit entry are written together or not at all.
+Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chalicelib.catalog.model import Catalog, Price
+from chalicelib.core.capacity import name_pool
+from chalicelib.core.errors import Conflict, InvalidInput
+from chalicelib.core.leases import Lease
+from chalicelib.core.money import compute_charge_micros
+from chalicelib.core.ports import Transaction
+from chalicelib.core.workloads import Workload
+from chalicelib.fleet.model import SUSPECT_AFTER_MS, Candidate, HostCommand, choose_leases, order_candidates
+from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
+from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, place
+from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
+from chalicelib.rentals.preemption import SpotStay
+from chalicelib.rentals.queue import Ticket
+
+#: Each round reads the candidates again and tries up to ATTEMPTS_PER_ROUND of them.
+ROUNDS = 4
+ATTEMPTS_PER_ROUND = 3
+#: A cluster's transaction writes about 14 items a node, and takes 100.
+MAX_NODES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Rentals that start together: one, or the nodes of a cluster. ``ticket``: their place in line, if any.
+
+    ``add`` puts what else belongs to the transaction, and gets the rentals as they will be.
+    """
+
+    rentals: tuple[Rental, ...]
+    workloads: tuple[Workload, ...]
+    actor: str
+    is_new: bool
+    ticket: Ticket | None = None
+    pinned_host_id: str | None = None
+    add: Callable[[Transaction, tuple[Rental, ...]], None] | None = field(default=None, repr=False)
+
+    @property
+    def first(self) -> Rental:
+        return self.rentals[0]
+
+
+def find_prices(catalog: Catalog, rental: Rental) -> list[Price]:
+    """Return the prices that a rental could pay, cheapest first, whatever its cap.
+
+    Raises:
+        InvalidInput: ``unknown_gpu_type`` or ``unknown_region``.
+    """
+    if rental.gpu_type not in catalog.gpu_types:
+        raise InvalidInput("There is no such GPU type.", code="unknown_gpu_type")
+    prices = catalog.find_prices(rental.gpu_type, rental.wanted_region)
+    if not prices:
+        raise InvalidInput("This GPU type is not offered in that region.", code="unknown_region")
+    return prices
+
+
+def choose_affordable(prices: Sequence[Price], rental: Rental) -> list[Price]:
+    """Raises Conflict (``price_cap``): each price is above the rental's cap."""
+    cap = rental.max_price_micros_per_gpu_hour
+    affordable = [price for price in prices if cap is None or price.price_micros_per_gpu_hour <= cap]
+    if not affordable:
+        raise Conflict("Every offer costs more than max_price_micros_per_gpu_hour.", code="price_cap")
+    return affordable
+
+
+def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tuple[Rental, ...]:
+    """Place the rentals, in ``region`` alone if one is named.
+
+    Raises:
+        InvalidInput: ``unknown_gpu_type`` or ``unknown_region``.
+        NoCapacity: nowhere are that many GPUs free together.
+        LineAhead: others wait for them.
+        QuotaExceeded: the account may not have that many GPUs.
+        Conflict: ``price_cap``.
+        InsufficientFunds: the wallet cannot cover the holds.
+    """
+    for round_number in range(ROUNDS):
+        # A price that changed under us shows as a failed check: read the catalogue anew then.
+        catalog = ports.cached_catalog.get(fresh=round_number > 0)
+        prices = choose_affordable(find_prices(catalog, start.first), start.first)
+        attempts = 0
+        for price in prices:
+            if region not in {None, price.region}:
+                continue
+            for nodes in _find_nodes(ports, start, price):
+                attempts += 1
+                try:
+                    return _commit(ports, start, price, nodes)
+                except (CapacityTaken, SpreadTaken):
+                    if attempts >= ATTEMPTS_PER_ROUND:
+                        break
+                except Conflict as conflict:
+                    if conflict.code != "price_changed":
+                        raise
+                    break
+        if attempts == 0:
+            break
+    raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
+
+
+def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
+    rental = start.first
+    if start.pinned_host_id is not None:
+        pinned = ports.fleet.get_candidate(start.pinned_host_id)
+        if pinned is not None and len(pinned.free_leases) >= rental.gpu_count:
+            yield (pinned,)
+        return
+    found = ports.fleet.find_candidates(price.gpu_type, price.region, rental.gpu_count, MAX_CANDIDATES)
+    # The index may lag behind the host's own map: what it lists must still be enough.
+    fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
+    for candidate in order_candidates(fitting, rental.rental_id):
+        yield (candidate,)
+
+
+def _commit(
+    ports: RentalPorts, start: Start, price: Price, nodes: tuple[Candidate, ...]
+) -> tuple[Rental, ...]:
+    pool = name_pool(price.gpu_type, price.region)
+    placed = tuple(
+        _put_on(rental, candidate, price) for rental, candidate in zip(start.rentals, nodes, strict=True)
+    )
+    tx = ports.transactions()
+    # First, the idempotency key: of several failed conditions, the answered request explains the others.
+    if start.add is not None:
+        start.add(tx, placed)
+    for before, after, workload in zip(start.rentals, placed, start.workloads, strict=True):
+        if start.is_new:
+            ports.store.add_rental(tx, after, workload)
+        else:
+            ports.store.replace_rental(tx, before, after)
+        _add_stay(ports, tx, after, workload, pool)
+        details = {"segment": after.segment, "host_id": after.host_id}
+        action = "rental.created" if start.is_new else "rental.placed"
+        add_audit(ports, tx, after, start.actor, action, details)
+    account_id = start.first.account_id
+    ports.wallets.add_holds(
+        tx,
+        account_id,
+        {name_hold(rental.rental_id, rental.segment): compute_hold(rental) for rental in placed},
+    )
+    ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed))
+    ports.catalog.require_price(tx, price)
+    if start.ticket is None:
+        ports.scheduling.require_no_line(tx, pool)
+    else:
+        ports.scheduling.remove_ticket(tx, start.ticket.pools, start.ticket.ticket_key)
+    tx.commit()
+    return placed
+
+
+def _put_on(rental: Rental, candidate: Candidate, price: Price) -> Rental:
+    free = choose_leases(candidate, rental.gpu_count, rental.rental_id)
+    placement = Placement(
+        rental.segment + 1, candidate.host_id, candidate.region, tuple(lease.advance() for lease in free)
+    )
+    return place(rental, placement, price.price_micros_per_gpu_hour)
+
+
+def _add_stay(ports: RentalPorts, tx: Transaction, rental: Rental, workload: Workload, pool: str) -> None:
+    placement, now_ms = rental.placement, ports.clock.now_ms()
+    assert placement is not None, "it was just placed"
+    free = [Lease(lease.gpu_uuid, lease.epoch - 1) for lease in placement.leases]
+    ports.fleet.take_leases(tx, placement.host_id, rental.rental_id, free, now_ms - SUSPECT_AFTER_MS)
+    add_start_command(ports, tx, rental, workload)
+    if rental.spread_group is not None:
+        ports.scheduling.take_spread(
+            tx, rental.account_id, rental.spread_group, placement.host_id, rental.rental_id
+        )
+    if rental.billing_class == "spot":
+        assert rental.price_micros_per_gpu_hour is not None
+        ports.scheduling.add_stay(
+            tx,
+            pool,
+            SpotStay(
+                rental.rental_id,
+                placement.host_id,
+                rental.gpu_count,
+                rental.price_micros_per_gpu_hour,
+                now_ms,
+            ),
+        )
+
+
+def add_start_command(ports: RentalPorts, tx: Transaction, rental: Rental, workload: Workload) -> None:
+    """Add to ``tx`` the order to start the rental's present stay."""
+    assert rental.host_id is not None
+    ports.fleet.add_command(
+        tx,
+        HostCommand(
+            command_id=ports.ids.new_id("cmd"),
+            kind="start",
+            host_id=rental.host_id,
+            rental_id=rental.rental_id,
+            leases=rental.leases,
+            issued_at_ms=ports.clock.now_ms(),
+            workload=workload,
+        ),
+    )
+
+
+def compute_hold(rental: Rental) -> int:
+    """Return the micros that a stay holds before it starts: `RUNWAY_SECONDS` of its price."""
+    assert rental.price_micros_per_gpu_hour is not None
+    return compute_charge_micros(
+        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
+        gpu_count=rental.gpu_count,
+        seconds=RUNWAY_SECONDS,
+    )

@@ -1,0 +1,183 @@
+"""What the use cases of rentals need, and what they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.catalog.service import CachedCatalog, CatalogStore
+from chalicelib.core.errors import Conflict, Forbidden, NotFound
+from chalicelib.core.idempotency import IdempotencyStore
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
+from chalicelib.core.principal import Principal
+from chalicelib.core.workloads import Workload
+from chalicelib.fleet.service import FleetStore
+from chalicelib.rentals.messages import LogExcerpt
+from chalicelib.rentals.model import Rental
+from chalicelib.rentals.policies import Activity
+from chalicelib.rentals.preemption import SpotStay
+from chalicelib.rentals.queue import Line, Ticket
+
+SYSTEM_ACTOR = "system"
+
+
+class NoCapacity(Conflict):
+    code = "no_capacity"
+
+
+class LineAhead(Conflict):
+    """Others wait for this pool: who comes now stands behind them."""
+
+    code = "line_ahead"
+
+
+class QuotaExceeded(Forbidden):
+    code = "quota"
+
+
+class SpreadTaken(Conflict):
+    """Another rental of the same spread group is on this host."""
+
+    code = "spread_taken"
+
+
+class RentalStore(Protocol):
+    def get_rental(self, rental_id: str) -> Rental | None: ...
+    def get_workload(self, rental_id: str) -> Workload | None: ...
+    def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
+        """Newest first."""
+        ...
+
+    def list_due(self, shard: str, now_ms: int, limit: int) -> list[Rental]:
+        """Rentals to which something is to be done by itself by now, most overdue first. An index: a hint."""
+        ...
+
+    def add_rental(self, tx: Transaction, rental: Rental, workload: Workload) -> None: ...
+    def replace_rental(self, tx: Transaction, old: Rental, new: Rental) -> None:
+        """Write the life-cycle facts. Fails with Unavailable when ``old`` is no longer what is stored."""
+
+    def replace_messages(self, tx: Transaction, old: Rental, new: Rental) -> None:
+        """Write interruption and warnings. Fails with Unavailable when ``old``'s are no longer the stored."""
+
+    def get_log(self, rental_id: str) -> LogExcerpt | None: ...
+    def keep_log(self, rental_id: str, excerpt: LogExcerpt) -> None:
+        """Keep the newest."""
+
+    def get_activity(self, rental_id: str) -> Activity | None: ...
+    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
+        """Return False, and change nothing, when ``before`` is no longer what is stored."""
+        ...
+
+    def record_charge(
+        self, tx: Transaction, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None
+    ) -> None:
+        """Add to the totals; the meter's cursor in the same transaction makes it once only."""
+
+
+class SchedulingStore(Protocol):
+    """Lines before pools, who may be preempted, quotas, spread groups."""
+
+    def list_tickets(self, pool: str, limit: int) -> list[Ticket]:
+        """Highest priority first, then oldest."""
+        ...
+
+    def get_line(self, pool: str) -> Line: ...
+    def count_ahead(self, pool: str, ticket_key: str, limit: int) -> int: ...
+    def note_dispatch(self, pool: str, line: Line) -> None:
+        """Keep the rate. A statistic: the last writer wins."""
+
+    def mark_preempting(self, ticket: Ticket, until_ms: int) -> None:
+        """Nothing happens when the ticket has been served."""
+
+    def add_ticket(self, tx: Transaction, ticket: Ticket) -> None: ...
+    def remove_ticket(self, tx: Transaction, pools: Sequence[str], ticket_key: str) -> None:
+        """Fails with Unavailable when it is not there any more."""
+
+    def require_no_line(self, tx: Transaction, pool: str) -> None:
+        """Fails with LineAhead."""
+
+    def list_stays(self, pool: str, limit: int) -> list[SpotStay]: ...
+    def add_stay(self, tx: Transaction, pool: str, stay: SpotStay) -> None: ...
+    def remove_stay(self, tx: Transaction, pool: str, host_id: str, rental_id: str) -> None: ...
+    def get_quota(self, account_id: str) -> "Quota": ...
+    def put_quota(self, tx: Transaction, account_id: str, old: "Quota", max_gpus: int) -> None: ...
+    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
+        """Fails with QuotaExceeded."""
+
+    def give_back_quota(self, tx: Transaction, account_id: str, gpus: int) -> None: ...
+    def take_spread(self, tx: Transaction, account_id: str, group: str, host_id: str, rental_id: str) -> None:
+        """Fails with SpreadTaken."""
+
+    def give_back_spread(self, tx: Transaction, account_id: str, group: str, host_id: str) -> None: ...
+
+
+class Wallets(Protocol):
+    """Implemented by billing, which stands above."""
+
+    def add_holds(self, tx: Transaction, account_id: str, holds: Mapping[str, int]) -> None:
+        """Hold micros by hold id. Fails with InsufficientFunds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many GPUs an account may have at once, and has."""
+
+    max_gpus: int
+    used_gpus: int
+
+    @property
+    def available_gpus(self) -> int:
+        return max(0, self.max_gpus - self.used_gpus)
+
+
+#: Until an operator says otherwise.
+DEFAULT_MAX_GPUS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RentalPorts:
+    store: RentalStore
+    scheduling: SchedulingStore
+    fleet: FleetStore
+    catalog: CatalogStore
+    cached_catalog: CachedCatalog
+    wallets: Wallets
+    idempotency: IdempotencyStore
+    audit: AuditTrail
+    transactions: Transactions
+    clock: Clock
+    ids: Ids
+    currency: str
+
+
+def name_hold(rental_id: str, segment: int) -> str:
+    """Each stay holds money of its own."""
+    return f"{rental_id}#{segment:04d}"
+
+
+def get_rental(ports: RentalPorts, principal: Principal, rental_id: str) -> Rental:
+    """Raises NotFound: there is no such rental, or it is another account's."""
+    rental = ports.store.get_rental(rental_id)
+    if rental is None or rental.account_id != principal.account_id:
+        raise NotFound("There is no such rental.")
+    return rental
+
+
+def add_audit(
+    ports: RentalPorts,
+    tx: Transaction,
+    rental: Rental,
+    actor: str,
+    action: str,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    entry = AuditEntry(
+        ports.ids.new_id("aud"),
+        rental.account_id,
+        actor,
+        action,
+        rental.rental_id,
+        ports.clock.now_ms(),
+        dict(details or {}),
+    )
+    ports.audit.add_entry(tx, entry)
