@@ -18,6 +18,7 @@ TABLES = (
     "fleet",
     "commands",
     "rentals",
+    "scheduling",
     "metering",
     "ledger",
     "balances",
@@ -108,7 +109,7 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
     "bad variable name": ({**GOOD, "env": {"1 A": "x"}}, 400, "invalid_request"),
     "unknown GPU type": ({**GOOD, "gpu_type": "ABACUS"}, 400, "unknown_gpu_type"),
     "unknown region": ({**GOOD, "region": "mars-1"}, 400, "unknown_region"),
-    "price cap": ({**GOOD, "max_price_micros_per_gpu_hour": 1}, 409, "price_cap"),
+    "price cap": ({**GOOD, "max_price_micros_per_gpu_hour": 1, "on_no_capacity": "fail"}, 409, "price_cap"),
     "array": ("[]", 400, "invalid_request"),
     "null": ("null", 400, "invalid_request"),
     "empty": ("", 400, "invalid_json"),
@@ -141,7 +142,7 @@ def test_a_start_without_room_is_refused_and_holds_nothing(
     cloud: EmbeddedCloud, client: httpx.Client
 ) -> None:
     before = snapshot(cloud)
-    check_problem(client.post("/v1/rentals", json=GOOD), 409, "no_capacity")
+    check_problem(client.post("/v1/rentals", json={**GOOD, "on_no_capacity": "fail"}), 409, "no_capacity")
     assert snapshot(cloud) == before
 
 
