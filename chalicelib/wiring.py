@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
     from chalicelib.core.ports import Transaction
     from chalicelib.fleet.service import FleetPorts, FleetStore
-    from chalicelib.metering.service import MeterPorts
+    from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
@@ -200,7 +200,7 @@ def rental_ports() -> "RentalPorts":
 @cache
 def meter_ports() -> "MeterPorts":
     from chalicelib.billing.queue_gateway import SqsChargeQueue
-    from chalicelib.metering.service import MeterPorts
+    from chalicelib.metering.ports import MeterPorts
     from chalicelib.metering.store import DynamoMeterStore
 
     charges = SqsChargeQueue(sqs_client(), settings().charges_queue_url)

@@ -44,7 +44,10 @@ class Workload(msgspec.Struct, frozen=True):
     #: Set by a preemption: the workload is told, and ended by then.
     deadline_at_ms: int | None = None
     keep_volume: bool = False
+    #: ``spec`` then still says which volume.
     volume_kept: bool = False
+    #: Nothing is left but the volume, and it goes now.
+    discarding: bool = False
     gpu_memory: GpuMemoryWipe | None = None
 
 
@@ -81,9 +84,15 @@ def apply_start(before: Assignments, command: Command, now_ms: int, *, draining:
 def apply_stop(before: Assignments, command: Command) -> Assignments:
     """Return the assignments after a stop; an unknown rental becomes one that is being stopped.
 
-    So a start that comes after its stop finds it and does nothing. A stop of an earlier life is refused.
+    So a start that comes after its stop finds it and does nothing. A stop of an earlier life is refused. One
+    that does not keep the volume, after one that did, destroys it.
     """
     known = before.workloads.get(command.rental_id)
+    if known is not None and known.phase == "terminated" and known.volume_kept and not command.keep_volume:
+        discarding = msgspec.structs.replace(
+            known, phase="stopping", keep_volume=False, volume_kept=False, discarding=True
+        )
+        return _put(before, discarding, [])
     if known is not None and (known.phase in {"stopping", "terminated"} or _precedes(command, known)):
         return before
     if known is None:
@@ -123,12 +132,21 @@ def change(before: Assignments, rental_id: str, **facts: object) -> Assignments:
     return _put(before, workload, [])
 
 
+def keep_of_spec(workload: Workload, *, volume_kept: bool) -> WorkloadSpec | None:
+    """Return what is still to be known of what a wiped workload was: its volume, if that is there."""
+    if workload.spec is None or not volume_kept:
+        return None
+    return WorkloadSpec([], volume=workload.spec.volume)
+
+
 def forget_old(before: Assignments, now_ms: int) -> Assignments:
-    """Drop workloads that ended long ago; their epochs stay for ever."""
+    """Drop workloads that ended long ago and left nothing; their epochs stay for ever."""
     kept = {
         rental_id: workload
         for rental_id, workload in before.workloads.items()
-        if workload.terminated_at_ms is None or now_ms - workload.terminated_at_ms < REPORT_MS
+        if workload.terminated_at_ms is None
+        or workload.volume_kept
+        or now_ms - workload.terminated_at_ms < REPORT_MS
     }
     return before if len(kept) == len(before.workloads) else Assignments(before.epochs, kept)
 

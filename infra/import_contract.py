@@ -44,6 +44,7 @@ KINDS = {
     "health_store": "store",
     "incidents": "service",
     "failover": "service",
+    "activity": "service",
     "rules": "model",
     "messages": "model",
     "rendering": "schemas",

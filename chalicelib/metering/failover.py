@@ -8,7 +8,8 @@ everybody else. Its GPUs stay in ``wiping`` until the host comes back and acknow
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.fleet.service import StaleEpoch
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter
-from chalicelib.metering.service import MAX_ATTEMPTS, MeterPorts, close_meter, request_final_charge
+from chalicelib.metering.ports import MeterPorts
+from chalicelib.metering.service import MAX_ATTEMPTS, close_meter, request_final_charge
 from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.rentals.life import add_stop, finish_stay
 from chalicelib.rentals.model import Rental, begin_end

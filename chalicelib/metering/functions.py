@@ -11,6 +11,7 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import incidents, service
 from chalicelib.metering.model import CaptureDatapoint, Interval
+from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
@@ -76,7 +77,7 @@ def handle_telemetry(message: Message) -> None:
         telemetry = v1.decode_telemetry(envelope)
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
-    record = service.TelemetryRecord(
+    record = TelemetryRecord(
         envelope.host_id,
         envelope.boot_id,
         envelope.seq,
@@ -84,6 +85,7 @@ def handle_telemetry(message: Message) -> None:
         message.sent_at_ms,
         {each.gpu_uuid: _read_capabilities(each) for each in telemetry.capabilities},
         tuple(CaptureDatapoint(**msgspec.structs.asdict(each)) for each in telemetry.capture),
+        _read_utilization(telemetry.samples),
     )
     for xid in telemetry.xids:
         if xid.xid_class not in TENANT_CLASSES:
@@ -110,6 +112,16 @@ def _read_capabilities(found: v1.GpuCapabilities) -> dict[str, Any]:
         "calls": found.calls,
         "power_source": found.power_source,
         "driver_version": found.driver_version,
+    }
+
+
+def _read_utilization(samples: list[v1.GpuSample]) -> dict[str, int]:
+    """An agent that tells no peak tells the instant of the sample."""
+    told = {each.gpu_uuid: (each.utilization_peak_percent, each.utilization_percent) for each in samples}
+    return {
+        gpu_uuid: max(each for each in both if each is not None)
+        for gpu_uuid, both in told.items()
+        if both != (None, None)
     }
 
 

@@ -23,11 +23,11 @@ from chalicelib.fleet.health import (
 from chalicelib.fleet.model import Host, HostGpu, Liveness, announce, clear_faults, set_fault
 from chalicelib.fleet.service import list_moved, sort_out_unfit
 from chalicelib.metering.model import shorten
+from chalicelib.metering.ports import MeterPorts
 from chalicelib.metering.service import (
     HOST_ACTOR_PREFIX,
     MAX_ATTEMPTS,
     Beat,
-    MeterPorts,
     apply_report,
     build_meter,
     keep_logs,

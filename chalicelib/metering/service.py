@@ -6,24 +6,25 @@ early; nothing it reports can lengthen it beyond the proofs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from chalicelib.core.errors import Conflict, InsufficientFunds, Unavailable
+from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.health import NoticeKind
 from chalicelib.fleet.service import StaleEpoch, record_capabilities
+from chalicelib.metering.activity import observe_stays
 from chalicelib.metering.model import (
     CaptureDatapoint,
     EnergyShare,
-    HourlyEnergy,
     Interval,
     Meter,
     close,
     extend,
     split_by_hour,
 )
+from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import (
@@ -33,53 +34,10 @@ from chalicelib.rentals.model import (
     explain_preemption,
     mark_running,
 )
-from chalicelib.rentals.ports import RentalPorts
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4
-
-
-class AlreadyStored(Conflict):
-    code = "already_stored"
-
-
-class MeterStore(Protocol):
-    def get_meter(self, rental_id: str, segment: int) -> Meter | None: ...
-    def list_meters(self, rental_id: str) -> list[Meter]:
-        """Of every stay, in their order."""
-        ...
-
-    def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
-    def count_duplicates(self, rental_id: str) -> int: ...
-    def list_open(self, shard: str) -> list[Meter]: ...
-    def open_meter(self, tx: Transaction, meter: Meter) -> None:
-        """Fails with AlreadyStored when the stay has one."""
-
-    def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
-        """Write the proofs of life. Fails with Unavailable when ``old``'s are no longer the stored ones."""
-
-    def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
-        """Advance the cursor. Fails with Unavailable when ``old.charge_seq`` is no longer the cursor."""
-
-    def add_record(self, tx: Transaction, record: "TelemetryRecord") -> None:
-        """Fails with AlreadyStored when (host, boot, seq) is there."""
-
-    def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
-    def add_duplicate(self, rental_id: str) -> None: ...
-    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
-        """Keep it unless it is there; return False when another value stands in its place."""
-
-
-class ChargeQueue(Protocol):
-    def request_charge(self, account_id: str, rental_id: str, deduplication_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class MeterPorts:
-    store: MeterStore
-    rentals: RentalPorts
-    charges: ChargeQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +55,6 @@ class Report:
     preempted: bool = False
     #: With ``wiped``: the volume is still there.
     volume_kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryRecord:
-    """One telemetry message as it came; (host_id, boot_id, seq) is its identity for ever."""
-
-    host_id: str
-    boot_id: str
-    seq: int
-    text: str
-    sent_at_ms: int
-    #: What the drivers of its boards answer, when the record tells.
-    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    capture: tuple[CaptureDatapoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +279,8 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
         for rental_id in sorted({each.rental_id for each in counted}):
             ports.store.add_duplicate(rental_id)
         return False
+    known = {rental_id: rental for rental_id, rental in rentals.items() if rental is not None}
+    observe_stays(ports, known, counted, record.utilization_percent)
     return True
 
 

@@ -235,6 +235,9 @@ def choose_outcome(rental: Rental, reason: Reason) -> Outcome:
     rule = REASONS[reason]
     if rule.retry and rental.recovery == "replace" and rental.segment < MAX_SEGMENTS:
         return "queued"
+    idle = rental.policies.idle
+    if reason == "idle" and idle is not None and idle.action == "terminate":
+        return "terminated"
     if rule.outcome == "stopped" and reason == "balance_exhausted" and not rental.has_volume:
         # There is nothing that would be worth keeping.
         return "terminated"

@@ -4,7 +4,7 @@ from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.fleet.service import FleetPorts
-from chalicelib.metering.service import MeterPorts
+from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities

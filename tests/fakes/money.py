@@ -10,7 +10,7 @@ from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
-from chalicelib.metering.service import AlreadyStored, TelemetryRecord
+from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental, find_due, mark_settled
 from chalicelib.rentals.policies import Activity

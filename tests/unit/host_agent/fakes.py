@@ -75,6 +75,7 @@ class FakeRuntime:
         self.announced: dict[str, Notice] = {}
         self.graces: dict[str, float] = {}
         self.kept: list[str] = []
+        self.discarded: list[str] = []
         self.stubborn = False
         self._asked: set[tuple[str, str]] = set()
 
@@ -105,6 +106,12 @@ class FakeRuntime:
         if keep_volume:
             self.kept.append(rental_id)
         return Wiped("unreachable" if unreachable else "verified", volume_kept=keep_volume)
+
+    def prepare_discard(self, order: WorkloadOrder) -> None:
+        assert order.spec.volume is not None, "what is discarded is a volume"
+        if order.rental_id in self.kept:
+            self.kept.remove(order.rental_id)
+            self.discarded.append(order.spec.volume.volume_id)
 
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         if notice is None:
