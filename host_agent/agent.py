@@ -358,13 +358,18 @@ class Agent:
         self._announced.pop(workload.rental_id, None)
         if not workload.discarding:
             self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
+        facts = assignments.settle_volume(
+            self._assignments.workloads[workload.rental_id], volume_kept=wiped.volume_kept
+        )
+        if "discarding" in facts:
+            self._change(workload.rental_id, **facts)
+            return False
         self._change(
             workload.rental_id,
             phase="terminated",
             terminated_at_ms=self._clock.now_ms(),
-            spec=assignments.keep_of_spec(workload, volume_kept=wiped.volume_kept),
             gpu_memory=wiped.gpu_memory,
-            volume_kept=wiped.volume_kept,
+            **facts,
         )
         logs.info("workload_terminated", rental_id=workload.rental_id)
         return True

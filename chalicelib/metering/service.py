@@ -30,6 +30,7 @@ from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import (
     Placement,
     Rental,
+    acknowledge_wipe,
     explain_failure,
     explain_preemption,
     mark_running,
@@ -137,12 +138,13 @@ def _apply_wipe(ports: MeterPorts, host_id: str, rental: Rental, report: Report,
         if stay.host_id != host_id or not _same(report.leases, stay.wipe_leases):
             continue
         if stay == present and awaited:
-            _finish(ports, rental, stay, sent_at_ms)
+            _finish(ports, rental, stay, report, sent_at_ms)
         elif stay.lost:
             # A host that was given up has come back and acknowledges the wipe that it owed.
             tx = ports.rentals.transactions()
-            if return_gpus(ports.rentals, tx, stay, rental.rental_id):
-                tx.commit()
+            return_gpus(ports.rentals, tx, stay, rental.rental_id)
+            ports.rentals.store.replace_rental(tx, rental, acknowledge_wipe(rental, stay))
+            tx.commit()
 
 
 def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
@@ -194,25 +196,27 @@ def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> 
     end_rental(ports.rentals, rental, reason, end_ms, f"{HOST_ACTOR_PREFIX}{rental.host_id}")
 
 
-def _finish(ports: MeterPorts, rental: Rental, stay: Placement, sent_at_ms: int) -> None:
+def _finish(ports: MeterPorts, rental: Rental, stay: Placement, report: Report, sent_at_ms: int) -> None:
     """The wipe is acknowledged: the stay is over, its meter closes, its GPUs are free or start anew."""
+    # A workload that had ended before it was told to stop did not run until then.
+    proof_ms = sent_at_ms if report.ended_at_ms is None else min(sent_at_ms, report.ended_at_ms)
     restarted = False
     if rental.reason == "restart_requested" and rental.state == "stopping":
-        restarted = _restart(ports, rental, sent_at_ms)
+        restarted = _restart(ports, rental, sent_at_ms, proof_ms)
     if not restarted:
         tx = ports.rentals.transactions()
         finish_stay(ports.rentals, tx, rental, sent_at_ms)
         return_gpus(ports.rentals, tx, stay, rental.rental_id)
-        close_meter(ports, tx, rental, sent_at_ms)
+        close_meter(ports, tx, rental, proof_ms)
         tx.commit()
     request_final_charge(ports, rental)
 
 
-def _restart(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> bool:
+def _restart(ports: MeterPorts, rental: Rental, sent_at_ms: int, proof_ms: int) -> bool:
     """Start the workload anew on the same GPUs; ``False``: they, or the wallet, do not allow it."""
     tx = ports.rentals.transactions()
     restart_stay(ports.rentals, tx, rental, sent_at_ms)
-    close_meter(ports, tx, rental, sent_at_ms)
+    close_meter(ports, tx, rental, proof_ms)
     try:
         tx.commit()
     except (InsufficientFunds, StaleEpoch):

@@ -85,15 +85,18 @@ def add_stop(ports: RentalPorts, tx: Transaction, ended: Rental, *, keep_volume:
             keep_volume=keep_volume,
         ),
     )
-    if ended.reason == "restart_requested":
-        # It comes back to the same GPUs, and keeps its place.
-        return
-    ports.scheduling.give_back_quota(tx, ended.account_id, ended.gpu_count)
-    if ended.spread_group is not None:
-        ports.scheduling.give_back_spread(tx, ended.account_id, ended.spread_group, placement.host_id)
-    if ended.billing_class == "spot":
-        pool = name_pool(ended.gpu_type, placement.region)
-        ports.scheduling.remove_stay(tx, pool, placement.host_id, ended.rental_id)
+    # A restart comes back to the same GPUs, and keeps its place.
+    if ended.reason != "restart_requested":
+        _give_back(ports, tx, ended, placement)
+
+
+def _give_back(ports: RentalPorts, tx: Transaction, rental: Rental, placement: Placement) -> None:
+    ports.scheduling.give_back_quota(tx, rental.account_id, rental.gpu_count)
+    if rental.spread_group is not None:
+        ports.scheduling.give_back_spread(tx, rental.account_id, rental.spread_group, placement.host_id)
+    if rental.billing_class == "spot":
+        pool = name_pool(rental.gpu_type, placement.region)
+        ports.scheduling.remove_stay(tx, pool, placement.host_id, rental.rental_id)
 
 
 def finish_stay(
@@ -107,6 +110,9 @@ def finish_stay(
     Raises:
         Conflict: no stay is ending.
     """
+    if rental.reason == "restart_requested" and rental.placement is not None:
+        # It was to come back, and does not.
+        _give_back(ports, tx, rental, rental.placement)
     again = rental.state == "stopping" and rental.desired_state == "running"
     ticket = build_ticket(ports, rental, at_ms, RECOVERY_PRIORITY) if again else None
     waiting = None if ticket is None else describe_wait(ticket)

@@ -363,6 +363,24 @@ def find_due(rental: Rental) -> int | None:
     return min(ends) - GRACE_MS if ends else None
 
 
+def acknowledge_wipe(rental: Rental, stay: Placement) -> Rental:
+    """Return the rental after a host that was given up has wiped what a stay left there."""
+
+    def settle(each: Placement) -> Placement:
+        return replace(each, lost=False) if each == stay else each
+
+    return replace(
+        rental,
+        placement=None if rental.placement is None else settle(rental.placement),
+        past=tuple(settle(each) for each in rental.past),
+    )
+
+
+def list_unwiped_hosts(rental: Rental) -> frozenset[str]:
+    """Return the hosts that still owe the rental a wipe: it does not go back there before."""
+    return frozenset(stay.host_id for stay in rental.placements if stay.lost)
+
+
 def is_imminent(rental: Rental, at_ms: int) -> bool:
     """Say whether the host goes within the notice from ``at_ms``, or has gone."""
     ends_at_ms = None if rental.interruption is None else rental.interruption.ends_at_ms

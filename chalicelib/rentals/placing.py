@@ -16,7 +16,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, Candidate, HostCommand, choose_leases, order_candidates
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
-from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, place
+from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
@@ -108,16 +108,19 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
 
 def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
     rental = start.first
+    unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:
         pinned = ports.fleet.get_candidate(start.pinned_host_id)
-        if pinned is not None and len(pinned.free_leases) >= rental.gpu_count:
+        owes = start.pinned_host_id in unwiped
+        if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
             yield (pinned,)
         return
     found = ports.fleet.find_candidates(price.gpu_type, price.region, rental.gpu_count, MAX_CANDIDATES)
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
     for candidate in order_candidates(fitting, rental.rental_id):
-        yield (candidate,)
+        if candidate.host_id not in unwiped:
+            yield (candidate,)
 
 
 def _commit(

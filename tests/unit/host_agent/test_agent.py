@@ -295,7 +295,9 @@ def test_a_preemption_under_other_epochs_is_refused(host):
 
 
 def test_a_rental_that_was_stopped_starts_again_under_newer_epochs_only(host):
-    host.agent.accept(build_start(epoch=1))
+    first = build_start(epoch=1)
+    spec = msgspec.structs.replace(first.workload, volume=VolumeSpec("vol_1", 32, "/data"))
+    host.agent.accept(msgspec.structs.replace(first, workload=spec))
     host.agent.work()
     stop = msgspec.structs.replace(build_stop(epoch=2), keep_volume=True)
     host.agent.accept(stop)
