@@ -39,7 +39,15 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
     ),
 }
 #: Further models, services and stores of a slice, by file: what outgrew the first.
-KINDS = {"health": "model", "health_store": "store", "incidents": "service"}
+KINDS = {
+    "health": "model",
+    "health_store": "store",
+    "incidents": "service",
+    "spot": "model",
+    "offers": "service",
+    "templates": "service",
+    "template_store": "store",
+}
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
 

@@ -247,7 +247,7 @@ def _place(ports: RentalPorts, principal: Principal, command: CreateRental) -> C
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
-        prices = _find_prices(catalog, command.request)
+        prices = _find_prices(catalog, command.request, ports.clock.now_ms())
         attempts = 0
         for price in prices:
             for candidate in _find_candidates(ports, price, command.request.gpu_count, rental_id):
@@ -266,10 +266,10 @@ def _place(ports: RentalPorts, principal: Principal, command: CreateRental) -> C
     raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
 
 
-def _find_prices(catalog: Catalog, request: RentalRequest) -> list[Price]:
+def _find_prices(catalog: Catalog, request: RentalRequest, now_ms: int) -> list[Price]:
     if request.gpu_type not in catalog.gpu_types:
         raise InvalidInput("There is no such GPU type.", code="unknown_gpu_type")
-    prices = catalog.find_prices(request.gpu_type, request.region)
+    prices = catalog.find_prices(request.gpu_type, request.region, at_ms=now_ms)
     if not prices:
         raise InvalidInput("This GPU type is not offered in that region.", code="unknown_region")
     cap = request.max_price_micros_per_gpu_hour

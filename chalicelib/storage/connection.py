@@ -12,10 +12,20 @@ from typing import Any
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
-from chalicelib.storage.tables import accounts, base, catalog, fleet, ledger, metering, records, rentals
+from chalicelib.storage.tables import (
+    accounts,
+    base,
+    catalog,
+    fleet,
+    ledger,
+    metering,
+    records,
+    rentals,
+    templates,
+)
 
 #: A model is found once its module is loaded.
-MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals)
+MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals, templates)
 
 
 def find_models(root: type[Model] = base.Table) -> Iterator[type[Model]]:

@@ -22,6 +22,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
         "catalog": "write",
+        "prices": "write",
+        "templates": "write",
         "fleet": "write",
         "commands": "write",
         "rentals": "write",
@@ -50,6 +52,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
+    "MoveSpotPrices": {
+        "accounts": "read",
+        "catalog": "write",
+        "prices": "write",
+        "fleet": "read",
+        "audit": "write",
+    },
     "OnCharge": {
         "metering": "write",
         "rentals": "write",

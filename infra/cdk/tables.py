@@ -32,6 +32,15 @@ class TableSpec:
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
+    TableSpec("prices", append_only=True),
+    TableSpec(
+        "templates",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_public", "public", "created_key"),
+        ),
+        expires=True,
+    ),
     TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),)),
     TableSpec("commands", streamed=True, expires=True),
     TableSpec("rentals", (IndexSpec("by_account", "account_id", "created_key"),)),

@@ -107,7 +107,7 @@ def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(templa
         assert 0 < properties["Timeout"] <= 60
         assert 256 <= properties["MemorySize"] <= 1769
         roles.add(properties["Role"]["Fn::GetAtt"][0])
-    assert len(roles) == len(functions) == 7
+    assert len(roles) == len(functions) == 8
     assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
 
 
@@ -133,13 +133,13 @@ def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
         assert not role["Properties"].get("ManagedPolicyArns")
 
 
-def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail(template):
+def test_nobody_can_change_or_remove_what_stands_in_the_books_the_prices_or_the_audit_trail(template):
     tables = {
         name: each["Properties"]["TableName"].removeprefix("provocative-prod-")
         for name, each in select(template, "AWS::DynamoDB::Table").items()
     }
     protected = {name for name, table in tables.items() if table in APPEND_ONLY}
-    assert len(protected) == len(APPEND_ONLY) == 2
+    assert len(protected) == len(APPEND_ONLY) == 3
     writers = 0
     for role, statement in list_statements(template):
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}
