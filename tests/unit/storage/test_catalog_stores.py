@@ -21,6 +21,7 @@ from chalicelib.catalog.templates import VersionMismatch
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.storage import keys
+from chalicelib.storage.connection import find_models
 from chalicelib.storage.transaction import DynamoTransaction, Retry
 from tests.fakes import START_MS, FakeCatalogStore, FakeClock, FakeTemplateStore, MemoryDatabase
 from tests.unit.storage.items import Items
@@ -44,20 +45,30 @@ class Stores:
         tx.commit()
 
 
-@pytest.fixture(params=["dynamo", "fake"])
-def stores(request, bound, monkeypatch):
-    clock = FakeClock()
-    if request.param == "fake":
-        db = MemoryDatabase()
-        return Stores(FakeCatalogStore(db, clock), FakeTemplateStore(db), db.begin, clock)
-    items = Items()
-    from chalicelib.storage.connection import find_models
-
+@pytest.fixture
+def dynamo(bound, monkeypatch):
+    items, clock = Items(), FakeClock()
     for model in find_models():
         monkeypatch.setattr(model._get_connection().connection, "_make_api_call", items)
     retry = Retry(lambda _seconds: None, lambda: 0.0)
-    begin = lambda: DynamoTransaction(bound, "token", retry)  # noqa: E731
-    return Stores(DynamoCatalogStore(clock), DynamoTemplateStore(), begin, clock, items)
+    return Stores(
+        DynamoCatalogStore(clock),
+        DynamoTemplateStore(),
+        lambda: DynamoTransaction(bound, "token", retry),
+        clock,
+        items,
+    )
+
+
+@pytest.fixture
+def fake():
+    db, clock = MemoryDatabase(), FakeClock()
+    return Stores(FakeCatalogStore(db, clock), FakeTemplateStore(db), db.begin, clock)
+
+
+@pytest.fixture(params=["dynamo", "fake"])
+def stores(request):
+    return request.getfixturevalue(request.param)
 
 
 def build_schedule(version=1, *, until_ms=None):
@@ -235,39 +246,33 @@ def test_a_listing_merges_the_own_and_the_public_ones(stores):
         assert list_numbers(stores, "acc_3", limit) == [8, 6, 2]
 
 
-def test_what_was_made_private_or_removed_is_not_listed_though_the_index_still_has_it(stores):
-    if stores.items is None:
-        pytest.skip("the fake has no index that lags")
+def test_what_was_made_private_or_removed_is_not_listed_though_the_index_still_has_it(dynamo):
     public = [build_template(number, public=True) for number in (1, 2, 3)]
     for template in public:
-        stores.write(stores.templates.add_template, template)
-    (table,) = stores.items.tables.values()
-    stores.items.stale = dict(table)
-    stores.write(stores.templates.replace_template, public[0], replace(public[0], public=False, version=2))
-    stores.write(stores.templates.remove_template, public[1], START_MS)
-    assert list_numbers(stores, "acc_2", 50) == [3]
+        dynamo.write(dynamo.templates.add_template, template)
+    (table,) = dynamo.items.tables.values()
+    dynamo.items.stale = dict(table)
+    dynamo.write(dynamo.templates.replace_template, public[0], replace(public[0], public=False, version=2))
+    dynamo.write(dynamo.templates.remove_template, public[1], START_MS)
+    assert list_numbers(dynamo, "acc_2", 50) == [3]
 
 
-def test_of_a_removed_template_nothing_is_left_but_whose_it_was(stores):
-    if stores.items is None:
-        pytest.skip("the fake has no items")
+def test_of_a_removed_template_nothing_is_left_but_whose_it_was(dynamo):
     template = build_template(public=True)
-    stores.write(stores.templates.add_template, template)
-    stores.write(stores.templates.remove_template, template, START_MS)
-    ((item,),) = [table.values() for table in stores.items.tables.values()]
+    dynamo.write(dynamo.templates.add_template, template)
+    dynamo.write(dynamo.templates.remove_template, template, START_MS)
+    ((item,),) = [table.values() for table in dynamo.items.tables.values()]
     assert set(item) == {"pk", "sk", "account_id", "version", "expires_at"}
 
 
-def test_what_the_catalogue_costs(stores):
-    if stores.items is None:
-        pytest.skip("the fake makes no calls")
-    stores.write(stores.catalog.put_gpu_type, WHOLE)
-    stores.write(stores.templates.add_template, build_template(1, account="acc_2", public=True))
-    stores.items.calls.clear()
-    stores.catalog.read_catalog()
-    stores.templates.list_visible("acc_1", 50, None)
-    stores.catalog.list_history(KEY, 0, 100, 50, None)
-    assert [operation for operation, _ in stores.items.calls] == [
+def test_what_the_catalogue_costs(dynamo):
+    dynamo.write(dynamo.catalog.put_gpu_type, WHOLE)
+    dynamo.write(dynamo.templates.add_template, build_template(1, account="acc_2", public=True))
+    dynamo.items.calls.clear()
+    dynamo.catalog.read_catalog()
+    dynamo.templates.list_visible("acc_1", 50, None)
+    dynamo.catalog.list_history(KEY, 0, 100, 50, None)
+    assert [operation for operation, _ in dynamo.items.calls] == [
         "Query",
         "Query",
         "Query",
