@@ -50,8 +50,7 @@ HISTORY_QUERY = PAGING | {"gpu_type", "region", "billing_class", "from", "to"}
 _SORTS: tuple[offers.OfferSort, ...] = get_args(offers.OfferSort)
 #: Of numbers that only filter: more digits than any of them has.
 _MAX_NUMBER = 10**12
-#: The last instant that the 13 digits of a sort key can name, in the year 2286.
-_LAST_MS = 10**13 - 1
+_FOR_EVER_MS = 10**15
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
@@ -82,8 +81,8 @@ def list_price_history(call: Call) -> Answer:
     from_ms, to_ms = read_instant(query, "from"), read_instant(query, "to")
     page = wiring.catalog_ports().store.list_history(
         key,
-        0 if from_ms is None else min(from_ms, _LAST_MS),
-        _LAST_MS if to_ms is None else min(to_ms, _LAST_MS),
+        0 if from_ms is None else from_ms,
+        _FOR_EVER_MS if to_ms is None else to_ms,
         read_limit(query),
         decode_cursor(query.get("cursor")),
     )

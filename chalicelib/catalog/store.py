@@ -111,7 +111,7 @@ class DynamoCatalogStore:
         self, key: PriceKey, from_ms: int, to_ms: int, limit: int, start: str | None
     ) -> Page[PriceChange]:
         # An instant alone sorts before every point that has it: below is excluded, from is included.
-        low, high = keys.price_point(from_ms), keys.price_point(to_ms)
+        low, high = (keys.price_point(min(ms, keys.LAST_MS)) for ms in (from_ms, to_ms))
         if start is not None:
             high = min(high, start)
         if low > high:

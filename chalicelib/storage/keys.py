@@ -20,6 +20,8 @@ GPU_TYPE_PREFIX = "GPU_TYPE#"
 PRICE_PREFIX = "PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
+#: The last instant that 13 digits can name, in the year 2286.
+LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
 
 

@@ -131,10 +131,12 @@ def test_sorts(seeded, sort, expected):
     assert name(ask(seeded, sort=sort)) == expected
 
 
-def test_equal_ones_stay_cheapest_first_and_the_unknown_is_last(seeded):
+def test_equal_ones_stay_cheapest_first_and_the_unknown_is_last(seeded, monkeypatch):
     seeded.pools.rows["A10", REGION] = Capacity(2, 2)
     assert name(ask(seeded, sort="availability")) == [SPOT, HERE, A10, THERE]
     assert name(ask(seeded, sort="reliability"))[-2:] == [A10, THERE]
+    monkeypatch.delitem(INTENSITIES, REGION)
+    assert name(ask(seeded, sort="carbon")) == [THERE, A10, SPOT, HERE]
 
 
 def explain(seeded, capacity, **query):

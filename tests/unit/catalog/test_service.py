@@ -248,6 +248,17 @@ def test_a_profile_without_a_whole_known_parent_is_refused(gpu_type, code):
     assert caught.value.code == code
 
 
+def test_a_parent_that_is_no_whole_type_by_now_is_refused_by_the_write_itself(monkeypatch):
+    seeded = seed_cloud()
+    store = seeded.cloud.catalog.store
+    stale = store.read_catalog()
+    seeded.cloud.db.table("gpu_types").pop(GPU_TYPE)
+    monkeypatch.setattr(store, "read_catalog", lambda: stale)
+    with pytest.raises(Conflict) as caught:
+        set_type(seeded, PROFILE)
+    assert caught.value.code == "gpu_type_kind"
+
+
 def test_a_type_keeps_its_kind_and_may_change_everything_else():
     seeded = seed_cloud()
     set_type(seeded, PROFILE)

@@ -98,6 +98,14 @@ def test_the_rule_as_it_is_published(busy, new):
     assert moved == new
 
 
+@pytest.mark.parametrize(("busy", "new"), [(90, 341), (40, 325)])
+def test_a_fraction_is_rounded_towards_the_old_price(busy, new):
+    # 5 % of 333 by a half is 8.325.
+    bounds = SpotBounds(1, PPM)
+    moved = move_price(price_micros=333, on_demand_micros=1000, busy_gpus=busy, total_gpus=100, bounds=bounds)
+    assert moved == new
+
+
 @pytest.mark.parametrize(("busy", "total"), [(0, 0), (-1, 1), (2, 1)])
 def test_a_pool_that_cannot_be_is_refused(busy, total):
     with pytest.raises(ValueError, match="busy"):

@@ -144,9 +144,18 @@ def add_history(stores, from_ms, version, key=KEY):
 
 def test_history_is_read_newest_first_between_two_instants_page_by_page(stores):
     add_history(stores, 20, 1, replace(KEY, billing_class="reserved"))
-    rows = [add_history(stores, *row) for row in ((10, 1), (20, 2), (20, 3), (30, 4), (40, 5))]
+    rows = [add_history(stores, *row) for row in ((10, 1), (20, 2), (20, 3), (30, 4), (START_MS, 5))]
     for limit in (1, 2, 3, 10):
-        for low, high, expected in ((0, 100, rows), (20, 40, rows[1:4]), (21, 21, []), (50, 10, [])):
+        windows = (
+            (0, START_MS + 1, rows),
+            (20, 40, rows[1:4]),
+            (21, 21, []),
+            (50, 10, []),
+            # A year that has more digits than a sort key.
+            (START_MS, 10**13, rows[4:]),
+            (10**13, 10**14, []),
+        )
+        for low, high, expected in windows:
             seen, start = [], None
             while True:
                 page = stores.catalog.list_history(KEY, low, high, limit, start)
