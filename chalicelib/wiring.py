@@ -13,7 +13,9 @@ from chalicelib.runtime.system import SystemClock, SystemIds
 if TYPE_CHECKING:
     from chalicelib.accounts.service import AccountPorts
     from chalicelib.billing.service import BillingPorts
+    from chalicelib.catalog.offers import AccountStanding, OfferPorts
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
+    from chalicelib.catalog.templates import TemplatePorts
     from chalicelib.core.ports import Transaction
     from chalicelib.fleet.service import FleetPorts, FleetStore
     from chalicelib.metering.ports import MeterPorts
@@ -113,6 +115,12 @@ def account_exists(account_id: str) -> bool:
     return account_ports().store.get_account(account_id) is not None
 
 
+def find_operator_account() -> str | None:
+    """The account whose audit trail tells what the platform does by itself; ``None`` before the bootstrap."""
+    installation = account_ports().store.get_installation()
+    return None if installation is None else installation.account_id
+
+
 @cache
 def catalog_ports() -> "CatalogPorts":
     from chalicelib.catalog.service import CatalogPorts
@@ -120,7 +128,7 @@ def catalog_ports() -> "CatalogPorts":
     from chalicelib.compliance.store import DynamoAuditTrail
 
     bind_tables()
-    return CatalogPorts(DynamoCatalogStore(), DynamoAuditTrail(), start_transaction, clock(), ids())
+    return CatalogPorts(DynamoCatalogStore(clock()), DynamoAuditTrail(), start_transaction, clock(), ids())
 
 
 @cache
@@ -132,8 +140,7 @@ def cached_catalog() -> "CachedCatalog":
 
 def list_pools() -> "list[tuple[str, str]]":
     """Every pool that has a price, once."""
-    catalog = cached_catalog().get(fresh=True)
-    return sorted({(price.gpu_type, price.region) for price in catalog.prices})
+    return cached_catalog().get(fresh=True).list_pools()
 
 
 def known_regions() -> frozenset[str]:
@@ -154,6 +161,43 @@ def capacity_reader() -> "CapacityReader":
     from chalicelib.fleet.service import FleetCapacity
 
     return FleetCapacity(_fleet_store())
+
+
+def read_standing(account_id: str) -> "AccountStanding":
+    """What an account may still take."""
+    from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.catalog.offers import AccountStanding
+
+    bind_tables()
+    balance = DynamoLedgerStore().get_balance(account_id)
+    quota = rental_ports().scheduling.get_quota(account_id)
+    return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
+
+
+def offer_ports() -> "OfferPorts":
+    from chalicelib.carbon.grid import read_intensity
+    from chalicelib.catalog.offers import OfferPorts
+    from chalicelib.rentals.model import RUNWAY_SECONDS
+
+    return OfferPorts(capacity_reader(), read_standing, read_intensity, RUNWAY_SECONDS)
+
+
+@cache
+def template_ports() -> "TemplatePorts":
+    from chalicelib.catalog.template_store import DynamoTemplateStore
+    from chalicelib.catalog.templates import TemplatePorts
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    catalog = catalog_ports()
+    return TemplatePorts(
+        DynamoTemplateStore(),
+        catalog.store,
+        DynamoIdempotencyStore(),
+        catalog.audit,
+        catalog.transactions,
+        catalog.clock,
+        catalog.ids,
+    )
 
 
 @cache

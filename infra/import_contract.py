@@ -47,6 +47,7 @@ KINDS = {
     "activity": "service",
     "rules": "model",
     "messages": "model",
+    "timing": "model",
     "rendering": "schemas",
     "queue": "model",
     "policies": "model",
@@ -57,6 +58,10 @@ KINDS = {
     "dispatch": "service",
     "due": "service",
     "scheduling_store": "store",
+    "spot": "model",
+    "offers": "service",
+    "templates": "service",
+    "template_store": "store",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

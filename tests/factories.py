@@ -8,7 +8,7 @@ from chalicelib.accounts.service import authenticate, bootstrap_installation, cr
 from chalicelib.billing.service import GrantCredit, charge_rental, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
-from chalicelib.core.capacity import name_pool
+from chalicelib.core.capacity import BILLING_CLASSES, BillingClass, name_pool
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Endpoint, Workload
@@ -23,6 +23,7 @@ from tests.fakes import FakeCloud
 REGION = "eu-north-1"
 GPU_TYPE = "H100-SXM-80GB"
 PRICE = 2_490_000
+PRICES: dict[BillingClass, int] = {"on_demand": PRICE, "spot": 1_500_000, "reserved": 2_000_000}
 CREDIT = 100_000_000
 
 
@@ -76,20 +77,24 @@ class Seeded:
             waiting.pop(0)
 
 
-def seed_cloud(*, hosts: int = 1, gpus: int = 8, credit_micros: int = CREDIT) -> Seeded:
+def seed_cloud(
+    *, hosts: int = 1, gpus: int = 8, credit_micros: int = CREDIT, every_class: bool = False
+) -> Seeded:
     cloud = FakeCloud()
     bootstrapped = bootstrap_installation(cloud.accounts, currency="USD", rotate=False)
     assert bootstrapped.operator_key is not None
     operator = authenticate(cloud.accounts, bootstrapped.operator_key)
     put_gpu_type(cloud.catalog, operator, GpuType(GPU_TYPE, "Hopper", 81_559, 700))
-    put_price(
-        cloud.catalog,
-        operator,
-        gpu_type=GPU_TYPE,
-        region=REGION,
-        price_micros_per_gpu_hour=PRICE,
-        known_regions=frozenset({REGION}),
-    )
+    for billing_class in BILLING_CLASSES if every_class else ("on_demand",):
+        put_price(
+            cloud.catalog,
+            operator,
+            gpu_type=GPU_TYPE,
+            region=REGION,
+            price_micros_per_gpu_hour=PRICES[billing_class],
+            known_regions=frozenset({REGION}),
+            billing_class=billing_class,
+        )
     seeded = Seeded(cloud, operator, operator)
     seeded.renter = add_renter(seeded, credit_micros=credit_micros)
     for number in range(hosts):

@@ -173,7 +173,7 @@ def create_enrolment(
     Raises:
         InvalidInput: there is no price for this GPU type in this region, so the host could not be offered.
     """
-    if not [price for price in catalog.find_prices(gpu_type, region) if price.region == region]:
+    if (gpu_type, region) not in catalog.list_pools():
         raise InvalidInput("Set a price for this GPU type and region first.", code="unknown_offer")
     ids, now_ms = ports.accounts.ids, ports.accounts.clock.now_ms()
     enrolment_id = ids.new_id("enr")
@@ -270,9 +270,7 @@ def record_capabilities(
 
 def list_hosts(ports: FleetPorts, catalog: Catalog) -> Page[tuple[Host, Liveness | None]]:
     """Return every offered host with its liveness, pool by pool."""
-    hosts = [
-        host for price in catalog.prices for host in ports.store.list_hosts(price.gpu_type, price.region)
-    ]
+    hosts = [host for pool in catalog.list_pools() for host in ports.store.list_hosts(*pool)]
     return Page([(host, ports.store.get_liveness(host.host_id)) for host in hosts])
 
 

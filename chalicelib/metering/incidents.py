@@ -34,9 +34,10 @@ from chalicelib.metering.service import (
 )
 from chalicelib.rentals.life import add_end
 from chalicelib.rentals.messages import GpuWarning, Interruption
-from chalicelib.rentals.model import Rental, add_warning, is_imminent
+from chalicelib.rentals.model import Rental, add_warning
 from chalicelib.rentals.ports import add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES
+from chalicelib.rentals.timing import is_imminent
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,15 +27,9 @@ from chalicelib.metering.model import (
 from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
 from chalicelib.rentals.messages import LogExcerpt
-from chalicelib.rentals.model import (
-    Placement,
-    Rental,
-    acknowledge_wipe,
-    explain_failure,
-    explain_preemption,
-    mark_running,
-)
+from chalicelib.rentals.model import Placement, Rental, acknowledge_wipe, mark_running
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.rentals.timing import explain_failure, explain_preemption
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4

@@ -166,7 +166,7 @@ def return_gpus(ports: RentalPorts, tx: Transaction, placement: Placement, renta
 
 def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: int) -> Ticket:
     """Return a place in line in every pool whose price the rental could pay, or may once it falls."""
-    prices = find_prices(ports.cached_catalog.get(), rental)
+    prices = find_prices(ports.cached_catalog.get(), rental, since_ms)
     ranked = rank(priority, rental.billing_class)
     pools = tuple(name_pool(price.gpu_type, price.region) for price in prices[:MAX_POOLS_PER_TICKET])
     return Ticket(

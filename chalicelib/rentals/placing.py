@@ -48,7 +48,7 @@ class Start:
         return self.rentals[0]
 
 
-def find_prices(catalog: Catalog, rental: Rental) -> list[Price]:
+def find_prices(catalog: Catalog, rental: Rental, now_ms: int) -> list[Price]:
     """Return the prices that a rental could pay, cheapest first, whatever its cap.
 
     Raises:
@@ -56,7 +56,7 @@ def find_prices(catalog: Catalog, rental: Rental) -> list[Price]:
     """
     if rental.gpu_type not in catalog.gpu_types:
         raise InvalidInput("There is no such GPU type.", code="unknown_gpu_type")
-    prices = catalog.find_prices(rental.gpu_type, rental.wanted_region)
+    prices = catalog.find_prices(rental.gpu_type, rental.wanted_region, rental.billing_class, at_ms=now_ms)
     if not prices:
         raise InvalidInput("This GPU type is not offered in that region.", code="unknown_region")
     return prices
@@ -85,7 +85,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
-        prices = choose_affordable(find_prices(catalog, start.first), start.first)
+        prices = choose_affordable(find_prices(catalog, start.first, ports.clock.now_ms()), start.first)
         attempts = 0
         for price in prices:
             if region not in {None, price.region}:

@@ -20,11 +20,15 @@ DUPLICATES = "DUPLICATES"
 JOURNAL = "JOURNAL"
 BALANCE = "BALANCE"
 RESPONSE = "RESPONSE"
+TEMPLATE = "TEMPLATE"
+PUBLIC = "PUBLIC"
 GPU_PREFIX = "GPU#"
 GPU_TYPE_PREFIX = "GPU_TYPE#"
 PRICE_PREFIX = "PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
+#: The last instant that 13 digits can name, in the year 2286.
+LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
 
 
@@ -40,8 +44,21 @@ def gpu_type(name: str) -> str:
     return f"{GPU_TYPE_PREFIX}{name}"
 
 
-def price(gpu_type_name: str, region: str) -> str:
-    return f"{PRICE_PREFIX}{gpu_type_name}#{region}"
+def price(gpu_type_name: str, region: str, billing_class: str) -> str:
+    return f"{PRICE_PREFIX}{gpu_type_name}#{region}#{billing_class}"
+
+
+def price_history(gpu_type_name: str, region: str, billing_class: str) -> str:
+    return f"PRICES#{gpu_type_name}#{region}#{billing_class}"
+
+
+def price_point(from_ms: int, version: int | None = None) -> str:
+    """Sorts by instant, then version; without a version, before every point of that instant."""
+    return f"{from_ms:013d}" if version is None else f"{from_ms:013d}#{version:012d}"
+
+
+def template(template_id: str) -> str:
+    return f"TEMPLATE#{template_id}"
 
 
 def enrolment(enrolment_id: str) -> str:

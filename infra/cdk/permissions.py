@@ -34,6 +34,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
         "catalog": "write",
+        "prices": "write",
+        "templates": "write",
         "fleet": "write",
         "commands": "write",
         "rentals": "write",
@@ -70,6 +72,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "SweepLines": _PLACES,
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
+    "MoveSpotPrices": {
+        "accounts": "read",
+        "catalog": "write",
+        "prices": "write",
+        "fleet": "read",
+        "audit": "write",
+    },
     "OnCharge": {
         "metering": "write",
         "catalog": "read",

@@ -33,6 +33,15 @@ TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
     TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),), streamed=True),
+    TableSpec("prices", append_only=True),
+    TableSpec(
+        "templates",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_public", "public", "created_key"),
+        ),
+        expires=True,
+    ),
     TableSpec("commands", streamed=True, expires=True),
     TableSpec(
         "rentals",

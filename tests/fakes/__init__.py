@@ -1,10 +1,11 @@
 """In-memory implementations of the ports, written once for all tests."""
 
+from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.database import START_MS, Crash, FakeClock, FakeIds, MemoryDatabase, MemoryTransaction
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 
 __all__ = [
     "START_MS",
@@ -22,6 +23,7 @@ __all__ = [
     "FakeLedgerStore",
     "FakeMeterStore",
     "FakeRentalStore",
+    "FakeTemplateStore",
     "MemoryDatabase",
     "MemoryTransaction",
 ]

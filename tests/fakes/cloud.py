@@ -3,13 +3,15 @@
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
+from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
+from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.scheduling import FakeSchedulingStore
 
 
@@ -23,12 +25,21 @@ class FakeCloud:
         self.fleet_store = FakeFleetStore(self.db)
         self.charges = FakeChargeQueue()
         self.pepper = b"pepper of the tests"
-        catalog_store = FakeCatalogStore(self.db)
+        catalog_store = FakeCatalogStore(self.db, self.clock)
         ledger = FakeLedgerStore(self.db)
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
         )
         self.catalog = CatalogPorts(catalog_store, self.audit, self.db.begin, self.clock, self.ids)
+        self.templates = TemplatePorts(
+            FakeTemplateStore(self.db),
+            catalog_store,
+            FakeIdempotencyStore(self.db),
+            self.audit,
+            self.db.begin,
+            self.clock,
+            self.ids,
+        )
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),

@@ -1,7 +1,7 @@
 """The whole control plane under one random generator: clock, queues, hosts, renters, operators, crashes.
 
-One seed is one run, to the last byte: a failing seed replays to the identical trace. Every use case is the real
-one; what is simulated is what stands around them.
+One seed is one run, to the last byte: a failing seed replays to the identical trace. Every use case is the
+real one; what is simulated is what stands around them.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.seeded = seed_cloud(hosts=0, credit_micros=CREDIT)
+        self.seeded = seed_cloud(hosts=0, credit_micros=CREDIT, every_class=True)
         self.cloud = self.seeded.cloud
         self.renters: list[Principal] = [self.seeded.renter]
         self.renters += [
@@ -93,7 +93,7 @@ class World:
     # Running things that may die.
 
     def guard(self, work: Callable[[], object]) -> bool:
-        """Run a use case as a function would: it may die before or after any commit; return whether it ended."""
+        """Run a use case as a function would: it may die around any commit; return whether it ended."""
         db = self.cloud.db
         if self.faulty and not self.interluding and self.rng.random() < 0.03:
             point = db.commits + self.rng.randrange(2)
