@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
     from chalicelib.core.ports import Transaction
     from chalicelib.fleet.service import FleetPorts, FleetStore
+    from chalicelib.fleet.watch import WatchPorts
     from chalicelib.metering.service import MeterPorts
     from chalicelib.rentals.service import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
@@ -166,6 +167,16 @@ def fleet_ports() -> "FleetPorts":
 
 
 @cache
+def watch_ports() -> "WatchPorts":
+    from chalicelib.fleet.watch import WatchPorts
+    from chalicelib.fleet.watch_store import DynamoWatchStore
+
+    bind_tables()
+    store = DynamoWatchStore()
+    return WatchPorts(store, _fleet_store(), store, account_ports())
+
+
+@cache
 def rental_ports() -> "RentalPorts":
     from chalicelib.billing.store import DynamoLedgerStore
     from chalicelib.compliance.store import DynamoAuditTrail
@@ -224,3 +235,7 @@ def telemetry_dead_letters() -> "DeadLetters":
 
 def charges_dead_letters() -> "DeadLetters":
     return _dead_letters(settings().charges_dlq_url)
+
+
+def watches_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().watches_dlq_url)

@@ -39,7 +39,17 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
     ),
 }
 #: Further models, services and stores of a slice, by file: what outgrew the first.
-KINDS = {"health": "model", "health_store": "store", "incidents": "service"}
+KINDS = {
+    "detector": "model",
+    "health": "model",
+    "incident": "model",
+    "reliability": "model",
+    "windows": "model",
+    "incidents": "service",
+    "watch": "service",
+    "health_store": "store",
+    "watch_store": "store",
+}
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
 

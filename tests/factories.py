@@ -10,6 +10,7 @@ from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Endpoint, Workload
+from chalicelib.fleet.detector import watch_as
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
@@ -35,9 +36,10 @@ class Seeded:
         return found
 
     def beat(self, host_id: str) -> None:
-        self.cloud.fleet_store.record_liveness(
-            host_id, Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
-        )
+        heard = Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
+        store = self.cloud.fleet_store
+        before = store.get_liveness(host_id)
+        store.record_liveness(host_id, watch_as(heard, store.get_host(host_id), before), before)
 
     def report(
         self,

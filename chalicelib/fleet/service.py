@@ -61,11 +61,22 @@ class FleetStore(Protocol):
 
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
+        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored.
+
+        ``None`` also when the host is not watched as it was ``before``: it was given up meanwhile.
+        """
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """As `record_liveness`, but ``None`` also when what it announces is not what is stored."""
+        """As `record_liveness`, but ``None`` when it announces what is not stored; watched as it was."""
+
+    def end_silence(
+        self, tx: Transaction, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str
+    ) -> None:
+        """Count a host as heard and watch it; the next announcement counts as new.
+
+        Fails with Unavailable when ``before`` is not what is stored any more.
+        """
 
     def unsettle_liveness(self, tx: Transaction, host_id: str, sent_at_ms: int) -> None:
         """Make the next announcement count as new. Fails with Unavailable if a newer heartbeat is stored."""
@@ -222,7 +233,7 @@ def issue_credentials(ports: FleetPorts, principal: Principal, host_id: str) -> 
     if principal.host_id != host_id:
         raise NotFound("There is no such host.")
     host = ports.store.get_host(host_id)
-    if host is None or host.state != "active":
+    if host is None or host.state == "retired":
         raise Forbidden("This host was retired.", code="host_retired")
     return ports.identities.issue_credentials(host_id)
 

@@ -19,6 +19,10 @@ PRICE_PREFIX = "PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
 HOLD_PREFIX = "HOLD#"
+WATCH = "WATCH"
+WINDOW = "WINDOW"
+OPEN_WINDOWS = "OPEN"
+POOL_TOTALS_PREFIX = "POOL#"
 
 
 def account(account_id: str) -> str:
@@ -45,6 +49,11 @@ def host(host_id: str) -> str:
     return f"HOST#{host_id}"
 
 
+def read_host(key: str) -> str:
+    """Return the id of a key of `host`."""
+    return key.removeprefix("HOST#")
+
+
 def gpu(gpu_uuid: str) -> str:
     return f"{GPU_PREFIX}{gpu_uuid}"
 
@@ -57,6 +66,36 @@ def pool(gpu_type_name: str, region: str) -> str:
 def closed_pool(gpu_type_name: str, region: str) -> str:
     """The index key of the hosts of that pool that get nothing new."""
     return f"CLOSED#{gpu_type_name}#{region}"
+
+
+def region(name: str) -> str:
+    return f"REGION#{name}"
+
+
+def totals(region_name: str) -> str:
+    return f"TOTALS#{region_name}"
+
+
+def pool_totals(gpu_type_name: str, shard: int | None = None) -> str:
+    """Without a shard: what the keys of all shards begin with."""
+    return f"{POOL_TOTALS_PREFIX}{gpu_type_name}#{'' if shard is None else shard}"
+
+
+def read_pool_totals(key: str) -> str:
+    """Return the GPU type of a key of `pool_totals`."""
+    return key.removeprefix(POOL_TOTALS_PREFIX).rpartition("#")[0]
+
+
+def pool_score(gpu_type_name: str) -> str:
+    return f"SCORE#{gpu_type_name}"
+
+
+def incidents(month: str) -> str:
+    return f"INCIDENTS#{month}"
+
+
+def window(window_id: str) -> str:
+    return f"WINDOW#{window_id}"
 
 
 def command(command_id: str) -> str:

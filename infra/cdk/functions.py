@@ -81,7 +81,7 @@ class Functions(Construct):
         )
 
     def _override_sources(self) -> None:
-        for function in ("OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded"):
+        for function in ("OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded"):
             resource = self.get_resource(function)
             (event,) = self.chalice.read_sam()["Resources"][function]["Properties"]["Events"]
             overrides: dict[str, Any] = dict(_BATCH)

@@ -23,6 +23,9 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "accounts": "write",
         "catalog": "write",
         "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
         "commands": "write",
         "rentals": "write",
         "metering": "read",
@@ -34,6 +37,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
     "OnHeartbeat": {
         "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
         "rentals": "write",
         "metering": "write",
         "commands": "write",
@@ -45,7 +50,26 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         "rentals": "write",
         "fleet": "write",
+        "liveness": "read",
+        "incidents": "write",
         "commands": "write",
+        "audit": "write",
+    },
+    # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
+    "ScheduleWatches": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
+        "audit": "write",
+    },
+    "OnWatch": {
+        "accounts": "read",
+        "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
         "audit": "write",
     },
     "OnCommandRecorded": {"fleet": "read"},
@@ -54,6 +78,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         "rentals": "write",
         "fleet": "write",
+        "liveness": "read",
         "commands": "write",
         "ledger": "write",
         "balances": "write",
@@ -122,15 +147,20 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnHeartbeat": queues.heartbeats,
         "OnTelemetry": queues.telemetry,
         "OnCharge": queues.charges,
+        "OnWatch": queues.watches,
     }
     sent = {
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
         "OnTelemetry": [queues.telemetry_dead],
         "OnCharge": [queues.charges_dead],
         "DispatchCharges": [queues.charges],
+        "ScheduleWatches": [queues.watches],
+        "OnWatch": [queues.watches_dead],
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []
+    if function == "ScheduleWatches":
+        statements.append(allow(("sqs:SendMessageBatch",), [queues.watches.queue_arn]))
     if function in consumed:
         statements.append(allow(consume, [consumed[function].queue_arn]))
     if function in sent:

@@ -4,12 +4,14 @@ from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.fleet.service import FleetPorts
+from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.service import MeterPorts
 from chalicelib.rentals.service import RentalPorts
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.watch import FakeWatchStore
 
 
 class FakeCloud:
@@ -29,6 +31,8 @@ class FakeCloud:
         )
         self.catalog = CatalogPorts(catalog_store, self.audit, self.db.begin, self.clock, self.ids)
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
+        self.watch_store = FakeWatchStore(self.db)
+        self.watch = WatchPorts(self.watch_store, self.fleet_store, self.watch_store, self.accounts)
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),
             fleet=self.fleet_store,

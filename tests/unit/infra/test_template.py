@@ -11,7 +11,7 @@ from infra.cdk.tables import TABLES
 from infra.local.paths import VENV_BIN
 
 DAY = 86_400
-BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded"}
+BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded"}
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
 
@@ -46,7 +46,7 @@ def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mista
 def test_every_source_queue_has_dead_letters_that_outlive_it(template):
     queues = select(template, "AWS::SQS::Queue")
     sources = {name: each for name, each in queues.items() if "RedrivePolicy" in each["Properties"]}
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources.values():
         redrive = source["Properties"]["RedrivePolicy"]
         dead = queues[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]
@@ -107,7 +107,7 @@ def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(templa
         assert 0 < properties["Timeout"] <= 60
         assert 256 <= properties["MemorySize"] <= 1769
         roles.add(properties["Role"]["Fn::GetAtt"][0])
-    assert len(roles) == len(functions) == 7
+    assert len(roles) == len(functions) == 9
     assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
 
 
