@@ -104,7 +104,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class RegionWatch:
-    """What a region's watch remembers. ``clear_since_ms``: the last blindness ended then."""
+    """What a region's watch remembers. ``clear_since_ms``: the last blindness or brake ended then."""
 
     blind_since_ms: int | None = None
     clear_since_ms: int | None = None
@@ -140,6 +140,8 @@ def judge(view: View, before: RegionWatch, now_ms: int) -> Verdict:
     }
     suspects = tuple(host for host, silence_ms in silences.items() if silence_ms >= SUSPECT_AFTER_MS)
     watch = _brake(view, watch, len(suspects) + len(ended), now_ms)
+    if watch.clear_since_ms == now_ms:
+        return Verdict(watch, (), (), ended)
     lost = tuple(host for host in suspects if silences[host] >= LOST_AFTER_MS)
     return Verdict(watch, suspects, () if watch.brake_since_ms is not None else lost, ended)
 
@@ -148,7 +150,7 @@ def measure_silence_ms(view: View, watch: RegionWatch, host: SilentHost, now_ms:
     """Return how long a host has been silent while others were, or would have been, heard.
 
     Few hosts leave gaps that no delay has made: up to one heartbeat's interval is counted beyond the
-    watermark, less the more hosts there are. What was before the end of a blindness does not count.
+    watermark, less the more hosts there are. What was before the end of a blindness or brake does not count.
     """
     assert view.watermark_ms is not None
     gap_ms = LONGEST_GAP_MS * min(4, view.hosts) // max(1, view.hosts)
@@ -173,7 +175,10 @@ def _brake(view: View, watch: RegionWatch, suspects: int, now_ms: int) -> Region
         many = failing >= BRAKE_HOSTS and failing * 100 > view.hosts * BRAKE_ABOVE_PERCENT
         return replace(watch, brake_since_ms=now_ms) if many or view.crowded else watch
     few = failing <= max(RELEASE_HOSTS, view.hosts * RELEASE_PERCENT // 100)
-    return replace(watch, brake_since_ms=None) if few and not view.crowded else watch
+    if not few or view.crowded:
+        return watch
+    # The last ones to come back get their time as if they had been heard now.
+    return replace(watch, brake_since_ms=None, clear_since_ms=now_ms)
 
 
 def watch_as(liveness: Liveness, host: Host | None, before: Liveness | None) -> Liveness:

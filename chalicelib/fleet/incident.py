@@ -9,6 +9,9 @@ from typing import Any, Literal
 from chalicelib.core.ids import RANDOM_BYTES, build_id
 from chalicelib.fleet.model import Host, HostGpu
 
+#: Kept this long; what is older is not shown, whether it was removed already or not.
+RETENTION_MS = 400 * 86_400_000
+
 IncidentKind = Literal[
     "host_lost",
     "gpu_fault",

@@ -21,7 +21,7 @@ from chalicelib.fleet.detector import (
     name_lost,
     name_watch,
 )
-from chalicelib.fleet.incident import Incident, list_months, name_month
+from chalicelib.fleet.incident import RETENTION_MS, Incident, list_months, name_month
 from chalicelib.fleet.model import Host, HostState
 from chalicelib.fleet.watch import HoldsBack, NotLost, PoolTotals
 from chalicelib.storage import keys
@@ -37,8 +37,8 @@ from chalicelib.storage.transaction import dynamo, unexpected
 #: Silent hosts that are read of a shard. With more the region's brake goes on.
 MAX_SILENT = 1_000
 MAX_LOST = 200
-RETENTION_MONTHS = 13
-RETENTION_SECONDS = 400 * 86_400
+#: 400 days begin in one of so many months.
+RETENTION_MONTHS = 14
 
 
 def put_incident(tx: Transaction, incident: Incident) -> None:
@@ -51,7 +51,7 @@ def put_incident(tx: Transaction, incident: Incident) -> None:
         at_ms=incident.at_ms,
         host_id=incident.host_id,
         details=dict(incident.details),
-        expires_at=incident.at_ms // 1000 + RETENTION_SECONDS,
+        expires_at=(incident.at_ms + RETENTION_MS) // 1000,
     )
     dynamo(tx).put(item, IncidentItem.pk.does_not_exist(), unexpected("The incident"))
 
@@ -176,19 +176,25 @@ class DynamoWatchStore:
     def list_incidents(
         self, host_id: str | None, limit: int, start: str | None, now_ms: int
     ) -> Page[Incident]:
-        before: Any = None if start is None else IncidentItem.sk < start
+        # Expiry is a condition of the read: TTL deletes late.
+        oldest = keys.created(max(0, now_ms - RETENTION_MS), "")
+        newest = keys.created(now_ms + RETENTION_MS, "") if start is None else start
+        between = IncidentItem.sk.between(oldest, newest)
+        rows: list[IncidentItem] = []
         if host_id is not None:
-            rows = list(
-                IncidentItem.by_host.query(host_id, before, scan_index_forward=False, limit=limit + 1)
-            )
+            rows += IncidentItem.by_host.query(host_id, between, scan_index_forward=False, limit=limit + 2)
         else:
-            rows = []
             for month in _list_months_from(start, now_ms):
                 rows += IncidentItem.query(
-                    keys.incidents(month), before, scan_index_forward=False, limit=limit + 1 - len(rows)
+                    keys.incidents(month),
+                    between,
+                    scan_index_forward=False,
+                    limit=limit + 2 - len(rows),
                 )
-                if len(rows) > limit:
+                if len(rows) > limit + 1:
                     break
+        # ``between`` includes the cursor's own row.
+        rows = [row for row in rows if row.sk != start]
         items = [_read_incident(row) for row in rows[:limit]]
         return Page(items, rows[limit - 1].sk if len(rows) > limit else None)
 

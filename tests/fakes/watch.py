@@ -7,7 +7,7 @@ from typing import Any
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.fleet.detector import RegionWatch, SilentHost, choose_watch, name_lost
-from chalicelib.fleet.incident import Incident
+from chalicelib.fleet.incident import RETENTION_MS, Incident
 from chalicelib.fleet.model import Host, Liveness
 from chalicelib.fleet.watch import HoldsBack, NotLost, PoolTotals
 from tests.fakes.database import MemoryDatabase, MemoryStore
@@ -115,13 +115,15 @@ class FakeWatchStore(MemoryStore):
         put_incident(tx, incident)
 
     def list_incidents(
-        self, host_id: str | None, limit: int, start: str | None, _now_ms: int
+        self, host_id: str | None, limit: int, start: str | None, now_ms: int
     ) -> Page[Incident]:
         rows = sorted(self.db.table("incidents").items(), reverse=True)
         rows = [
             (key, row)
             for key, row in rows
-            if (host_id is None or row.host_id == host_id) and (start is None or key < start)
+            if (host_id is None or row.host_id == host_id)
+            and (start is None or key < start)
+            and row.at_ms + RETENTION_MS > now_ms
         ]
         items = [row for _, row in rows[:limit]]
         return Page(items, rows[limit - 1][0] if len(rows) > limit else None)
