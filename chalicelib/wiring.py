@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from chalicelib.billing.service import BillingPorts
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
     from chalicelib.core.ports import Transaction
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.operations import OperationPorts
     from chalicelib.fleet.service import FleetPorts, FleetStore
     from chalicelib.fleet.watch import WatchPorts
     from chalicelib.metering.service import MeterPorts
@@ -174,6 +176,26 @@ def watch_ports() -> "WatchPorts":
     bind_tables()
     store = DynamoWatchStore()
     return WatchPorts(store, _fleet_store(), store, account_ports())
+
+
+@cache
+def operation_ports() -> "OperationPorts":
+    from chalicelib.fleet.operations import OperationPorts
+
+    watch = watch_ports()
+    return OperationPorts(fleet_ports(), watch.watch, watch.incidents)
+
+
+@cache
+def maintenance_ports() -> "MaintenancePorts":
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.maintenance_store import DynamoMaintenanceStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return MaintenancePorts(
+        DynamoMaintenanceStore(), _fleet_store(), DynamoIdempotencyStore(), account_ports()
+    )
 
 
 @cache

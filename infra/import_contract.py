@@ -46,9 +46,15 @@ KINDS = {
     "reliability": "model",
     "windows": "model",
     "incidents": "service",
+    "maintenance": "service",
+    "operations": "service",
+    "scores": "service",
     "watch": "service",
     "health_store": "store",
+    "maintenance_store": "store",
     "watch_store": "store",
+    "health_schemas": "schemas",
+    "health_api": "api",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -197,8 +197,5 @@ def end_silence(host: Host, before: Liveness | None, heard_at_ms: int) -> Host:
     """Return the host with the silence that ends now counted, but for what was announced maintenance."""
     if before is None or before.suspect_since_ms is None:
         return host
-    planned = host.maintenance
-    cut = None if planned is None else (planned.starts_at_ms, planned.ends_at_ms)
-    return replace(
-        host, downtime_ms=add_downtime(host.downtime_ms, before.suspect_since_ms, heard_at_ms, cut)
-    )
+    days = add_downtime(host.downtime_ms, before.suspect_since_ms, heard_at_ms, host.planned_ms)
+    return replace(host, downtime_ms=days)

@@ -14,7 +14,9 @@ from chalice.app import Blueprint, CloudWatchEvent, DynamoDBEvent, Rate, SQSEven
 
 from chalicelib import wiring
 from chalicelib.fleet.detector import Tick, is_stale, plan_ticks
+from chalicelib.fleet.maintenance import advance_windows
 from chalicelib.fleet.model import derive_signing_key
+from chalicelib.fleet.scores import refresh_pool_scores
 from chalicelib.fleet.watch import watch_region
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -96,9 +98,22 @@ def _build_workload(rental_id: str, stored: Mapping[str, Any] | None) -> v1.Work
 
 @functions.schedule(Rate(1, unit=Rate.MINUTES), name="schedule_watches")
 def schedule_watches(_event: CloudWatchEvent) -> None:
+    """Send the ticks of a minute, then see to announced maintenance."""
     now_ms = wiring.clock().now_ms()
     regions = frozenset(price.region for price in wiring.cached_catalog().get().prices)
     send_ticks(plan_ticks(regions, now_ms))
+    steps = advance_windows(wiring.maintenance_ports(), now_ms)
+    if steps:
+        get_logger().info("maintenance windows advanced", extra={"windows": steps})
+
+
+@functions.schedule(Rate(1, unit=Rate.HOURS), name="refresh_reliability")
+def refresh_reliability(_event: CloudWatchEvent) -> None:
+    """Compute what offers say of the reliability of their pools."""
+    ports = wiring.watch_ports()
+    pools = ((price.gpu_type, price.region) for price in wiring.cached_catalog().get().prices)
+    stored = refresh_pool_scores(ports.fleet, ports.watch, pools, wiring.clock().now_ms())
+    get_logger().info("reliability of pools refreshed", extra={"pools": stored})
 
 
 def send_ticks(ticks: list[Tick]) -> None:

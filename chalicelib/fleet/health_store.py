@@ -39,6 +39,13 @@ def _is_watched_as(before: Liveness | None) -> Condition:
     return found
 
 
+def _is_settled_as(before: Liveness | None) -> Condition:
+    said: Any = HeartbeatItem.announced
+    announced = "" if before is None else before.announced
+    found: Condition = said == announced
+    return found if announced else found | said.does_not_exist()
+
+
 def _list_health_actions(old: Host, new: Host) -> list[Any]:
     pool = keys.pool if new.state == "active" else keys.closed_pool
     facts = (
@@ -55,6 +62,7 @@ def _list_health_actions(old: Host, new: Host) -> list[Any]:
         HostItem.health_version.set(old.health_version + 1),
         HostItem.downtime.set(new.downtime_ms),
         HostItem.hardware_incidents.set(list(new.hardware_incidents_ms)),
+        HostItem.past_maintenance.set([list(span) for span in new.past_maintenance_ms]),
         *(path.remove() if fact is None else path.set(asdict(fact)) for path, fact in facts),
     ]
 
@@ -70,6 +78,7 @@ def read_health(item: HostItem) -> dict[str, Any]:
         "maintenance": None if item.maintenance is None else PlannedMaintenance(**item.maintenance),
         "downtime_ms": dict(item.downtime or {}),
         "hardware_incidents_ms": tuple(item.hardware_incidents or ()),
+        "past_maintenance_ms": tuple((start, end) for start, end in item.past_maintenance or ()),
     }
 
 
@@ -96,9 +105,10 @@ class DynamoHealthStore:
     def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
         last: Any = HeartbeatItem.last_seen_at_ms
         newest: Condition = last.does_not_exist() | (last < liveness.last_seen_at_ms)
+        as_read = _is_watched_as(before) & _is_settled_as(before)
         watched = HeartbeatItem.watch_key
         watch = watched.set(liveness.watch_key) if liveness.watch_key else watched.remove()
-        return self._write_liveness(host_id, liveness, newest & _is_watched_as(before), [watch])
+        return self._write_liveness(host_id, liveness, newest & as_read, [watch])
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         same: Condition = HeartbeatItem.announced == liveness.announced
@@ -240,6 +250,29 @@ class DynamoHealthStore:
         move_totals(tx, old, new)
         for incident in derive_incidents(old, new, gpus):
             put_incident(tx, incident)
+
+    def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        freed = [gpu for gpu in gpus if not gpu.faulty]
+        for gpu in gpus:
+            held: Condition = (GpuItem.lease_state == "wiping") & (GpuItem.epoch == gpu.epoch)
+            held &= GpuItem.faulty.exists() if gpu.faulty else GpuItem.faulty.does_not_exist()
+            dynamo(tx).update(
+                GpuItem,
+                (keys.host(host_id), keys.gpu(gpu.gpu.gpu_uuid)),
+                [
+                    GpuItem.lease_state.set("unhealthy" if gpu.faulty else "free"),
+                    GpuItem.epoch.set(gpu.epoch + 1),
+                    GpuItem.rental_id.remove(),
+                ],
+                held,
+                stale,
+            )
+        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        for gpu in freed:
+            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
+            actions.append(path.set(gpu.epoch + 1))
+        key = (keys.host(host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, HostItem.state != "retired", stale)
 
     def _replace_fault(self, tx: Transaction, host_id: str, before: HostGpu, after: HostGpu) -> None:
         assert after.fault is not None, "a fault is cleared, never forgotten"

@@ -96,6 +96,15 @@ class Host:
     #: Silence in milliseconds by UTC day, and instants of hardware incidents (`fleet.reliability`).
     downtime_ms: dict[str, int] = field(default_factory=dict)
     hardware_incidents_ms: tuple[int, ...] = ()
+    #: Announced maintenance of the last 30 days, from and to: no downtime.
+    past_maintenance_ms: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def planned_ms(self) -> tuple[tuple[int, int], ...]:
+        """All announced maintenance that may lie in the last 30 days."""
+        if self.maintenance is None:
+            return self.past_maintenance_ms
+        return (*self.past_maintenance_ms, (self.maintenance.starts_at_ms, self.maintenance.ends_at_ms))
 
 
 @dataclass(frozen=True, slots=True)

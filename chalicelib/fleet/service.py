@@ -64,7 +64,7 @@ class FleetStore(Protocol):
     def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
         """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored.
 
-        ``None`` also when the host is not watched as it was ``before``: it was given up meanwhile.
+        ``None`` also when what is stored is not as ``before``: the host was given up, or must look again.
         """
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
@@ -119,6 +119,12 @@ class FleetStore(Protocol):
         """wiping@e -> free@e, and back into the host's free map; wiping@e -> unhealthy@e for ``faulty`` ones.
 
         Fails with StaleEpoch, or with Unavailable when others are faulty now.
+        """
+
+    def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        """wiping@e -> free@e+1, or unhealthy@e+1 for a faulty one, as they were read.
+
+        Fails with StaleEpoch, also on a retired host.
         """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
@@ -201,6 +207,7 @@ def enrol_host(
     Raises:
         Unauthenticated: the token is malformed, unknown, wrong or expired.
         Conflict: ``enrolment_used`` by another machine.
+        Forbidden: ``host_retired``.
         InvalidInput: a GPU is listed twice.
     """
     enrolment = _check_enrolment(ports, token)
@@ -213,6 +220,8 @@ def enrol_host(
     tx = ports.accounts.transactions()
     ports.accounts.store.add_key(tx, issued.key)
     host = ports.store.get_host(enrolment.host_id)
+    if host is not None and host.state == "retired":
+        raise Forbidden("This host was retired; enrol the machine anew.", code="host_retired")
     if host is None:
         host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
         ports.store.use_enrolment(tx, enrolment, install_id)

@@ -55,6 +55,17 @@ class PoolTotals:
     gpus: Mapping[HostState, int]
 
 
+@dataclass(frozen=True, slots=True)
+class PoolScore:
+    """The reliability of a pool: the mean of its hosts, weighted by their GPUs."""
+
+    gpu_type: str
+    region: str
+    reliability_ppm: int
+    gpus: int
+    computed_at_ms: int
+
+
 class WatchStore(Protocol):
     def find_watermark(self, region: str) -> int | None:
         """Return when the newest heartbeat of any watched host was sent. Index; may be stale."""
@@ -80,6 +91,9 @@ class WatchStore(Protocol):
     def end_watch(self, tx: Transaction, host_id: str, region: str, last_seen_at_ms: int) -> None:
         """Move a host from the watched to the lost. Fails with Unavailable when it was heard since."""
 
+    def drop_watch(self, tx: Transaction, host_id: str) -> None:
+        """Watch a host no more: it was retired."""
+
     def forget_lost(self, lost: SilentHost, region: str) -> None:
         """Take a host off the lost ones of a region, unless it was heard since or is not among them."""
 
@@ -90,6 +104,9 @@ class WatchStore(Protocol):
     def list_region_totals(self, region: str) -> list[PoolTotals]:
         """Return the totals of every pool of a region. One query."""
         ...
+
+    def put_pool_score(self, score: PoolScore) -> None: ...
+    def get_pool_score(self, gpu_type: str, region: str) -> PoolScore | None: ...
 
 
 class IncidentStore(Protocol):
@@ -183,7 +200,13 @@ def lose_host(ports: WatchPorts, host_id: str, reason: LossReason, seen: int, no
     A host that was heard since, that another tick gave up, or that its region's watch holds on to is left.
     """
     host, liveness = ports.fleet.get_host(host_id), ports.fleet.get_liveness(host_id)
-    if host is None or host.state in {"lost", "retired"}:
+    if host is None or host.state == "retired":
+        # A heartbeat was under way when it was retired.
+        tx = ports.accounts.transactions()
+        ports.watch.drop_watch(tx, host_id)
+        tx.commit()
+        return False
+    if host.state == "lost":
         return False
     if liveness is None or liveness.last_seen_at_ms != seen:
         return False

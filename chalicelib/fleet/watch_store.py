@@ -23,11 +23,12 @@ from chalicelib.fleet.detector import (
 )
 from chalicelib.fleet.incident import RETENTION_MS, Incident, list_months, name_month
 from chalicelib.fleet.model import Host, HostState
-from chalicelib.fleet.watch import HoldsBack, NotLost, PoolTotals
+from chalicelib.fleet.watch import HoldsBack, NotLost, PoolScore, PoolTotals
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import (
     HeartbeatItem,
     HostItem,
+    PoolScoreItem,
     PoolTotalsItem,
     RegionWatchItem,
 )
@@ -149,6 +150,16 @@ class DynamoWatchStore:
             unexpected("The heartbeat"),
         )
 
+    def drop_watch(self, tx: Transaction, host_id: str) -> None:
+        watched: Any = HeartbeatItem.watch_key
+        dynamo(tx).update(
+            HeartbeatItem,
+            (keys.host(host_id), keys.HEARTBEAT),
+            [watched.remove(), HeartbeatItem.announced.set("")],
+            HeartbeatItem.pk.exists(),
+            unexpected("The heartbeat"),
+        )
+
     def forget_lost(self, lost: SilentHost, region: str) -> None:
         key = name_lost(choose_watch(region, lost.host_id))
         _update_heartbeat(
@@ -169,6 +180,22 @@ class DynamoWatchStore:
 
     def list_region_totals(self, region: str) -> list[PoolTotals]:
         return list(_read_totals(region, keys.POOL_TOTALS_PREFIX).values())
+
+    def put_pool_score(self, score: PoolScore) -> None:
+        PoolScoreItem(
+            keys.totals(score.region),
+            keys.pool_score(score.gpu_type),
+            reliability_ppm=score.reliability_ppm,
+            gpus=score.gpus,
+            computed_at_ms=score.computed_at_ms,
+        ).save()
+
+    def get_pool_score(self, gpu_type: str, region: str) -> PoolScore | None:
+        try:
+            item = PoolScoreItem.get(keys.totals(region), keys.pool_score(gpu_type))
+        except PoolScoreItem.DoesNotExist:
+            return None
+        return PoolScore(gpu_type, region, item.reliability_ppm, item.gpus, item.computed_at_ms)
 
     def add_incident(self, tx: Transaction, incident: Incident) -> None:
         put_incident(tx, incident)

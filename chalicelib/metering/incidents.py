@@ -79,8 +79,8 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
         before = fleet.get_liveness(beat.host_id)
         if before is None or before.last_seen_at_ms < beat.sent_at_ms:
             # Before it counts as heard: after a crash the next heartbeat finds the same to do.
-            host = _apply_announcements(ports, beat, before)
-            withheld = fleet.record_liveness(beat.host_id, watch_as(liveness, host, before), before)
+            host, read = _apply_announcements(ports, beat, before)
+            withheld = fleet.record_liveness(beat.host_id, watch_as(liveness, host, read), read)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
     keep_logs(ports, beat.host_id, beat.logs)
@@ -106,12 +106,14 @@ def build_liveness(beat: Beat) -> Liveness:
     )
 
 
-def _apply_announcements(ports: MeterPorts, beat: Beat, before: Liveness | None) -> Host | None:
-    """Return the host under what it announces, as it is stored now."""
+def _apply_announcements(
+    ports: MeterPorts, beat: Beat, before: Liveness | None
+) -> tuple[Host | None, Liveness | None]:
+    """Return the host under what it announces, and its last heartbeat, as both are stored now."""
     fleet = ports.rentals.fleet
     host = fleet.get_host(beat.host_id)
     if host is None:
-        return None
+        return None, before
     gpus = fleet.list_gpus(beat.host_id)
     announced = [
         HostNotice(each.kind, each.action, beat.sent_at_ms, each.ends_at_ms) for each in beat.notices
@@ -120,16 +122,16 @@ def _apply_announcements(ports: MeterPorts, beat: Beat, before: Liveness | None)
     said = announce(host, gpus, notice, draining=beat.draining, heard_at_ms=beat.sent_at_ms)
     heard = end_silence(said, before, beat.sent_at_ms)
     changed, changed_gpus = clear_faults(heard, gpus, beat.sent_at_ms, lambda gpu: _is_mended(gpu, beat))
-    _store_health(ports, beat, before, (host, changed), list_moved(gpus, changed_gpus))
+    read = _store_health(ports, beat, before, (host, changed), list_moved(gpus, changed_gpus))
     planned = [] if changed.maintenance is None else [changed.maintenance.notice]
     told = choose_notice([*announced, *planned], host.notice)
     if (host.notice, told) == (None, None) and (before is None or before.announced):
-        return changed
+        return changed, read
     # Read after the host was closed: what was placed until then is there.
     for rental_id in sorted({gpu.rental_id for gpu in fleet.list_gpus(beat.host_id) if gpu.rental_id}):
         _tell_interruption(ports, rental_id, told)
         _give_up_start(ports, rental_id, beat.sent_at_ms)
-    return changed
+    return changed, read
 
 
 def _store_health(
@@ -138,12 +140,13 @@ def _store_health(
     before: Liveness | None,
     change: tuple[Host, Host],
     moved: list[tuple[HostGpu, HostGpu]],
-) -> None:
+) -> Liveness | None:
+    """Write what has changed of a host; return its last heartbeat as it is stored then."""
     fleet, (host, changed) = ports.rentals.fleet, change
     returned = host.state == "lost" != changed.state
     silent = before is not None and before.suspect_since_ms is not None
     if changed == host and not moved and not silent:
-        return
+        return before
     tx = ports.rentals.transactions()
     fleet.replace_health(tx, host, changed, moved)
     if before is not None and (silent or returned):
@@ -154,6 +157,7 @@ def _store_health(
         # One that is being heard right now must look again, and a newer one must not be undone.
         fleet.unsettle_liveness(tx, beat.host_id, beat.sent_at_ms)
     tx.commit()
+    return None if before is None else replace(before, announced="")
 
 
 def _is_mended(gpu: HostGpu, beat: Beat) -> bool:

@@ -94,6 +94,19 @@ def incidents(month: str) -> str:
     return f"INCIDENTS#{month}"
 
 
+def read_open_window(cursor: str) -> dict[str, dict[str, str]] | None:
+    """Return where a listing of open windows goes on after a key of `created`; ``None`` for no such key."""
+    due_at_ms, _, window_id = cursor.partition("#")
+    if not (due_at_ms.isdigit() and window_id):
+        return None
+    return {
+        "pk": {"S": window(window_id)},
+        "sk": {"S": WINDOW},
+        "open_key": {"S": OPEN_WINDOWS},
+        "due_at_ms": {"N": str(int(due_at_ms))},
+    }
+
+
 def window(window_id: str) -> str:
     return f"WINDOW#{window_id}"
 

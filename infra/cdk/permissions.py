@@ -65,6 +65,12 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "maintenance": "write",
         "audit": "write",
     },
+    "RefreshReliability": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "read",
+    },
     "OnWatch": {
         "accounts": "read",
         "fleet": "write",

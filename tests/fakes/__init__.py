@@ -5,7 +5,7 @@ from tests.fakes.database import START_MS, Crash, FakeClock, FakeIds, MemoryData
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
-from tests.fakes.watch import FakeWatchStore
+from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
 __all__ = [
     "START_MS",
@@ -21,6 +21,7 @@ __all__ = [
     "FakeIdempotencyStore",
     "FakeIds",
     "FakeLedgerStore",
+    "FakeMaintenanceStore",
     "FakeMeterStore",
     "FakeRentalStore",
     "FakeWatchStore",

@@ -3,6 +3,8 @@
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
+from chalicelib.fleet.maintenance import MaintenancePorts
+from chalicelib.fleet.operations import OperationPorts
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.service import MeterPorts
@@ -11,7 +13,7 @@ from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
-from tests.fakes.watch import FakeWatchStore
+from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
 
 class FakeCloud:
@@ -33,6 +35,10 @@ class FakeCloud:
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
         self.watch_store = FakeWatchStore(self.db)
         self.watch = WatchPorts(self.watch_store, self.fleet_store, self.watch_store, self.accounts)
+        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store)
+        self.maintenance = MaintenancePorts(
+            FakeMaintenanceStore(self.db), self.fleet_store, FakeIdempotencyStore(self.db), self.accounts
+        )
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),
             fleet=self.fleet_store,

@@ -82,8 +82,9 @@ class FakeFleetStore(MemoryStore):
 
     def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
         with self.db.lock:
-            stored = self.get_liveness(host_id)
-            if stored is not None and stored.watch_key != (before.watch_key if before else ""):
+            stored = self.db.table("liveness").get(host_id)
+            known = (before.watch_key, before.announced) if before else ("", "")
+            if stored is not None and (stored.watch_key, stored.announced) != known:
                 return None
             return self._keep_liveness(host_id, liveness)
 
@@ -165,6 +166,7 @@ class FakeFleetStore(MemoryStore):
                 maintenance=new.maintenance,
                 downtime_ms=new.downtime_ms,
                 hardware_incidents_ms=new.hardware_incidents_ms,
+                past_maintenance_ms=new.past_maintenance_ms,
             )
 
         tx.add(check, effect)
@@ -229,6 +231,26 @@ class FakeFleetStore(MemoryStore):
             self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, (state, None, 0), StaleEpoch)
             if state == "free":
                 tx.add(lambda: None, lambda: self._move_free(host_id, 1))
+
+    def force_free(self, tx: Any, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        hosts, rows = self.db.table("hosts"), self.db.table("gpus")
+        tx.add(lambda: StaleEpoch("retired") if hosts[host_id].state == "retired" else None, lambda: None)
+        for gpu in gpus:
+            self._force_free(tx, rows, host_id, gpu)
+
+    def _force_free(self, tx: Any, rows: Any, host_id: str, gpu: HostGpu) -> None:
+        key, state = (host_id, gpu.gpu.gpu_uuid), "unhealthy" if gpu.faulty else "free"
+
+        def check() -> DomainError | None:
+            row = rows[key]
+            same = (row.lease_state, row.epoch, row.faulty) == ("wiping", gpu.epoch, gpu.faulty)
+            return None if same else StaleEpoch("moved")
+
+        def effect() -> None:
+            rows[key] = replace(rows[key], lease_state=state, epoch=gpu.epoch + 1, rental_id=None)
+            self._move_free(host_id, int(state == "free"))
+
+        tx.add(check, effect)
 
     def _move(self, tx: Any, host_id: str, expected: Any, lease: Lease, new: Any, error: Any) -> None:
         rows, key = self.db.table("gpus"), (host_id, lease.gpu_uuid)

@@ -9,7 +9,8 @@ from chalicelib.core.paging import Page
 from chalicelib.fleet.detector import RegionWatch, SilentHost, choose_watch, name_lost
 from chalicelib.fleet.incident import RETENTION_MS, Incident
 from chalicelib.fleet.model import Host, Liveness
-from chalicelib.fleet.watch import HoldsBack, NotLost, PoolTotals
+from chalicelib.fleet.watch import HoldsBack, NotLost, PoolScore, PoolTotals
+from chalicelib.fleet.windows import MaintenanceWindow
 from tests.fakes.database import MemoryDatabase, MemoryStore
 
 
@@ -91,6 +92,14 @@ class FakeWatchStore(MemoryStore):
 
         tx.add(check, effect)
 
+    def drop_watch(self, tx: Any, host_id: str) -> None:
+        rows = self.db.table("liveness")
+
+        def effect() -> None:
+            rows[host_id] = replace(rows[host_id], watch_key="", announced="")
+
+        tx.add(lambda: None if host_id in rows else Unavailable("heartbeat"), effect)
+
     def forget_lost(self, lost: SilentHost, region: str) -> None:
         if lost in self._list_watched(region, lost=True):
             rows = self.db.table("liveness")
@@ -110,6 +119,12 @@ class FakeWatchStore(MemoryStore):
     def list_region_totals(self, region: str) -> list[PoolTotals]:
         found = [key for key in self.db.table("totals") if key[0] == region]
         return [self.get_pool_totals(gpu_type, region) for _, gpu_type in found]
+
+    def put_pool_score(self, score: PoolScore) -> None:
+        self.db.table("pool_scores")[score.region, score.gpu_type] = score
+
+    def get_pool_score(self, gpu_type: str, region: str) -> PoolScore | None:
+        return self.db.table("pool_scores").get((region, gpu_type))
 
     def add_incident(self, tx: Any, incident: Incident) -> None:
         put_incident(tx, incident)
@@ -131,3 +146,50 @@ class FakeWatchStore(MemoryStore):
     @property
     def incidents(self) -> list[Incident]:
         return [row for _, row in sorted(self.db.table("incidents").items())]
+
+
+class FakeMaintenanceStore(MemoryStore):
+    """Rows: windows (window_id) as (window, due_at_ms)."""
+
+    def _list(self) -> list[tuple[MaintenanceWindow, int]]:
+        return sorted(self.db.table("windows").values(), key=lambda row: (row[1], row[0].window_id))
+
+    def get_window(self, window_id: str) -> MaintenanceWindow | None:
+        row = self.db.table("windows").get(window_id)
+        return None if row is None else row[0]
+
+    def list_host_windows(
+        self, host_id: str, limit: int, start: str | None = None
+    ) -> Page[MaintenanceWindow]:
+        rows = [window for window, _ in self._list() if window.host_id == host_id]
+        rows.sort(key=lambda window: window.window_id, reverse=True)
+        rows = [window for window in rows if start is None or window.window_id < start]
+        return Page(rows[:limit], rows[limit - 1].window_id if len(rows) > limit else None)
+
+    def list_scheduled(self, host_id: str, limit: int) -> list[MaintenanceWindow]:
+        rows = [window for window, _ in self._list() if window.host_id == host_id]
+        return [window for window in rows if window.state == "scheduled"][:limit]
+
+    def list_open_windows(self, limit: int, start: str | None = None) -> Page[MaintenanceWindow]:
+        rows = [
+            (f"{due_at_ms:013d}#{window.window_id}", window)
+            for window, due_at_ms in self._list()
+            if window.state == "scheduled"
+        ]
+        rows = [row for row in rows if start is None or row[0] > start]
+        return Page([window for _, window in rows[:limit]], rows[limit - 1][0] if len(rows) > limit else None)
+
+    def list_due_windows(self, now_ms: int, limit: int) -> list[MaintenanceWindow]:
+        rows = [window for window, due in self._list() if due <= now_ms and window.state == "scheduled"]
+        return rows[:limit]
+
+    def add_window(self, tx: Any, window: MaintenanceWindow, due_at_ms: int) -> None:
+        tx.put_new("windows", window.window_id, (window, due_at_ms), Unavailable("window"))
+
+    def replace_window(self, tx: Any, old: MaintenanceWindow, new: MaintenanceWindow, due_at_ms: int) -> None:
+        rows = self.db.table("windows")
+
+        def check() -> DomainError | None:
+            return None if rows[old.window_id][0].state == old.state else Unavailable("window")
+
+        tx.add(check, lambda: rows.__setitem__(new.window_id, (new, due_at_ms)))

@@ -69,6 +69,7 @@ class HostItem(FleetTable):
     #: Milliseconds of silence by UTC day, and instants of hardware incidents: of the last 30 days.
     downtime: JSONAttribute = JSONAttribute(null=True)
     hardware_incidents: JSONAttribute = JSONAttribute(null=True)
+    past_maintenance: JSONAttribute = JSONAttribute(null=True)
 
 
 class GpuItem(FleetTable):

@@ -107,7 +107,7 @@ def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(templa
         assert 0 < properties["Timeout"] <= 60
         assert 256 <= properties["MemorySize"] <= 1769
         roles.add(properties["Role"]["Fn::GetAtt"][0])
-    assert len(roles) == len(functions) == 9
+    assert len(roles) == len(functions) == 10
     assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
 
 
