@@ -27,7 +27,7 @@ _BY_HOST = PAGING | {"host_id"}
 def list_incidents(call: Call) -> Answer:
     """List incidents of the fleet, or of one host, newest first."""
     page = wiring.watch_ports().incidents.list_incidents(
-        call.query.get("host_id"),
+        call.query.get("host_id") or None,
         read_limit(call.query),
         decode_cursor(call.query.get("cursor")),
         wiring.clock().now_ms(),
@@ -51,7 +51,7 @@ def list_windows(call: Call) -> Answer:
     """List windows that are to come or under way, the next step first; or all of one host, newest first."""
     store, limit = wiring.maintenance_ports().store, read_limit(call.query)
     start, host_id = decode_cursor(call.query.get("cursor")), call.query.get("host_id")
-    if host_id is None:
+    if not host_id:
         page = store.list_open_windows(limit, start)
     else:
         page = store.list_host_windows(host_id, limit, start)

@@ -206,6 +206,8 @@ class DynamoWatchStore:
         # Expiry is a condition of the read: TTL deletes late.
         oldest = keys.created(max(0, now_ms - RETENTION_MS), "")
         newest = keys.created(now_ms + RETENTION_MS, "") if start is None else start
+        if newest <= oldest:
+            return Page([])
         between = IncidentItem.sk.between(oldest, newest)
         rows: list[IncidentItem] = []
         if host_id is not None:

@@ -97,7 +97,7 @@ def incidents(month: str) -> str:
 def read_open_window(cursor: str) -> dict[str, dict[str, str]] | None:
     """Return where a listing of open windows goes on after a key of `created`; ``None`` for no such key."""
     due_at_ms, _, window_id = cursor.partition("#")
-    if not (due_at_ms.isdigit() and window_id):
+    if not (due_at_ms.isdigit() and len(due_at_ms) == len(created(0, "")) - 1 and window_id):
         return None
     return {
         "pk": {"S": window(window_id)},

@@ -9,52 +9,16 @@ from chalicelib.fleet.model import Host, Liveness, give_up
 from chalicelib.fleet.store import DynamoFleetStore
 from chalicelib.fleet.watch import HoldsBack, NotLost
 from chalicelib.fleet.watch_store import DynamoWatchStore
-from chalicelib.storage.transaction import DynamoTransaction, Retry
+from tests.unit.storage.wire import Wire, fill, list_writes
 
 HOST = Host("hst_1", "H100", "eu-north-1", "active", 8, 8, "i", "v", 1, "q", "key_1", health_version=3)
 BEAT = Liveness(10_000, "b", "v", 8, 0, 0, announced="a", watch_key=choose_watch("eu-north-1", "hst_1"))
 NOW = 1_800_000_000_000
 
 
-class Wire:
-    """Answers calls with what the test lined up, and remembers them."""
-
-    def __init__(self, bound, monkeypatch):
-        self.calls, self.answers = [], []
-        monkeypatch.setattr(bound.client, "_make_api_call", self.call)
-        self.tx = DynamoTransaction(bound, "token", Retry(lambda _: None, lambda: 1.0))
-
-    def call(self, operation, arguments):
-        self.calls.append((operation, arguments))
-        answer = self.answers.pop(0) if self.answers else {}
-        if isinstance(answer, Exception):
-            raise answer
-        count = len(answer.get("Items", []))
-        return {"Attributes": {}, "Items": [], "Count": count, "ScannedCount": count} | answer
-
-    @property
-    def last(self):
-        return self.calls[-1][1]
-
-
 @pytest.fixture
 def wire(bound, monkeypatch):
     return Wire(bound, monkeypatch)
-
-
-def fill(text, arguments):
-    """The expression with its names filled in."""
-    for name, value in arguments.get("ExpressionAttributeNames", {}).items():
-        text = text.replace(name, value)
-    return text
-
-
-def list_writes(arguments):
-    return {
-        (kind, write["TableName"].removeprefix("prefix-")): write
-        for item in arguments["TransactItems"]
-        for kind, write in item.items()
-    }
 
 
 def test_a_heartbeat_that_says_nothing_new_is_one_write_and_leaves_its_watch_as_it_is(wire):
@@ -204,6 +168,9 @@ def test_incidents_are_listed_month_by_month_newest_first_and_by_host_from_an_in
     assert wire.last["IndexName"] == "by_host"
     wire.answers = [{"Items": [row]}]
     assert store.list_incidents("hst_1", 1, sk, NOW).items == []
+    wire.calls.clear()
+    assert store.list_incidents(None, 1, "0", NOW).items == []
+    assert wire.calls == []
 
 
 def test_an_incident_is_written_once_and_a_host_that_is_back_refuses(wire):
