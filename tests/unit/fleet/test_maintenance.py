@@ -80,7 +80,9 @@ class Site(Watched):
 
 @pytest.fixture
 def site():
-    return Site()
+    site = Site()
+    yield site
+    site.check_totals()
 
 
 def test_a_host_closes_a_stated_time_before_its_window_and_opens_after_it(site):

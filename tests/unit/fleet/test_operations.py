@@ -27,7 +27,8 @@ from tests.unit.fleet.watching import Watched
 def watched():
     watched = Watched(hosts=2)
     watched.operations = watched.cloud.operations
-    return watched
+    yield watched
+    watched.check_totals()
 
 
 def list_actions(watched, host_id):

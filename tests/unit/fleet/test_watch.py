@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
-from chalicelib.fleet.detector import SilentHost, choose_watch
+from chalicelib.fleet.detector import RegionWatch, SilentHost, choose_watch
 from chalicelib.fleet.service import CapacityTaken
 from chalicelib.fleet.watch import lose_host, watch_region
 from tests.factories import GPU_TYPE, REGION, rent
@@ -16,7 +16,9 @@ from tests.unit.fleet.watching import Watched
 
 @pytest.fixture
 def watched():
-    return Watched()
+    watched = Watched()
+    yield watched
+    watched.check_totals()
 
 
 def fall_silent(watched, number=0, seconds=60):
@@ -200,6 +202,34 @@ def test_a_heartbeat_that_meets_the_loss_of_its_host_does_not_count_as_settled(w
     watched.cloud.clock.advance_seconds(10)
     watched.beat(host_id)
     assert watched.host(host_id).state == "active"
+
+
+@pytest.mark.parametrize("held", [RegionWatch(brake_since_ms=1), RegionWatch(blind_since_ms=1)])
+def test_a_tick_that_saw_less_than_another_gives_up_nobody_against_its_word(watched, held):
+    host_id, _ = fall_silent(watched, seconds=50)
+    seen = watched.heartbeat(host_id).last_seen_at_ms
+    watched.cloud.db.table("region_watches")[REGION] = held
+    now_ms = watched.cloud.clock.now_ms()
+    assert not lose_host(watched.ports, host_id, "silent", seen, now_ms)
+    assert watched.host(host_id).state == "active"
+    assert lose_host(watched.ports, host_id, "instance_ended", seen, now_ms)
+
+
+def test_two_ticks_that_see_the_same_storm_make_one_alarm():
+    watched = Watched(hosts=20)
+    watched.up -= set(watched.hosts[:6])
+    watched.run(40, ticks=False)
+    plain, inner = watched.cloud.db.begin, []
+
+    def other_first():
+        if not inner:
+            inner.append("running")
+            inner.append(watched.tick())
+        return plain()
+
+    raced = replace(watched.ports, accounts=replace(watched.ports.accounts, transactions=other_first))
+    assert (inner, watched.tick(raced).alarm, inner[1].alarm) == (inner, False, True)
+    assert watched.incidents == ["storm_brake"]
 
 
 # F38: the tick comes twice, at the same time, or not for an hour.

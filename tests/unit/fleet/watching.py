@@ -7,7 +7,7 @@ from chalicelib.fleet.model import HostCommand
 from chalicelib.fleet.watch import watch_region
 from chalicelib.metering.incidents import record_heartbeat
 from chalicelib.metering.service import Beat
-from tests.factories import REGION, add_host, seed_cloud
+from tests.factories import GPU_TYPE, REGION, add_host, seed_cloud
 
 
 @dataclass
@@ -106,6 +106,13 @@ class Watched:
                 lease = Lease(gpu.gpu.gpu_uuid, gpu.epoch)
                 self.cloud.fleet_store.free_leases(tx, host_id, gpu.rental_id, [lease])
                 tx.commit()
+
+    def check_totals(self):
+        """What the pools' totals say is what the hosts are."""
+        states = [host.state for host in self.cloud.db.table("hosts").values()]
+        hosts = self.cloud.watch_store.get_pool_totals(GPU_TYPE, REGION).hosts
+        for state in ("active", "draining", "lost"):
+            assert hosts.get(state, 0) == states.count(state)
 
     @property
     def incidents(self):
