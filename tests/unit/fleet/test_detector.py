@@ -46,6 +46,9 @@ class Region:
     brakes: int = 0
     blinds: int = 0
     suspects: set = field(default_factory=set)
+    #: Heartbeats lost in a row: now, and at the worst.
+    missed: dict = field(default_factory=dict)
+    worst: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.random = random.Random(self.seed)
@@ -68,6 +71,10 @@ class Region:
         silent = self.dead.get(host, at_ms + 1) <= at_ms < self.returned.get(host, 1 << 60)
         if not silent and self.random.random() >= self.loss:
             self._push(at_ms + self.delay(at_ms), "arrive", host, at_ms)
+            self.missed[host] = 0
+        else:
+            self.missed[host] = self.missed.get(host, 0) + 1
+            self.worst[host] = max(self.worst.get(host, 0), self.missed[host])
 
     def _arrive(self, _at_ms, host, sent_ms):
         self.seen[host] = max(self.seen.get(host, 0), sent_ms)
@@ -138,13 +145,35 @@ def test_the_gaps_between_the_heartbeats_of_few_hosts_cost_no_time(hosts):
 
 
 def test_f29_lost_messages_and_a_slow_queue_give_up_nobody():
-    """5 % loss and up to 20 s of delay: 100 hosts for 12 hours with three seeds, 3,600 host-hours."""
+    """5 % loss, 20 s of delay in ten minutes of twenty: 100 hosts, 12 hours, 3 seeds, 3,600 host-hours."""
     for seed in (1, 2, 3):
         region = Region(hosts=100, seed=seed, loss=0.05, delay=lambda at_ms: 20_000 * (at_ms // 600_000 % 2))
         region.run(12 * HOUR_MS)
         assert region.lost == {}
         assert region.suspects
         assert region.blinds
+
+
+def test_f29_whoever_is_given_up_though_it_lives_has_lost_its_heartbeats_in_a_row():
+    """Delays of 10 and 18 s, at which the watch sees: the queue's part of a silence counts for nothing.
+
+    Four or five heartbeats in a row are a death to anybody who has a minute to tell. 3,600 host-hours.
+    """
+    for seed in (1, 2, 3):
+        region = Region(
+            hosts=100, seed=seed, loss=0.05, delay=lambda at_ms: 10_000 + 8_000 * (at_ms // 600_000 % 2)
+        )
+        region.run(12 * HOUR_MS)
+        assert all(region.worst[host] >= 4 for host in region.lost)
+        assert len(region.lost) <= 1
+
+
+def test_f29_the_delay_of_the_queue_is_nobodys_silence():
+    """Of 60 s without a word 15 are the queue's; where few hosts beat, the gap between two is not."""
+    assert not judge(see(60_000, hosts=200, lag_ms=15_000), RegionWatch(), NOW).lost
+    assert judge(see(70_000, hosts=200, lag_ms=15_000), RegionWatch(), NOW).lost
+    assert judge(see(LOST_AFTER_MS, hosts=2, lag_ms=11_000), RegionWatch(), NOW).lost
+    assert not judge(see(LOST_AFTER_MS, hosts=2, lag_ms=12_000), RegionWatch(), NOW).lost
 
 
 def test_f29_a_backlog_of_two_minutes_makes_the_watch_blind_and_gives_up_nobody():

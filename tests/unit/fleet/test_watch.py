@@ -137,6 +137,26 @@ def test_f30_a_gpu_of_a_lost_host_is_not_leased_again_before_its_wipe_is_acknowl
     assert (totals.hosts["active"], totals.hosts["lost"]) == (4, 0)
 
 
+def test_f30_a_host_that_comes_back_is_watched_from_the_same_instant(watched):
+    """The consumer dies after it opened the host and before it stored the heartbeat."""
+    host_id = watched.hosts[0]
+    watched.lease(host_id)
+    fall_silent(watched)
+    watched.up.add(host_id)
+    watched.run(20)
+    watched.acknowledge(host_id)
+    watched.cloud.clock.advance_seconds(10)
+    watched.cloud.db.crash_after = watched.cloud.db.commits
+    with pytest.raises(Crash):
+        watched.beat(host_id)
+    watched.cloud.db.crash_after = None
+    assert watched.host(host_id).state == "active"
+    assert watched.heartbeat(host_id).watch_key == choose_watch(REGION, host_id)
+    watched.up.discard(host_id)
+    watched.run(60)
+    assert watched.host(host_id).state == "lost"
+
+
 def test_f30_a_host_that_is_back_before_anything_was_moved_goes_on_with_its_rentals(watched):
     host_id = watched.hosts[0]
     watched.lease(host_id, count=2)
