@@ -3,6 +3,7 @@
 Only `api.py` and `functions.py` import this module. Nothing here runs at import.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
     from chalicelib.catalog.templates import TemplatePorts
     from chalicelib.core.ports import Transaction
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.operations import OperationPorts
     from chalicelib.fleet.service import FleetPorts, FleetStore
+    from chalicelib.fleet.watch import WatchPorts
     from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
@@ -216,6 +220,45 @@ def fleet_ports() -> "FleetPorts":
 
 
 @cache
+def watch_ports() -> "WatchPorts":
+    from chalicelib.fleet.watch import WatchPorts
+    from chalicelib.fleet.watch_store import DynamoWatchStore
+    from chalicelib.metering.failover import RentalFailover
+
+    bind_tables()
+    store = DynamoWatchStore()
+    failover = RentalFailover(meter_ports(), store)
+    return WatchPorts(store, _fleet_store(), store, account_ports(), failover)
+
+
+def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
+    """End the stays whose wipe an operator has given up."""
+    from chalicelib.metering.failover import give_up_stays as give_up
+
+    give_up(meter_ports(), host_id, rental_ids, "operator_forced", clock().now_ms())
+
+
+@cache
+def operation_ports() -> "OperationPorts":
+    from chalicelib.fleet.operations import OperationPorts
+
+    watch = watch_ports()
+    return OperationPorts(fleet_ports(), watch.watch, watch.incidents)
+
+
+@cache
+def maintenance_ports() -> "MaintenancePorts":
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.maintenance_store import DynamoMaintenanceStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return MaintenancePorts(
+        DynamoMaintenanceStore(), _fleet_store(), DynamoIdempotencyStore(), account_ports()
+    )
+
+
+@cache
 def rental_ports() -> "RentalPorts":
     from chalicelib.billing.store import DynamoLedgerStore
     from chalicelib.compliance.store import DynamoAuditTrail
@@ -276,3 +319,7 @@ def telemetry_dead_letters() -> "DeadLetters":
 
 def charges_dead_letters() -> "DeadLetters":
     return _dead_letters(settings().charges_dlq_url)
+
+
+def watches_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().watches_dlq_url)

@@ -62,6 +62,18 @@ KINDS = {
     "offers": "service",
     "templates": "service",
     "template_store": "store",
+    "detector": "model",
+    "incident": "model",
+    "reliability": "model",
+    "windows": "model",
+    "maintenance": "service",
+    "operations": "service",
+    "scores": "service",
+    "watch": "service",
+    "maintenance_store": "store",
+    "watch_store": "store",
+    "health_schemas": "schemas",
+    "health_api": "api",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -12,6 +12,7 @@ from chalicelib.core.capacity import BILLING_CLASSES, BillingClass, name_pool
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Endpoint, Workload
+from chalicelib.fleet.detector import watch_as
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
@@ -39,9 +40,10 @@ class Seeded:
         return found
 
     def beat(self, host_id: str) -> None:
-        self.cloud.fleet_store.record_liveness(
-            host_id, Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
-        )
+        heard = Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
+        store = self.cloud.fleet_store
+        before = store.get_liveness(host_id)
+        store.record_liveness(host_id, watch_as(heard, store.get_host(host_id), before), before)
 
     def report(
         self,
@@ -52,13 +54,10 @@ class Seeded:
         ended_at_ms: int | None = None,
         endpoints: tuple[Endpoint, ...] = (),
         preempted: bool = False,
-        volume_kept: bool = False,
     ) -> None:
         """What the agent of the rental's host would say of its workload now."""
         leases = rental.wipe_leases if state == "terminated" else rental.leases
-        report = Report(
-            rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints, preempted, volume_kept
-        )
+        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints, preempted)
         assert rental.host_id is not None, "no host would speak of it"
         apply_report(self.cloud.meters, rental.host_id, report, self.cloud.clock.now_ms())
 

@@ -65,11 +65,22 @@ class FleetStore(Protocol):
 
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
+        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored.
+
+        ``None`` also when what is stored is not as ``before``: the host was given up, or must look again.
+        """
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """As `record_liveness`, but ``None`` also when what it announces is not what is stored."""
+        """As `record_liveness`, but ``None`` when it announces what is not stored; watched as it was."""
+
+    def end_silence(
+        self, tx: Transaction, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str
+    ) -> None:
+        """Count a host as heard and watch it; the next announcement counts as new.
+
+        Fails with Unavailable when ``before`` is not what is stored any more.
+        """
 
     def unsettle_liveness(self, tx: Transaction, host_id: str, sent_at_ms: int) -> None:
         """Make the next announcement count as new. Fails with Unavailable if a newer heartbeat is stored."""
@@ -115,6 +126,12 @@ class FleetStore(Protocol):
         """wiping@e -> free@e, and back into the host's free map; wiping@e -> unhealthy@e for ``faulty`` ones.
 
         Fails with StaleEpoch, or with Unavailable when others are faulty now.
+        """
+
+    def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        """wiping@e -> free@e+1, or unhealthy@e+1 for a faulty one, as they were read.
+
+        Fails with StaleEpoch, also on a retired host.
         """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
@@ -197,6 +214,7 @@ def enrol_host(
     Raises:
         Unauthenticated: the token is malformed, unknown, wrong or expired.
         Conflict: ``enrolment_used`` by another machine.
+        Forbidden: ``host_retired``.
         InvalidInput: a GPU is listed twice.
     """
     enrolment = _check_enrolment(ports, token)
@@ -209,6 +227,8 @@ def enrol_host(
     tx = ports.accounts.transactions()
     ports.accounts.store.add_key(tx, issued.key)
     host = ports.store.get_host(enrolment.host_id)
+    if host is not None and host.state == "retired":
+        raise Forbidden("This host was retired; enrol the machine anew.", code="host_retired")
     if host is None:
         host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
         ports.store.use_enrolment(tx, enrolment, install_id)
@@ -229,7 +249,7 @@ def issue_credentials(ports: FleetPorts, principal: Principal, host_id: str) -> 
     if principal.host_id != host_id:
         raise NotFound("There is no such host.")
     host = ports.store.get_host(host_id)
-    if host is None or host.state != "active":
+    if host is None or host.state == "retired":
         raise Forbidden("This host was retired.", code="host_retired")
     return ports.identities.issue_credentials(host_id)
 

@@ -14,8 +14,8 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
-from chalicelib.fleet.health import GpuFault, HostNotice
-from chalicelib.fleet.health_store import DynamoHealthStore, stale, taken
+from chalicelib.fleet.health import GpuFault
+from chalicelib.fleet.health_store import DynamoHealthStore, read_health, stale, taken
 from chalicelib.fleet.model import (
     Candidate,
     Enrolment,
@@ -26,6 +26,7 @@ from chalicelib.fleet.model import (
     HostState,
     LeaseState,
 )
+from chalicelib.fleet.watch_store import move_totals
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
@@ -161,6 +162,7 @@ class DynamoFleetStore(DynamoHealthStore):
                 epoch=0,
             )
             dynamo(tx).put(row, GpuItem.pk.does_not_exist(), unexpected("The GPU"))
+        move_totals(tx, None, host)
 
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None:
         dynamo(tx).update(
@@ -295,7 +297,5 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
-        notice=None if item.notice is None else HostNotice(**item.notice),
-        draining=bool(item.draining),
-        health_version=item.health_version or 0,
+        **read_health(item),
     )

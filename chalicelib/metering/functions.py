@@ -7,6 +7,7 @@ import msgspec
 from chalice.app import Blueprint, SQSEvent
 
 from chalicelib import wiring
+from chalicelib.core.ids import is_id
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import incidents, service
@@ -138,10 +139,21 @@ def _describe(xid: v1.XidEvent) -> dict[str, object]:
 def _open(message: Message) -> v1.Envelope:
     try:
         envelope = v1.decode_envelope(message.body)
+        _check_sender(message, envelope.host_id)
         v1.verify_envelope(envelope, wiring.read_signing_key(envelope.host_id))
         return v1.unpack_envelope(envelope)
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
+
+
+def _check_sender(message: Message, host_id: str) -> None:
+    """Raises Rejected when AWS says that another host's session sent it (`fleet.aws_gateway` names them)."""
+    session = message.sender_session
+    if session == host_id or not is_id(session, "hst"):
+        return
+    security = {"event": "sender_mismatch", "claimed_host_id": host_id, "sender_id": message.sender_id}
+    get_logger().warning("security: a host spoke for another", extra=security)
+    raise Rejected("sender_mismatch", f"{session} sent it in the name of {host_id}")
 
 
 def _read_report(report: v1.WorkloadReport) -> service.Report:
@@ -153,7 +165,6 @@ def _read_report(report: v1.WorkloadReport) -> service.Report:
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
         preempted=report.detail == "preempted",
-        volume_kept=report.volume_kept,
         endpoints=tuple(
             Endpoint(port.container_port, port.protocol, port.address, port.host_port)
             for port in report.ports

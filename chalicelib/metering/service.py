@@ -48,8 +48,6 @@ class Report:
     endpoints: tuple[Endpoint, ...] = ()
     #: The host ended it, as was announced.
     preempted: bool = False
-    #: With ``wiped``: the volume is still there.
-    volume_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def _apply_wipe(ports: MeterPorts, host_id: str, rental: Rental, report: Report,
     if not report.wiped:
         return
     present = rental.placement
-    awaited = rental.state == "stopping" or (rental.state == "terminating" and not report.volume_kept)
+    awaited = rental.state in {"stopping", "terminating"}
     for stay in rental.placements:
         if stay.host_id != host_id or not _same(report.leases, stay.wipe_leases):
             continue

@@ -223,10 +223,9 @@ def leave_line(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
     tx = ports.transactions()
     ended = rental
     for member in _list_members(ports, rental):
+        left = end_waiting(member, reason, at_ms)
         if member.volume_host_id is not None:
-            left = _discard_volume(ports, tx, member, at_ms)
-        else:
-            left = end_waiting(member, reason, at_ms)
+            _discard_volume(ports, tx, member)
         ports.store.replace_rental(tx, member, left)
         add_audit(ports, tx, member, actor, f"rental.ended.{reason}")
         if member.rental_id == rental.rental_id:
@@ -244,8 +243,8 @@ def _list_members(ports: RentalPorts, rental: Rental) -> list[Rental]:
     return [member for member in found if member is not None]
 
 
-def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: int) -> Rental:
-    """Order the host that keeps the volume to destroy it; its answer ends the rental.
+def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental) -> None:
+    """Order the host that keeps the volume to destroy it; nothing waits for its answer.
 
     The epochs are those of the last stay's wipe: they are the host's own, and start nothing.
     """
@@ -260,16 +259,6 @@ def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: 
             leases=last.wipe_leases,
             issued_at_ms=ports.clock.now_ms(),
         ),
-    )
-    return replace(
-        rental,
-        state="terminating",
-        desired_state="terminated",
-        reason="renter_requested",
-        waiting=None,
-        placement=last,
-        past=rental.past[:-1],
-        stop_requested_at_ms=rental.stop_requested_at_ms or at_ms,
     )
 
 

@@ -285,6 +285,7 @@ def end_waiting(rental: Rental, reason: Reason, at_ms: int) -> Rental:
         desired_state="terminated",
         reason=reason,
         waiting=None,
+        volume_host_id=None,
         terminated_at_ms=at_ms,
     )
 

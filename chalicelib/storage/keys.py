@@ -30,6 +30,10 @@ COMMAND_PREFIX = "COMMAND#"
 #: The last instant that 13 digits can name, in the year 2286.
 LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
+WATCH = "WATCH"
+WINDOW = "WINDOW"
+OPEN_WINDOWS = "OPEN"
+POOL_TOTALS_PREFIX = "POOL#"
 
 
 def account(account_id: str) -> str:
@@ -69,6 +73,11 @@ def host(host_id: str) -> str:
     return f"HOST#{host_id}"
 
 
+def read_host(key: str) -> str:
+    """Return the id of a key of `host`."""
+    return key.removeprefix("HOST#")
+
+
 def gpu(gpu_uuid: str) -> str:
     return f"{GPU_PREFIX}{gpu_uuid}"
 
@@ -81,6 +90,49 @@ def pool(gpu_type_name: str, region: str) -> str:
 def closed_pool(gpu_type_name: str, region: str) -> str:
     """The index key of the hosts of that pool that get nothing new."""
     return f"CLOSED#{gpu_type_name}#{region}"
+
+
+def region(name: str) -> str:
+    return f"REGION#{name}"
+
+
+def totals(region_name: str) -> str:
+    return f"TOTALS#{region_name}"
+
+
+def pool_totals(gpu_type_name: str, shard: int | None = None) -> str:
+    """Without a shard: what the keys of all shards begin with."""
+    return f"{POOL_TOTALS_PREFIX}{gpu_type_name}#{'' if shard is None else shard}"
+
+
+def read_pool_totals(key: str) -> str:
+    """Return the GPU type of a key of `pool_totals`."""
+    return key.removeprefix(POOL_TOTALS_PREFIX).rpartition("#")[0]
+
+
+def pool_score(gpu_type_name: str) -> str:
+    return f"SCORE#{gpu_type_name}"
+
+
+def incidents(month: str) -> str:
+    return f"INCIDENTS#{month}"
+
+
+def read_open_window(cursor: str) -> dict[str, dict[str, str]] | None:
+    """Return where a listing of open windows goes on after a key of `created`; ``None`` for no such key."""
+    due_at_ms, _, window_id = cursor.partition("#")
+    if not (due_at_ms.isdigit() and len(due_at_ms) == len(created(0, "")) - 1 and window_id):
+        return None
+    return {
+        "pk": {"S": window(window_id)},
+        "sk": {"S": WINDOW},
+        "open_key": {"S": OPEN_WINDOWS},
+        "due_at_ms": {"N": str(int(due_at_ms))},
+    }
+
+
+def window(window_id: str) -> str:
+    return f"WINDOW#{window_id}"
 
 
 def command(command_id: str) -> str:

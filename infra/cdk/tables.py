@@ -16,6 +16,7 @@ class IndexSpec:
     hash_key: str
     range_key: str
     range_type: dynamodb.AttributeType = STRING
+    keys_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ TABLES = (
             IndexSpec("by_public", "public", "created_key"),
         ),
         expires=True,
+    ),
+    TableSpec("liveness", (IndexSpec("by_silence", "watch_key", "last_seen_at_ms", NUMBER, keys_only=True),)),
+    TableSpec("incidents", (IndexSpec("by_host", "host_id", "sk"),), expires=True),
+    TableSpec(
+        "maintenance",
+        (IndexSpec("by_host", "host_id", "window_id"), IndexSpec("by_open", "open_key", "due_at_ms", NUMBER)),
     ),
     TableSpec("commands", streamed=True, expires=True),
     TableSpec(
@@ -89,6 +96,8 @@ class Tables(Construct):
                 index_name=index.name,
                 partition_key=dynamodb.Attribute(name=index.hash_key, type=STRING),
                 sort_key=dynamodb.Attribute(name=index.range_key, type=index.range_type),
-                projection_type=dynamodb.ProjectionType.ALL,
+                projection_type=(
+                    dynamodb.ProjectionType.KEYS_ONLY if index.keys_only else dynamodb.ProjectionType.ALL
+                ),
             )
         return table

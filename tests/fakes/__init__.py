@@ -6,6 +6,7 @@ from tests.fakes.database import START_MS, Crash, FakeClock, FakeIds, MemoryData
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
 __all__ = [
     "START_MS",
@@ -21,9 +22,11 @@ __all__ = [
     "FakeIdempotencyStore",
     "FakeIds",
     "FakeLedgerStore",
+    "FakeMaintenanceStore",
     "FakeMeterStore",
     "FakeRentalStore",
     "FakeTemplateStore",
+    "FakeWatchStore",
     "MemoryDatabase",
     "MemoryTransaction",
 ]

@@ -157,5 +157,4 @@ def _read(report: v1.WorkloadReport) -> Report:
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
         preempted=report.detail == "preempted",
-        volume_kept=report.volume_kept,
     )

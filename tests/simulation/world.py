@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.billing.service import charge_rental, dispatch_charges
@@ -17,7 +17,7 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.fleet.model import HostCommand
-from chalicelib.metering.failover import fail_over_host
+from chalicelib.fleet.watch import watch_region
 from chalicelib.metering.incidents import record_heartbeat
 from chalicelib.metering.service import Beat
 from chalicelib.rentals.dispatch import dispatch_pool
@@ -30,7 +30,6 @@ from tests.fakes import Crash
 from tests.simulation.hosts import SimHost
 
 POOL = name_pool(GPU_TYPE, REGION)
-LOST_AFTER_MS = 60_000
 HOSTS, GPUS, RENTERS = 3, 4, 2
 #: Enough for a dozen stays, so that wallets run dry in some runs.
 CREDIT = 40_000_000
@@ -66,6 +65,7 @@ class World:
         self.interluding = False
         self.faulty = True
         self.keys = itertools.count()
+        self.next_watch_ms = 0
         for number in range(HOSTS):
             self.enrol(f"sim-{number}")
         self.cloud.db.interlude = self.interlude
@@ -231,6 +231,9 @@ class World:
                 break
             self.cloud.clock.value_ms = max(at_ms, self.now_ms)
             self.run_due()
+            if self.now_ms >= self.next_watch_ms:
+                self.next_watch_ms = self.now_ms + 5_000
+                self.watch()
         self.cloud.clock.value_ms = end_ms
         self.run_due()
 
@@ -277,14 +280,14 @@ class World:
         self.watch()
 
     def watch(self) -> None:
-        for host_id in self.hosts:
-            liveness = self.cloud.fleet_store.get_liveness(host_id)
-            if liveness is not None and self.now_ms - liveness.last_seen_at_ms > LOST_AFTER_MS:
-                self.guard(
-                    lambda host_id=host_id: fail_over_host(
-                        self.cloud.meters, host_id, "host_lost", self.now_ms
-                    )
-                )
+        ports = replace(self.cloud.watch, failover=self.cloud.failover, instances=self)
+        self.guard(lambda: watch_region(ports, REGION, self.now_ms))
+
+    def list_ended(self, host_ids: Sequence[str]) -> frozenset[str]:
+        """What EC2 says: a machine that has crashed is stopped, after a while."""
+        return frozenset(
+            host_id for host_id in host_ids if not self.hosts[host_id].online and self.rng.random() < 0.5
+        )
 
     # The end of a run.
 
@@ -330,6 +333,3 @@ def run(seed: int, steps: int, check: Callable[[World], None] | None = None) -> 
             check(world)
     world.settle()
     return world
-
-
-__all__ = ["World", "replace", "run"]

@@ -12,7 +12,7 @@ from infra.cdk.tables import TABLES
 from infra.local.paths import VENV_BIN
 
 DAY = 86_400
-BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded", "OnCapacityChanged"}
+BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded", "OnCapacityChanged"}
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
 
@@ -47,7 +47,7 @@ def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mista
 def test_every_source_queue_has_dead_letters_that_outlive_it(template):
     queues = select(template, "AWS::SQS::Queue")
     sources = {name: each for name, each in queues.items() if "RedrivePolicy" in each["Properties"]}
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources.values():
         redrive = source["Properties"]["RedrivePolicy"]
         dead = queues[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]
