@@ -14,6 +14,7 @@ from chalicelib.core.errors import DomainError
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import Host, HostGpu, LeaseState, Liveness
+from chalicelib.fleet.placement import RANK_STEP
 from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import GpuItem, HeartbeatItem, HostItem
@@ -26,6 +27,22 @@ def taken(_old: Any) -> DomainError:
 
 def stale(_old: Any) -> DomainError:
     return StaleEpoch("The lease has moved on.")
+
+
+def change_free(gpus: int) -> list[Any]:
+    """The actions that add to a host's free GPUs: the number and its rank in the index, never one alone."""
+    return [
+        HostItem.free_gpus.set(HostItem.free_gpus + gpus),
+        HostItem.free_rank.set(HostItem.free_rank + gpus * RANK_STEP),
+    ]
+
+
+def name_index_key(host: Host) -> str:
+    """The key under which ``by_pool`` lists a host: what it may be offered for."""
+    if host.state != "active":
+        return keys.closed_pool(host.gpu_type, host.region)
+    offered = keys.reservable_pool if host.reservable else keys.pool
+    return offered(host.gpu_type, host.region)
 
 
 class DynamoHealthStore:
@@ -96,7 +113,7 @@ class DynamoHealthStore:
             host_id,
             lease,
             ("free", "withheld"),
-            [path.remove(), HostItem.free_gpus.set(HostItem.free_gpus - 1)],
+            [path.remove(), *change_free(-1)],
             taken,
         )
 
@@ -107,7 +124,7 @@ class DynamoHealthStore:
             host_id,
             lease,
             ("withheld", "free"),
-            [path.set(lease.epoch), HostItem.free_gpus.set(HostItem.free_gpus + 1)],
+            [path.set(lease.epoch), *change_free(1)],
             stale,
         )
 
@@ -152,17 +169,16 @@ class DynamoHealthStore:
     def replace_health(
         self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
     ) -> None:
-        pool = keys.pool if new.state == "active" else keys.closed_pool
         actions: list[Any] = [
             HostItem.state.set(new.state),
-            HostItem.pool.set(pool(new.gpu_type, new.region)),
+            HostItem.pool.set(name_index_key(new)),
             HostItem.draining.set(new.draining),
             HostItem.health_version.set(old.health_version + 1),
             HostItem.notice.remove() if new.notice is None else HostItem.notice.set(asdict(new.notice)),
         ]
         freed = sum((after.lease_state == "free") - (before.lease_state == "free") for before, after in gpus)
         if freed:
-            actions.append(HostItem.free_gpus.set(HostItem.free_gpus + freed))
+            actions += change_free(freed)
         for before, after in gpus:
             path: Any = HostItem.free_leases[after.gpu.gpu_uuid]
             if before.lease_state != after.lease_state:

@@ -68,6 +68,10 @@ class Host:
     draining: bool = False
     #: Rises with every change of notice, owner's wish and the GPUs' faults.
     health_version: int = 0
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool = False
+    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+    fabric_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +110,6 @@ class Liveness:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A host that may have room: read from an index, so it is only a hint until the transaction holds."""
-
-    host_id: str
-    region: str
-    free_leases: tuple[Lease, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class HostCommand:
     """An order to a host, kept in the outbox until its queue has it."""
 
@@ -137,30 +132,6 @@ def derive_signing_key(host_id: str, pepper: bytes) -> bytes:
     Derived, so that consumers verify without a read and nothing secret is stored per host.
     """
     return hmac.new(pepper, f"host-signing-key:{host_id}".encode(), hashlib.sha256).digest()
-
-
-def choose_leases(candidate: Candidate, gpu_count: int, rental_id: str) -> tuple[Lease, ...]:
-    """Return ``gpu_count`` of the candidate's free leases.
-
-    The choice is spread by the rental's id: parallel starts on one host then mostly want different GPUs.
-    """
-
-    def rank(lease: Lease) -> bytes:
-        return hashlib.sha256(f"{rental_id}:{lease.gpu_uuid}".encode()).digest()
-
-    return tuple(
-        sorted(sorted(candidate.free_leases, key=rank)[:gpu_count], key=lambda lease: lease.gpu_uuid)
-    )
-
-
-def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candidate]:
-    """Best fit first: the host with the fewest free GPUs that still fits, equal ones spread by rental."""
-
-    def rank(candidate: Candidate) -> tuple[int, bytes]:
-        spread = hashlib.sha256(f"{rental_id}:{candidate.host_id}".encode()).digest()
-        return len(candidate.free_leases), spread
-
-    return sorted(candidates, key=rank)
 
 
 def announce(host: Host, gpus: Sequence[HostGpu], notice: HostNotice | None, *, draining: bool) -> Host:

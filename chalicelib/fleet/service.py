@@ -10,6 +10,7 @@ from chalicelib.accounts.model import ApiKey, build_token, compute_digest, is_sa
 from chalicelib.accounts.service import AccountPorts, IssuedKey, build_key
 from chalicelib.catalog.model import Catalog
 from chalicelib.catalog.service import Capacity
+from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
@@ -17,7 +18,6 @@ from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
-    Candidate,
     Enrolment,
     Gpu,
     Host,
@@ -26,6 +26,7 @@ from chalicelib.fleet.model import (
     Liveness,
     clear_faults,
 )
+from chalicelib.fleet.placement import Candidate
 
 MAX_CANDIDATES = 8
 
@@ -48,8 +49,22 @@ class FleetStore(Protocol):
     def get_liveness(self, host_id: str) -> Liveness | None: ...
     def list_gpus(self, host_id: str) -> list[HostGpu]: ...
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
-    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
-        """Hosts with at least ``gpu_count`` free, fewest first. One index query; may be stale."""
+    def find_candidates(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        limit: int,
+        *,
+        start: int,
+        billing_class: BillingClass = "on_demand",
+    ) -> list[Candidate]:
+        """Hosts with at least ``gpu_count`` free, fewest first, from the index; may be stale.
+
+        Of more equal ones than ``limit``, those from the spread ``start`` on. On demand is placed on the
+        shared hosts, spot on those and then on reservable ones, reserved on reservable ones.
+        """
+        ...
 
     def get_candidate(self, host_id: str) -> Candidate | None:
         """One host as it is now; ``None`` when it may not be offered."""

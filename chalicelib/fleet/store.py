@@ -1,6 +1,6 @@
 """Hosts, leases, liveness and the command outbox in DynamoDB.
 
-Access: host, GPU, heartbeat by key; hosts of a pool by ``by_pool`` (pool, free_gpus). Items that parallel
+Access: host, GPU, heartbeat by key; hosts of a pool by ``by_pool`` (pool, free_rank). Items that parallel
 starts share (the host) are changed by arithmetic under conditions; a lease by its epoch.
 """
 
@@ -11,13 +11,13 @@ from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
 
+from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.health import GpuFault, HostNotice
-from chalicelib.fleet.health_store import DynamoHealthStore, stale, taken
+from chalicelib.fleet.health_store import DynamoHealthStore, change_free, name_index_key, stale, taken
 from chalicelib.fleet.model import (
-    Candidate,
     Enrolment,
     Gpu,
     Host,
@@ -26,6 +26,7 @@ from chalicelib.fleet.model import (
     HostState,
     LeaseState,
 )
+from chalicelib.fleet.placement import RANK_STEP, SUB_POOLS, Candidate, Crowds, compute_rank, search
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
@@ -36,6 +37,9 @@ _CAPACITY_HOSTS = 100
 
 
 class DynamoFleetStore(DynamoHealthStore):
+    def __init__(self) -> None:
+        self.crowds = Crowds()
+
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -73,14 +77,29 @@ class DynamoFleetStore(DynamoHealthStore):
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        pools = (keys.pool(gpu_type, region), keys.closed_pool(gpu_type, region))
-        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
+        pools = (keys.pool, keys.reservable_pool, keys.closed_pool)
+        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool(gpu_type, region))]
 
-    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
-        found = HostItem.by_pool.query(
-            keys.pool(gpu_type, region), HostItem.free_gpus >= gpu_count, limit=limit, page_size=limit
-        )
-        return [Candidate(item.host_id, item.region, _read_free_leases(item)) for item in found]
+    def find_candidates(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        limit: int,
+        *,
+        start: int,
+        billing_class: BillingClass = "on_demand",
+    ) -> list[Candidate]:
+        for reservable in SUB_POOLS[billing_class]:
+            pool = (keys.reservable_pool if reservable else keys.pool)(gpu_type, region)
+
+            def read(low: int, high: int, pool: str = pool) -> list[Candidate]:
+                return _read_ranks(pool, low, high, limit)
+
+            found = search(read, pool, gpu_count, limit, start, self.crowds)
+            if found:
+                return found
+        return []
 
     def get_candidate(self, host_id: str) -> Candidate | None:
         try:
@@ -89,12 +108,12 @@ class DynamoFleetStore(DynamoHealthStore):
             return None
         if item.state != "active":
             return None
-        return Candidate(item.host_id, item.region, _read_free_leases(item))
+        return _read_candidate(item)
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         found = HostItem.by_pool.query(
             keys.pool(gpu_type, region),
-            HostItem.free_gpus >= 1,
+            HostItem.free_rank >= RANK_STEP,
             scan_index_forward=False,
             limit=_CAPACITY_HOSTS,
             attributes_to_get=["free_gpus"],
@@ -138,13 +157,15 @@ class DynamoFleetStore(DynamoHealthStore):
             state=host.state,
             gpu_count=host.gpu_count,
             free_gpus=host.free_gpus,
+            free_rank=compute_rank(host.free_gpus, host.host_id),
             free_leases={gpu.gpu_uuid: 0 for gpu in gpus},
             install_id=host.install_id,
             agent_version=host.agent_version,
             created_at_ms=host.created_at_ms,
             commands_queue_url=host.commands_queue_url,
             api_key_id=host.api_key_id,
-            pool=keys.pool(host.gpu_type, host.region),
+            pool=name_index_key(host),
+            fabric_id=host.fabric_id,
         )
         dynamo(tx).put(item, HostItem.pk.does_not_exist(), unexpected("The host"))
         for gpu in gpus:
@@ -175,7 +196,7 @@ class DynamoFleetStore(DynamoHealthStore):
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
         free: Condition = (HostItem.state == "active") & (HostItem.free_gpus >= len(leases))
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus - len(leases))]
+        actions = change_free(-len(leases))
         for lease in leases:
             path: Any = HostItem.free_leases[lease.gpu_uuid]
             free &= path == lease.epoch
@@ -239,7 +260,7 @@ class DynamoFleetStore(DynamoHealthStore):
             )
         if not freed:
             return
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        actions = change_free(len(freed))
         for lease in freed:
             path: Any = HostItem.free_leases[lease.gpu_uuid]
             actions.append(path.set(lease.epoch))
@@ -277,9 +298,15 @@ def _explain(rental_id: str, lease: Lease) -> OnFailure:
     return fail
 
 
-def _read_free_leases(item: HostItem) -> tuple[Lease, ...]:
+def _read_ranks(pool: str, low: int, high: int, limit: int) -> list[Candidate]:
+    found = HostItem.by_pool.query(pool, HostItem.free_rank.between(low, high), limit=limit, page_size=limit)
+    return [_read_candidate(item) for item in found]
+
+
+def _read_candidate(item: HostItem) -> Candidate:
     free: Any = item.free_leases
-    return tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
+    leases = tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
+    return Candidate(item.host_id, item.region, leases)
 
 
 def _read_host(item: HostItem) -> Host:
@@ -298,4 +325,6 @@ def _read_host(item: HostItem) -> Host:
         notice=None if item.notice is None else HostNotice(**item.notice),
         draining=bool(item.draining),
         health_version=item.health_version or 0,
+        reservable=bool(item.reservable),
+        fabric_id=item.fabric_id,
     )

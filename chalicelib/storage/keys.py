@@ -66,6 +66,11 @@ def closed_pool(gpu_type_name: str, region: str) -> str:
     return f"CLOSED#{gpu_type_name}#{region}"
 
 
+def reservable_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that are kept for reservations, and lent to spot."""
+    return f"RESERVABLE#{gpu_type_name}#{region}"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 

@@ -14,7 +14,7 @@ class ByPool(GlobalSecondaryIndex[Any]):
         projection = AllProjection()
 
     pool = UnicodeAttribute(hash_key=True)
-    free_gpus = IntegerAttribute(range_key=True)
+    free_rank = IntegerAttribute(range_key=True)
 
 
 class FleetTable(Table):
@@ -41,18 +41,22 @@ class HostItem(FleetTable):
     state = UnicodeAttribute()
     gpu_count = IntegerAttribute()
     free_gpus = IntegerAttribute()
+    #: `placement.compute_rank`: moves together with ``free_gpus``, always.
+    free_rank = IntegerAttribute()
     free_leases: MapAttribute[str, Any] = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
     install_id = UnicodeAttribute()
     agent_version = UnicodeAttribute()
     created_at_ms = IntegerAttribute()
     commands_queue_url = UnicodeAttribute()
     api_key_id = UnicodeAttribute()
-    #: `keys.pool` while the host may be offered, `keys.closed_pool` while it drains.
+    #: `keys.pool` or `keys.reservable_pool` while it may be offered, `keys.closed_pool` while it drains.
     pool = UnicodeAttribute(null=True)
     by_pool = ByPool()
     notice: JSONAttribute = JSONAttribute(null=True)
     draining = BooleanAttribute(null=True)
     health_version = IntegerAttribute(null=True)
+    reservable = BooleanAttribute(null=True)
+    fabric_id = UnicodeAttribute(null=True)
 
 
 class GpuItem(FleetTable):

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chalicelib.accounts.service import authenticate
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -16,12 +14,9 @@ from chalicelib.fleet.aws_gateway import AwsHostIdentities
 from chalicelib.fleet.functions import build_wire_command
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
-    Candidate,
     Gpu,
     HostCommand,
-    choose_leases,
     derive_signing_key,
-    order_candidates,
 )
 from chalicelib.fleet.schemas import HostRequest, read_gpus, render_host
 from chalicelib.fleet.service import (
@@ -191,26 +186,6 @@ def test_each_host_signs_with_its_own_key():
     assert derive_signing_key("a", b"p") != derive_signing_key("b", b"p")
     assert derive_signing_key("a", b"p") != derive_signing_key("a", b"q")
     assert len(derive_signing_key("a", b"p")) == 32
-
-
-@given(st.integers(1, 16), st.integers(1, 16), st.text(min_size=1))
-def test_leases_are_chosen_without_repeats_and_in_a_fixed_order(free, wanted, rental_id):
-    candidate = Candidate("hst", REGION, tuple(Lease(f"GPU-{n:02}", n) for n in range(free)))
-    chosen = choose_leases(candidate, wanted, rental_id)
-    assert len(set(chosen)) == min(free, wanted)
-    assert set(chosen) <= set(candidate.free_leases)
-    assert chosen == choose_leases(candidate, wanted, rental_id)
-
-
-def test_the_tightest_fit_comes_first_and_equal_ones_are_spread():
-    def build(name, free):
-        return Candidate(name, REGION, tuple(Lease(f"{name}-{n}", 0) for n in range(free)))
-
-    mixed = [build("a", 8), build("b", 2), build("c", 4)]
-    assert [each.host_id for each in order_candidates(mixed, "rnt")] == ["b", "c", "a"]
-    equal = [build(name, 4) for name in "abcdefgh"]
-    first = {order_candidates(equal, f"rnt_{n}")[0].host_id for n in range(50)}
-    assert len(first) > 4
 
 
 class FakeSts:
