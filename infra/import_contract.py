@@ -43,6 +43,8 @@ KINDS = {
     "health": "model",
     "placement": "model",
     "health_store": "store",
+    "candidates": "service",
+    "candidate_store": "store",
     "incidents": "service",
     "failover": "service",
     "rules": "model",

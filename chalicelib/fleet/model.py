@@ -48,6 +48,8 @@ class Gpu:
     #: Of an instance of a partitioned board: the board, and its part of the board's seven slices.
     parent_uuid: str | None = None
     slices: int | None = None
+    #: The name, within its host, of the GPUs that it is joined to by NVLink, or else by PCIe; if known.
+    link_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

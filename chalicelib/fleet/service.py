@@ -10,12 +10,12 @@ from chalicelib.accounts.model import ApiKey, build_token, compute_digest, is_sa
 from chalicelib.accounts.service import AccountPorts, IssuedKey, build_key
 from chalicelib.catalog.model import Catalog
 from chalicelib.catalog.service import Capacity
-from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
+from chalicelib.fleet.candidates import CandidateReader
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
     Enrolment,
@@ -26,7 +26,6 @@ from chalicelib.fleet.model import (
     Liveness,
     clear_faults,
 )
-from chalicelib.fleet.placement import Candidate
 
 MAX_CANDIDATES = 8
 
@@ -43,37 +42,12 @@ class StaleEpoch(Conflict):
     code = "stale_epoch"
 
 
-class FleetStore(Protocol):
+class FleetStore(CandidateReader, Protocol):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None: ...
     def get_host(self, host_id: str) -> Host | None: ...
     def get_liveness(self, host_id: str) -> Liveness | None: ...
     def list_gpus(self, host_id: str) -> list[HostGpu]: ...
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
-    def find_candidates(
-        self,
-        gpu_type: str,
-        region: str,
-        gpu_count: int,
-        limit: int,
-        *,
-        start: int,
-        billing_class: BillingClass = "on_demand",
-    ) -> list[Candidate]:
-        """Hosts with at least ``gpu_count`` free, fewest first, from the index; may be stale.
-
-        Of more equal ones than ``limit``, those from the spread ``start`` on. On demand is placed on the
-        shared hosts, spot on those and then on reservable ones, reserved on reservable ones.
-        """
-        ...
-
-    def get_candidate(self, host_id: str) -> Candidate | None:
-        """One host as it is now; ``None`` when it may not be offered."""
-        ...
-
-    def list_free(self, gpu_type: str, region: str) -> list[int]:
-        """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
-        ...
-
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None: ...
     def use_enrolment(self, tx: Transaction, enrolment: Enrolment, install_id: str) -> None:
         """Fails with Conflict when another machine has used it."""
@@ -205,7 +179,13 @@ def create_enrolment(
 
 
 def enrol_host(
-    ports: FleetPorts, token: str, *, install_id: str, agent_version: str, gpus: Sequence[Gpu]
+    ports: FleetPorts,
+    token: str,
+    *,
+    install_id: str,
+    agent_version: str,
+    gpus: Sequence[Gpu],
+    fabric_id: str | None = None,
 ) -> EnrolledHost:
     """Turn a machine into a host, once per token; the same machine may ask again and gets a new key.
 
@@ -226,6 +206,7 @@ def enrol_host(
     host = ports.store.get_host(enrolment.host_id)
     if host is None:
         host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
+        host = replace(host, fabric_id=fabric_id)
         ports.store.use_enrolment(tx, enrolment, install_id)
         ports.store.add_host(tx, host, gpus)
         created, action = True, "host.enrolled"

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
+from chalicelib.fleet.candidate_store import DynamoCandidateStore
 from chalicelib.fleet.health import GpuFault, HostNotice
 from chalicelib.fleet.health_store import DynamoHealthStore, change_free, name_index_key, stale, taken
 from chalicelib.fleet.model import (
@@ -26,20 +26,23 @@ from chalicelib.fleet.model import (
     HostState,
     LeaseState,
 )
-from chalicelib.fleet.placement import RANK_STEP, SUB_POOLS, Candidate, Crowds, compute_rank, search
+from chalicelib.fleet.placement import compute_rank, pack_groups
 from chalicelib.storage import keys
-from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
+from chalicelib.storage.tables.fleet import (
+    CommandItem,
+    EnrolmentItem,
+    FabricHostItem,
+    GpuItem,
+    HeartbeatItem,
+    HostItem,
+)
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: The outbox keeps a delivered command this long, for people who look into an incident.
 COMMAND_RETENTION_SECONDS = 14 * 86_400
-_CAPACITY_HOSTS = 100
 
 
-class DynamoFleetStore(DynamoHealthStore):
-    def __init__(self) -> None:
-        self.crowds = Crowds()
-
+class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -66,7 +69,15 @@ class DynamoFleetStore(DynamoHealthStore):
         rows = GpuItem.query(keys.host(host_id), GpuItem.sk.startswith(keys.GPU_PREFIX), consistent_read=True)
         return [
             HostGpu(
-                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib, row.parent_uuid, row.slices),
+                Gpu(
+                    row.gpu_uuid,
+                    row.pci_bus_id,
+                    row.model,
+                    row.memory_mib,
+                    row.parent_uuid,
+                    row.slices,
+                    row.link_group,
+                ),
                 cast("LeaseState", row.lease_state),
                 row.epoch,
                 row.rental_id,
@@ -79,46 +90,6 @@ class DynamoFleetStore(DynamoHealthStore):
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
         pools = (keys.pool, keys.reservable_pool, keys.closed_pool)
         return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool(gpu_type, region))]
-
-    def find_candidates(
-        self,
-        gpu_type: str,
-        region: str,
-        gpu_count: int,
-        limit: int,
-        *,
-        start: int,
-        billing_class: BillingClass = "on_demand",
-    ) -> list[Candidate]:
-        for reservable in SUB_POOLS[billing_class]:
-            pool = (keys.reservable_pool if reservable else keys.pool)(gpu_type, region)
-
-            def read(low: int, high: int, pool: str = pool) -> list[Candidate]:
-                return _read_ranks(pool, low, high, limit)
-
-            found = search(read, pool, gpu_count, limit, start, self.crowds)
-            if found:
-                return found
-        return []
-
-    def get_candidate(self, host_id: str) -> Candidate | None:
-        try:
-            item = HostItem.get(keys.host(host_id), keys.HOST, consistent_read=True)
-        except HostItem.DoesNotExist:
-            return None
-        if item.state != "active":
-            return None
-        return _read_candidate(item)
-
-    def list_free(self, gpu_type: str, region: str) -> list[int]:
-        found = HostItem.by_pool.query(
-            keys.pool(gpu_type, region),
-            HostItem.free_rank >= RANK_STEP,
-            scan_index_forward=False,
-            limit=_CAPACITY_HOSTS,
-            attributes_to_get=["free_gpus"],
-        )
-        return [item.free_gpus for item in found]
 
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None:
         item = EnrolmentItem(
@@ -166,8 +137,15 @@ class DynamoFleetStore(DynamoHealthStore):
             api_key_id=host.api_key_id,
             pool=name_index_key(host),
             fabric_id=host.fabric_id,
+            link_groups=pack_groups([(gpu.gpu_uuid, gpu.link_group or gpu.parent_uuid) for gpu in gpus])
+            or None,
         )
         dynamo(tx).put(item, HostItem.pk.does_not_exist(), unexpected("The host"))
+        if host.fabric_id is not None:
+            joined = FabricHostItem(
+                keys.fabric(host.fabric_id), keys.host(host.host_id), host_id=host.host_id
+            )
+            dynamo(tx).put(joined, FabricHostItem.pk.does_not_exist(), unexpected("The host"))
         for gpu in gpus:
             row = GpuItem(
                 keys.host(host.host_id),
@@ -178,6 +156,7 @@ class DynamoFleetStore(DynamoHealthStore):
                 memory_mib=gpu.memory_mib,
                 parent_uuid=gpu.parent_uuid,
                 slices=gpu.slices,
+                link_group=gpu.link_group,
                 lease_state="free",
                 epoch=0,
             )
@@ -296,17 +275,6 @@ def _explain(rental_id: str, lease: Lease) -> OnFailure:
         return stale(old)
 
     return fail
-
-
-def _read_ranks(pool: str, low: int, high: int, limit: int) -> list[Candidate]:
-    found = HostItem.by_pool.query(pool, HostItem.free_rank.between(low, high), limit=limit, page_size=limit)
-    return [_read_candidate(item) for item in found]
-
-
-def _read_candidate(item: HostItem) -> Candidate:
-    free: Any = item.free_leases
-    leases = tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
-    return Candidate(item.host_id, item.region, leases)
 
 
 def _read_host(item: HostItem) -> Host:

@@ -124,7 +124,7 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
     )
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    for candidate in order_candidates(fitting, rental.rental_id):
+    for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
         yield (candidate,)
 
 

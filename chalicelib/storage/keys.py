@@ -71,6 +71,11 @@ def reservable_pool(gpu_type_name: str, region: str) -> str:
     return f"RESERVABLE#{gpu_type_name}#{region}"
 
 
+def fabric(fabric_id: str) -> str:
+    """The hosts that one network joins."""
+    return f"FABRIC#{fabric_id}"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 

@@ -8,7 +8,16 @@ from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
-from chalicelib.fleet.placement import SUB_POOLS, Candidate, Crowds, compute_rank, search
+from chalicelib.fleet.placement import (
+    SUB_POOLS,
+    Candidate,
+    Crowds,
+    choose_fabric,
+    compute_rank,
+    pack_groups,
+    search,
+    unpack_groups,
+)
 from chalicelib.fleet.service import CapacityTaken, HostCredentials, StaleEpoch
 from tests.fakes.database import START_MS, MemoryStore
 
@@ -73,7 +82,30 @@ class FakeFleetStore(MemoryStore):
             return None
         free = [gpu for gpu in self.list_gpus(host_id) if gpu.lease_state == "free"]
         leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
-        return Candidate(host_id, host.region, leases)
+        rows = [
+            (row.gpu.gpu_uuid, row.gpu.link_group or row.gpu.parent_uuid) for row in self.list_gpus(host_id)
+        ]
+        groups = unpack_groups(pack_groups(rows), leases)
+        return Candidate(host_id, host.region, leases, groups, host.fabric_id)
+
+    def find_cluster(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        node_count: int,
+        *,
+        rental_id: str,
+        billing_class: BillingClass = "on_demand",
+    ) -> tuple[Candidate, ...]:
+        """Sees every host, where the real one reads a page."""
+        with self.db.lock:
+            for reservable in SUB_POOLS[billing_class]:
+                offered = [each for _, each in self._rank(gpu_type, region, reservable=reservable)]
+                chosen = choose_fabric(offered, gpu_count, node_count, rental_id)
+                if chosen:
+                    return chosen
+            return ()
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         offered = self._list_offered(gpu_type, region, reservable=False)

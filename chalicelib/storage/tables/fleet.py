@@ -57,6 +57,14 @@ class HostItem(FleetTable):
     health_version = IntegerAttribute(null=True)
     reservable = BooleanAttribute(null=True)
     fabric_id = UnicodeAttribute(null=True)
+    #: See `placement.pack_groups`; absent where there is nothing to choose.
+    link_groups: JSONAttribute = JSONAttribute(null=True)
+
+
+class FabricHostItem(FleetTable):
+    """A host that a fabric joins to others; written when it enrols, and never changed."""
+
+    host_id = UnicodeAttribute()
 
 
 class GpuItem(FleetTable):
@@ -66,6 +74,7 @@ class GpuItem(FleetTable):
     memory_mib = IntegerAttribute()
     parent_uuid = UnicodeAttribute(null=True)
     slices = IntegerAttribute(null=True)
+    link_group = UnicodeAttribute(null=True)
     lease_state = UnicodeAttribute()
     epoch = IntegerAttribute()
     rental_id = UnicodeAttribute(null=True)

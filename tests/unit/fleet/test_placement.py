@@ -1,5 +1,6 @@
 """Which host and which GPUs: never too many or twice, the tightest fit, spread evenly, nothing overlooked."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -11,11 +12,14 @@ from chalicelib.fleet.placement import (
     RANK_STEP,
     Candidate,
     Crowds,
+    choose_fabric,
     choose_leases,
     compute_rank,
     compute_spread,
     order_candidates,
+    pack_groups,
     search,
+    unpack_groups,
 )
 
 REGION = "eu-north-1"
@@ -109,3 +113,108 @@ def test_leases_are_chosen_without_repeats_and_in_a_fixed_order(free, wanted, re
     assert len(set(chosen)) == min(free, wanted)
     assert set(chosen) <= set(candidate.free_leases)
     assert chosen == choose_leases(candidate, wanted, rental_id)
+
+
+blocks = st.lists(st.integers(1, 5), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) <= 12)
+
+
+def join(sizes):
+    """A host whose free GPUs are joined in blocks of these sizes."""
+    uuids = [f"GPU-{block}-{n}" for block, size in enumerate(sizes) for n in range(size)]
+    groups = {uuid: int(uuid.split("-")[1]) for uuid in uuids}
+    return Candidate("hst", REGION, tuple(Lease(uuid, 0) for uuid in uuids), groups)
+
+
+def span(candidate, leases):
+    return len({candidate.link_groups[lease.gpu_uuid] for lease in leases})
+
+
+def leave(candidate, leases):
+    """The blocks that stay, largest first."""
+    rest = Counter(
+        candidate.link_groups[lease.gpu_uuid] for lease in set(candidate.free_leases) - set(leases)
+    )
+    return sorted(rest.values(), reverse=True)
+
+
+@given(blocks, st.data())
+def test_no_other_choice_spans_fewer_groups_or_leaves_larger_blocks(sizes, data):
+    candidate = join(sizes)
+    wanted = data.draw(st.integers(1, sum(sizes)))
+    chosen = choose_leases(candidate, wanted, data.draw(st.text(min_size=1, max_size=5)))
+    assert len(set(chosen)) == wanted
+    others = list(itertools.combinations(candidate.free_leases, wanted))
+    fewest = min(span(candidate, other) for other in others)
+    assert span(candidate, chosen) == fewest
+    equal = [other for other in others if span(candidate, other) == fewest]
+    assert leave(candidate, chosen) == max(leave(candidate, other) for other in equal)
+
+
+def test_equal_blocks_and_gpus_are_spread_by_rental():
+    candidate = join([4, 4])
+    taken = Counter(lease.gpu_uuid for n in range(1600) for lease in choose_leases(candidate, 1, f"rnt_{n}"))
+    # Chi-square, 7 degrees of freedom, 99 % point.
+    assert sum((taken[lease.gpu_uuid] - 200) ** 2 / 200 for lease in candidate.free_leases) < 18.5
+
+
+def test_a_gpu_without_a_group_is_alone_among_gpus_that_have_one():
+    leases = tuple(Lease(f"GPU-{n}", 0) for n in range(4))
+    candidate = Candidate("hst", REGION, leases, {"GPU-1": 0, "GPU-3": 0})
+    for n in range(20):
+        assert [each.gpu_uuid for each in choose_leases(candidate, 2, f"rnt_{n}")] == ["GPU-1", "GPU-3"]
+        assert choose_leases(candidate, 1, f"rnt_{n}")[0].gpu_uuid in {"GPU-0", "GPU-2"}
+
+
+def test_of_equally_tight_hosts_the_one_that_joins_what_is_wanted_comes_first():
+    split, whole = join([2, 2]), build("whole", 4)
+    assert {order_candidates([split, whole], f"rnt_{n}", 4)[0].host_id for n in range(20)} == {"whole"}
+    assert {order_candidates([split, whole], f"rnt_{n}", 2)[0].host_id for n in range(20)} == {"hst", "whole"}
+    tight = build("tight", 3)
+    assert order_candidates([whole, join([2, 1]), tight], "rnt", 3)[0].host_id == "tight"
+
+
+def test_groups_are_kept_in_few_bytes_and_only_where_there_is_a_choice():
+    uuids = [f"GPU-{n:08x}-aaaa-bbbb-cccc-0123456789ab" for n in range(8)]
+    leases = [Lease(uuid, 0) for uuid in uuids]
+    packed = pack_groups([(uuid, f"numa-{n // 4}") for n, uuid in enumerate(uuids)])
+    assert len(str(packed).replace(" ", "")) < 100
+    assert list(unpack_groups(packed, leases).values()) == [0] * 4 + [1] * 4
+    assert unpack_groups(packed, leases[6:]) == {uuids[6]: 1, uuids[7]: 1}
+    assert pack_groups([(uuid, "nvlink-0") for uuid in uuids]) == []
+    assert pack_groups([(uuid, None) for uuid in uuids]) == []
+    partly = pack_groups([(uuids[0], "nvlink-0"), (uuids[1], "nvlink-0"), (uuids[2], None)])
+    assert unpack_groups(partly, leases) == {uuids[0]: 0, uuids[1]: 0}
+
+
+def place(name, free, fabric_id):
+    return Candidate(name, REGION, build(name, free).free_leases, {}, fabric_id)
+
+
+def test_a_cluster_takes_the_fabric_with_the_least_to_spare_or_nothing():
+    hosts = [place(f"big-{n}", 8, "big") for n in range(5)]
+    hosts += [place(f"small-{n}", 8, "small") for n in range(3)]
+    hosts += [place(f"lone-{n}", 8, None) for n in range(9)] + [place("full", 2, "small")]
+    for nodes, fabric in ((2, "small"), (3, "small"), (4, "big"), (5, "big")):
+        chosen = choose_fabric(hosts, 8, nodes, "rnt")
+        assert len({each.host_id for each in chosen}) == nodes
+        assert {each.fabric_id for each in chosen} == {fabric}
+    assert choose_fabric(hosts, 8, 6, "rnt") == ()
+    assert [each.fabric_id for each in choose_fabric(hosts, 2, 4, "rnt")] == ["small"] * 4
+    (alone,) = choose_fabric([each for each in hosts if each.fabric_id is None], 8, 1, "rnt")
+    assert alone.host_id.startswith("lone")
+
+
+fleets = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([None, "a", "b", "c"])), max_size=20)
+
+
+@given(fleets, st.integers(1, 8), st.integers(1, 6))
+def test_a_cluster_is_found_whole_exactly_when_a_fabric_has_room(fleet, wanted, nodes):
+    hosts = [place(f"hst_{n}", free, fabric) for n, (free, fabric) in enumerate(fleet)]
+    chosen = choose_fabric(hosts, wanted, nodes, "rnt")
+    room = Counter(each.fabric_id for each in hosts if len(each.free_leases) >= wanted)
+    alone = nodes == 1 and room.total() > 0
+    assert bool(chosen) == (alone or any(n >= nodes for name, n in room.items() if name is not None))
+    if chosen:
+        assert len({each.host_id for each in chosen}) == nodes
+        assert all(len(each.free_leases) >= wanted for each in chosen)
+        assert nodes == 1 or len({each.fabric_id for each in chosen} - {None}) == 1

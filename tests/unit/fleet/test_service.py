@@ -260,3 +260,34 @@ def test_a_gpu_that_its_host_calls_unfit_is_withheld_and_offered_again_when_it_i
     sort_out_unfit(store, transactions, host_id, set(), withheld=1)
     assert store.get_host(host_id).free_gpus == 1
     assert {gpu.lease_state for gpu in store.list_gpus(host_id)} == {"leased", "free"}
+
+
+def test_a_host_says_how_its_gpus_are_joined_and_an_old_agent_says_nothing(seeded):
+    gpu = {"pci_bus_id": "0:0", "model": "H100", "memory_mib": 81_559}
+    old = {
+        "install_id": "machine",
+        "agent_version": "0.1.0",
+        "gpus": [gpu | {"gpu_uuid": f"GPU-{n}"} for n in range(4)],
+    }
+    new = old | {"gpus": [each | {"link_group": f"numa-{n // 2}"} for n, each in enumerate(old["gpus"])]}
+    new["fabric_id"] = "ib-1"
+    hosts = []
+    for listed in (old, new):
+        body = HostRequest.model_validate(listed)
+        _, token = offer_enrolment(seeded)
+        enrolled = enrol_host(
+            seeded.cloud.fleet,
+            token,
+            install_id=body.install_id,
+            agent_version=body.agent_version,
+            gpus=read_gpus(body),
+            fabric_id=body.fabric_id,
+        )
+        hosts.append(render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id)))
+    before, after = hosts
+    assert (before.fabric_id, [each.link_group for each in before.gpus]) == (None, [None] * 4)
+    assert after.fabric_id == "ib-1"
+    assert [each.link_group for each in after.gpus] == ["numa-0", "numa-0", "numa-1", "numa-1"]
+    candidate = seeded.cloud.fleet_store.get_candidate(after.host_id)
+    assert (list(candidate.link_groups.values()), candidate.fabric_id) == ([0, 0, 1, 1], "ib-1")
+    assert seeded.cloud.fleet_store.get_candidate(before.host_id).link_groups == {}
