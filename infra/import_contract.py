@@ -41,7 +41,10 @@ RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
 #: Further models, services and stores of a slice, by file: what outgrew the first.
 KINDS = {
     "health": "model",
+    "placement": "model",
     "health_store": "store",
+    "candidates": "service",
+    "candidate_store": "store",
     "incidents": "service",
     "failover": "service",
     "activity": "service",

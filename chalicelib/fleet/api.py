@@ -45,6 +45,7 @@ def enrol_host(call: Call) -> Answer:
         install_id=body.install_id,
         agent_version=body.agent_version,
         gpus=read_gpus(body),
+        fabric_id=body.fabric_id,
     )
     signing_key = derive_signing_key(enrolled.host.host_id, ports.accounts.read_pepper())
     status = HTTPStatus.CREATED if enrolled.created else HTTPStatus.OK

@@ -16,6 +16,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.fleet.health import HostNotice
 from chalicelib.fleet.incident import derive_incidents
 from chalicelib.fleet.model import Cordon, Host, HostGpu, LeaseState, Liveness, Loss
+from chalicelib.fleet.placement import RANK_STEP
 from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.fleet.watch_store import move_totals, put_incident
 from chalicelib.fleet.windows import PlannedMaintenance
@@ -47,7 +48,6 @@ def _is_settled_as(before: Liveness | None) -> Condition:
 
 
 def _list_health_actions(old: Host, new: Host) -> list[Any]:
-    pool = keys.pool if new.state == "active" else keys.closed_pool
     facts = (
         (HostItem.notice, new.notice),
         (HostItem.lost, new.lost),
@@ -57,7 +57,7 @@ def _list_health_actions(old: Host, new: Host) -> list[Any]:
     offered: Any = HostItem.pool
     return [
         HostItem.state.set(new.state),
-        offered.remove() if new.state == "retired" else offered.set(pool(new.gpu_type, new.region)),
+        offered.remove() if new.state == "retired" else offered.set(name_index_key(new)),
         HostItem.draining.set(new.draining),
         HostItem.health_version.set(old.health_version + 1),
         HostItem.downtime.set(new.downtime_ms),
@@ -80,6 +80,22 @@ def read_health(item: HostItem) -> dict[str, Any]:
         "hardware_incidents_ms": tuple(item.hardware_incidents or ()),
         "past_maintenance_ms": tuple((start, end) for start, end in item.past_maintenance or ()),
     }
+
+
+def change_free(gpus: int) -> list[Any]:
+    """The actions that add to a host's free GPUs: the number and its rank in the index, never one alone."""
+    return [
+        HostItem.free_gpus.set(HostItem.free_gpus + gpus),
+        HostItem.free_rank.set(HostItem.free_rank + gpus * RANK_STEP),
+    ]
+
+
+def name_index_key(host: Host) -> str:
+    """The key under which ``by_pool`` lists a host: what it may be offered for."""
+    if host.state != "active":
+        return keys.closed_pool(host.gpu_type, host.region)
+    offered = keys.reservable_pool if host.reservable else keys.pool
+    return offered(host.gpu_type, host.region)
 
 
 class DynamoHealthStore:
@@ -174,7 +190,7 @@ class DynamoHealthStore:
             host_id,
             lease,
             ("free", "withheld"),
-            [path.remove(), HostItem.free_gpus.set(HostItem.free_gpus - 1)],
+            [path.remove(), *change_free(-1)],
             taken,
         )
 
@@ -185,7 +201,7 @@ class DynamoHealthStore:
             host_id,
             lease,
             ("withheld", "free"),
-            [path.set(lease.epoch), HostItem.free_gpus.set(HostItem.free_gpus + 1)],
+            [path.set(lease.epoch), *change_free(1)],
             stale,
         )
 
@@ -233,7 +249,7 @@ class DynamoHealthStore:
         actions = _list_health_actions(old, new)
         freed = sum((after.lease_state == "free") - (before.lease_state == "free") for before, after in gpus)
         if freed:
-            actions.append(HostItem.free_gpus.set(HostItem.free_gpus + freed))
+            actions += change_free(freed)
         for before, after in gpus:
             path: Any = HostItem.free_leases[after.gpu.gpu_uuid]
             if before.lease_state != after.lease_state:

@@ -51,6 +51,8 @@ class Gpu:
     #: Of an instance of a partitioned board: the board, and its part of the board's seven slices.
     parent_uuid: str | None = None
     slices: int | None = None
+    #: The name, within its host, of the GPUs that it is joined to by NVLink, or else by PCIe; if known.
+    link_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class Host:
             return self.past_maintenance_ms
         return (*self.past_maintenance_ms, (self.maintenance.starts_at_ms, self.maintenance.ends_at_ms))
 
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool = False
+    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+    fabric_id: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class HostGpu:
@@ -147,15 +154,6 @@ class Liveness:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A host that may have room: read from an index, so it is only a hint until the transaction holds."""
-
-    host_id: str
-    region: str
-    free_leases: tuple[Lease, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class HostCommand:
     """An order to a host, kept in the outbox until its queue has it."""
 
@@ -178,30 +176,6 @@ def derive_signing_key(host_id: str, pepper: bytes) -> bytes:
     Derived, so that consumers verify without a read and nothing secret is stored per host.
     """
     return hmac.new(pepper, f"host-signing-key:{host_id}".encode(), hashlib.sha256).digest()
-
-
-def choose_leases(candidate: Candidate, gpu_count: int, rental_id: str) -> tuple[Lease, ...]:
-    """Return ``gpu_count`` of the candidate's free leases.
-
-    The choice is spread by the rental's id: parallel starts on one host then mostly want different GPUs.
-    """
-
-    def rank(lease: Lease) -> bytes:
-        return hashlib.sha256(f"{rental_id}:{lease.gpu_uuid}".encode()).digest()
-
-    return tuple(
-        sorted(sorted(candidate.free_leases, key=rank)[:gpu_count], key=lambda lease: lease.gpu_uuid)
-    )
-
-
-def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candidate]:
-    """Best fit first: the host with the fewest free GPUs that still fits, equal ones spread by rental."""
-
-    def rank(candidate: Candidate) -> tuple[int, bytes]:
-        spread = hashlib.sha256(f"{rental_id}:{candidate.host_id}".encode()).digest()
-        return len(candidate.free_leases), spread
-
-    return sorted(candidates, key=rank)
 
 
 def announce(

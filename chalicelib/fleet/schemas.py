@@ -39,12 +39,14 @@ class GpuRequest(RequestBody):
     memory_mib: Annotated[int, Field(ge=0, le=10_000_000)]
     parent_uuid: Identifier | None = None
     slices: Annotated[int, Field(ge=1, le=7)] | None = None
+    link_group: Identifier | None = None
 
 
 class HostRequest(RequestBody):
     install_id: Identifier
     agent_version: Annotated[str, Field(min_length=1, max_length=50)]
     gpus: Annotated[list[GpuRequest], Field(min_length=1, max_length=MAX_GPUS_PER_HOST)]
+    fabric_id: Identifier | None = None
 
 
 class EnrolledHostBody(ResponseBody):
@@ -110,6 +112,7 @@ class HostGpuBody(ResponseBody):
     #: Of an instance of a partitioned board.
     parent_uuid: str | None
     slices: int | None
+    link_group: str | None
     lease_state: str
     epoch: int
     rental_id: str | None
@@ -159,6 +162,9 @@ class HostBody(ResponseBody):
     #: Hardware incidents of the last 30 days; at three the host is cordoned.
     lemon_score: int
     incident_count: int | None = None
+    fabric_id: str | None
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool
     gpus: list[HostGpuBody] | None = None
 
 
@@ -168,7 +174,15 @@ class HostListBody(ResponseBody):
 
 def read_gpus(body: HostRequest) -> list[Gpu]:
     return [
-        Gpu(gpu.gpu_uuid, gpu.pci_bus_id, gpu.model, gpu.memory_mib, gpu.parent_uuid, gpu.slices)
+        Gpu(
+            gpu.gpu_uuid,
+            gpu.pci_bus_id,
+            gpu.model,
+            gpu.memory_mib,
+            gpu.parent_uuid,
+            gpu.slices,
+            gpu.link_group,
+        )
         for gpu in body.gpus
     ]
 
@@ -230,6 +244,8 @@ def render_host(
         telemetry_records_lost=liveness.records_lost if liveness else None,
         gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
         draining=host.draining,
+        fabric_id=host.fabric_id,
+        reservable=host.reservable,
         notice=None if host.notice is None else _render_notice(host.notice),
         cordoned_reason=None if host.cordon is None else host.cordon.reason,
         lost=None
@@ -259,6 +275,7 @@ def _render_gpu(row: HostGpu, liveness: Liveness | None) -> HostGpuBody:
         memory_mib=row.gpu.memory_mib,
         parent_uuid=row.gpu.parent_uuid,
         slices=row.gpu.slices,
+        link_group=row.gpu.link_group,
         lease_state=row.lease_state,
         epoch=row.epoch,
         rental_id=row.rental_id,

@@ -15,9 +15,9 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
+from chalicelib.fleet.candidates import CandidateReader
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
-    Candidate,
     Enrolment,
     Gpu,
     Host,
@@ -42,23 +42,12 @@ class StaleEpoch(Conflict):
     code = "stale_epoch"
 
 
-class FleetStore(Protocol):
+class FleetStore(CandidateReader, Protocol):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None: ...
     def get_host(self, host_id: str) -> Host | None: ...
     def get_liveness(self, host_id: str) -> Liveness | None: ...
     def list_gpus(self, host_id: str) -> list[HostGpu]: ...
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
-    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
-        """Hosts with at least ``gpu_count`` free, fewest first. One index query; may be stale."""
-
-    def get_candidate(self, host_id: str) -> Candidate | None:
-        """One host as it is now; ``None`` when it may not be offered."""
-        ...
-
-    def list_free(self, gpu_type: str, region: str) -> list[int]:
-        """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
-        ...
-
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None: ...
     def use_enrolment(self, tx: Transaction, enrolment: Enrolment, install_id: str) -> None:
         """Fails with Conflict when another machine has used it."""
@@ -207,7 +196,13 @@ def create_enrolment(
 
 
 def enrol_host(
-    ports: FleetPorts, token: str, *, install_id: str, agent_version: str, gpus: Sequence[Gpu]
+    ports: FleetPorts,
+    token: str,
+    *,
+    install_id: str,
+    agent_version: str,
+    gpus: Sequence[Gpu],
+    fabric_id: str | None = None,
 ) -> EnrolledHost:
     """Turn a machine into a host, once per token; the same machine may ask again and gets a new key.
 
@@ -231,6 +226,7 @@ def enrol_host(
         raise Forbidden("This host was retired; enrol the machine anew.", code="host_retired")
     if host is None:
         host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
+        host = replace(host, fabric_id=fabric_id)
         ports.store.use_enrolment(tx, enrolment, install_id)
         ports.store.add_host(tx, host, gpus)
         created, action = True, "host.enrolled"

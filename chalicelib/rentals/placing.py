@@ -14,7 +14,8 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
-from chalicelib.fleet.model import SUSPECT_AFTER_MS, Candidate, HostCommand, choose_leases, order_candidates
+from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
+from chalicelib.fleet.placement import Candidate, choose_leases, compute_spread, order_candidates
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
@@ -115,10 +116,29 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
         if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
             yield (pinned,)
         return
-    found = ports.fleet.find_candidates(price.gpu_type, price.region, rental.gpu_count, MAX_CANDIDATES)
+    if len(start.rentals) > 1:
+        nodes = ports.fleet.find_cluster(
+            price.gpu_type,
+            price.region,
+            rental.gpu_count,
+            len(start.rentals),
+            rental_id=rental.rental_id,
+            billing_class=rental.billing_class,
+        )
+        if nodes:
+            yield nodes
+        return
+    found = ports.fleet.find_candidates(
+        price.gpu_type,
+        price.region,
+        rental.gpu_count,
+        MAX_CANDIDATES,
+        start=compute_spread(rental.rental_id),
+        billing_class=rental.billing_class,
+    )
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    for candidate in order_candidates(fitting, rental.rental_id):
+    for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
         if candidate.host_id not in unwiped:
             yield (candidate,)
 

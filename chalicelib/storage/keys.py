@@ -135,6 +135,16 @@ def window(window_id: str) -> str:
     return f"WINDOW#{window_id}"
 
 
+def reservable_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that are kept for reservations, and lent to spot."""
+    return f"RESERVABLE#{gpu_type_name}#{region}"
+
+
+def fabric(fabric_id: str) -> str:
+    """The hosts that one network joins."""
+    return f"FABRIC#{fabric_id}"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 

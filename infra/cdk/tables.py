@@ -33,7 +33,7 @@ class TableSpec:
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
-    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_gpus", NUMBER),), streamed=True),
+    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=True),
     TableSpec("prices", append_only=True),
     TableSpec(
         "templates",

@@ -14,7 +14,7 @@ class ByPool(GlobalSecondaryIndex[Any]):
         projection = AllProjection()
 
     pool = UnicodeAttribute(hash_key=True)
-    free_gpus = IntegerAttribute(range_key=True)
+    free_rank = IntegerAttribute(range_key=True)
 
 
 class BySilence(GlobalSecondaryIndex[Any]):
@@ -51,13 +51,15 @@ class HostItem(FleetTable):
     state = UnicodeAttribute()
     gpu_count = IntegerAttribute()
     free_gpus = IntegerAttribute()
+    #: `placement.compute_rank`: moves together with ``free_gpus``, always.
+    free_rank = IntegerAttribute()
     free_leases: MapAttribute[str, Any] = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
     install_id = UnicodeAttribute()
     agent_version = UnicodeAttribute()
     created_at_ms = IntegerAttribute()
     commands_queue_url = UnicodeAttribute()
     api_key_id = UnicodeAttribute()
-    #: `keys.pool` while the host may be offered, `keys.closed_pool` while it drains.
+    #: `keys.pool` or `keys.reservable_pool` while it may be offered, `keys.closed_pool` while it drains.
     pool = UnicodeAttribute(null=True)
     by_pool = ByPool()
     notice: JSONAttribute = JSONAttribute(null=True)
@@ -70,6 +72,16 @@ class HostItem(FleetTable):
     downtime: JSONAttribute = JSONAttribute(null=True)
     hardware_incidents: JSONAttribute = JSONAttribute(null=True)
     past_maintenance: JSONAttribute = JSONAttribute(null=True)
+    reservable = BooleanAttribute(null=True)
+    fabric_id = UnicodeAttribute(null=True)
+    #: See `placement.pack_groups`; absent where there is nothing to choose.
+    link_groups: JSONAttribute = JSONAttribute(null=True)
+
+
+class FabricHostItem(FleetTable):
+    """A host that a fabric joins to others; written when it enrols, and never changed."""
+
+    host_id = UnicodeAttribute()
 
 
 class GpuItem(FleetTable):
@@ -79,6 +91,7 @@ class GpuItem(FleetTable):
     memory_mib = IntegerAttribute()
     parent_uuid = UnicodeAttribute(null=True)
     slices = IntegerAttribute(null=True)
+    link_group = UnicodeAttribute(null=True)
     lease_state = UnicodeAttribute()
     epoch = IntegerAttribute()
     rental_id = UnicodeAttribute(null=True)

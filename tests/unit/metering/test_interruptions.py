@@ -55,8 +55,8 @@ def test_f36_no_lease_is_placed_by_a_start_that_read_the_host_before_the_notice(
     host_id = next(iter(seeded.cloud.db.table("hosts")))
     found = store.find_candidates
 
-    def find_then_hear(*arguments):
-        candidates = found(*arguments)
+    def find_then_hear(*arguments, **named):
+        candidates = found(*arguments, **named)
         seeded.cloud.clock.advance_seconds(1)
         beat(seeded, host_id, notices=notices)
         return candidates
