@@ -105,6 +105,8 @@ _NEXT: Mapping[LaunchState, frozenset[LaunchState]] = {
     "failed": frozenset(),
 }
 
+_GOES_WELL = frozenset({"launching", "running"})
+
 
 def move(launch: Launch, state: LaunchState, now_ms: int, error: str | None = None) -> Launch:
     """Return the launch in its next state.
@@ -122,7 +124,8 @@ def move(launch: Launch, state: LaunchState, now_ms: int, error: str | None = No
         state=state,
         changed_at_ms=now_ms,
         attempts=0,
-        last_error=error if error is not None else launch.last_error,
+        # What went wrong on the way no longer counts once there is an instance.
+        last_error=error if error is not None or state in _GOES_WELL else launch.last_error,
         ending_since_ms=ending,
         ended_at_ms=now_ms if state in ENDED else None,
         missing_since_ms=None,

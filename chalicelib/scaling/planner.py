@@ -56,7 +56,7 @@ class TerminateDecision:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``surplus_since_ms`` is for the next minute's state; ``shortage_gpus`` is what is wanted and not there."""
+    """``surplus_since_ms`` is for the next minute; ``shortage_gpus`` is what is wanted and not there."""
 
     decision: LaunchDecision | TerminateDecision | None
     reason: str
@@ -236,4 +236,4 @@ def find_backoff_end(option: LaunchOption, ended: Sequence[Launch]) -> int:
         last_ms = max(last_ms, launch.ended_at_ms or launch.requested_at_ms)
     if not failures:
         return 0
-    return last_ms + min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** min(failures - 1, 10))
+    return last_ms + min(MAX_BACKOFF_MS, BACKOFF_MS << min(failures - 1, 10))
