@@ -171,6 +171,23 @@ class DynamoFleetStore(DynamoHealthStore):
             unexpected("The host's key"),
         )
 
+    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
+        # Epochs rise with each change of holder: the same free map at commit means that nobody had one.
+        free = [gpu for gpu in gpus if gpu.lease_state == "free"]
+        version: Any = HostItem.health_version
+        same = version == host.health_version if host.health_version else version.does_not_exist()
+        condition: Condition = same & (HostItem.free_gpus == len(free)) & (HostItem.state == host.state)
+        for gpu in free:
+            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
+            condition &= path == gpu.epoch
+        actions: list[Any] = [
+            HostItem.state.set("retired"),
+            HostItem.pool.set(keys.closed_pool(host.gpu_type, host.region)),
+            HostItem.health_version.set(host.health_version + 1),
+        ]
+        key = (keys.host(host.host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, condition, unexpected("The host"))
+
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:

@@ -86,7 +86,7 @@ def plan(
     coming = [
         launch
         for launch in launches
-        if launch.state in COMING or (launch.state == "running" and launch.host_id not in known)
+        if launch.host_id not in known and (launch.state in COMING or launch.state == "running")
     ]
     coming_gpus = [launch.option.gpus_per_host for launch in coming]
     short = find_shortage(settings, demand, [host.free for host in hosts], coming_gpus)

@@ -92,7 +92,7 @@ class Instances(Protocol):
         """Order the end; repeating it is harmless. Raises InstanceError."""
 
     def list_instances(self, region: str, pool: str) -> list[Instance]:
-        """Every instance with the pool's tags, also ended ones that EC2 still shows: all, or InstanceError."""
+        """Every instance with the pool's tags, the ended ones too while EC2 shows them: all, or InstanceError."""
         ...
 
     def find_instance(self, region: str, instance_id: str) -> Instance | None:

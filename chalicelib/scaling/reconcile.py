@@ -7,7 +7,7 @@ nothing; that an instance is gone is EC2's word on that very instance.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.scaling.model import (
     ASK_AGAIN_FOR_MS,
     ENDED,
@@ -64,7 +64,8 @@ def reconcile_pool(ports: ScalingPorts, instances: Instances, settings: PoolSett
     for launch in ports.store.list_open(settings.pool):
         try:
             _follow(ports, instances, launch, by_id, listed)
-        except (Unavailable, HostInUse) as error:
+        except DomainError as error:
+            # One record that cannot be followed keeps no other from its end.
             alarms.append(f"{launch.launch_id} is left for the next round: {error.detail}")
     if not blind:
         _settle_orphans(ports, settings, listed, alarms)
@@ -243,8 +244,8 @@ def _settle_orphans(
             continue
         try:
             _settle_orphan(ports, settings, instance, alarms)
-        except (Unavailable, HostInUse) as error:
-            alarms.append(f"{instance.instance_id} has no record, and its host is in use: {error.detail}")
+        except DomainError as error:
+            alarms.append(f"{instance.instance_id} has no record, and stays for now: {error.detail}")
 
 
 def _is_recorded(ports: ScalingPorts, pool: str, instance: Instance) -> bool:

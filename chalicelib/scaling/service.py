@@ -116,7 +116,7 @@ def _look(
     ports: ScalingPorts, settings: PoolSettings, state: PoolState
 ) -> tuple[Demand, list[Launch], PoolState]:
     now_ms = ports.clock.now_ms()
-    # Launches first: a host that enrols between the two reads then counts once more, never once less.
+    # Launches first: a host that enrols between the two reads is seen as one of them, never as none.
     launches = ports.store.list_open(settings.pool)
     demand = ports.demands.read_demand(settings, now_ms)
     idle = note_idle(state.idle_since_ms, demand.hosts, now_ms)
@@ -183,7 +183,7 @@ def _order(
 
 
 def _close(ports: ScalingPorts, states: tuple[PoolState, PoolState], made: Plan, launch: Launch) -> None:
-    """Take the host out if nothing of it is leased; the next round, and every one after, ends its instance."""
+    """Take the host out if nothing of it is leased; the next round, and all that follow, end its instance."""
     now_ms = ports.clock.now_ms()
     before, after = states
     tx = ports.transactions()
