@@ -13,14 +13,25 @@ from chalicelib.fleet import functions as fleet_functions
 from chalicelib.metering import functions as metering_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
+from chalicelib.scaling import api as scaling_api
+from chalicelib.scaling import functions as scaling_functions
 
-APIS = (accounts_api.api, catalog_api.api, fleet_api.api, rentals_api.api, billing_api.api, carbon_api.api)
+APIS = (
+    accounts_api.api,
+    catalog_api.api,
+    fleet_api.api,
+    rentals_api.api,
+    billing_api.api,
+    carbon_api.api,
+    scaling_api.api,
+)
 FUNCTIONS = (
     accounts_functions.functions,
     fleet_functions.functions,
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,
+    scaling_functions.functions,
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)

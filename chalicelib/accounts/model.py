@@ -29,6 +29,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "hosts:read",
             "hosts:write",
             "offers:read",
+            "pools:read",
+            "pools:write",
         }
     ),
     "renter": frozenset(

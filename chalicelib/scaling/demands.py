@@ -46,9 +46,11 @@ class RentalDemands:
         return Demand(waiting, self.read_reserved_soon(pool, now_ms), hosts)
 
     def _read_use(self, host: Host) -> HostUse:
-        gpus = self.rentals.fleet.list_gpus(host.host_id)
-        busy = count(gpus, "leased") + count(gpus, "wiping")
-        free = count(gpus, "free") if host.state == "active" else 0
+        free, busy = host.free_gpus, host.gpu_count - host.free_gpus
+        if host.state != "active":
+            # Few are closed; of the others what is withheld passes for busy, which ends none too many.
+            gpus = self.rentals.fleet.list_gpus(host.host_id)
+            free, busy = 0, count(gpus, "leased") + count(gpus, "wiping")
         protected_until_ms = host.created_at_ms + NEW_HOST_MS
         # Somebody works on the machine, or has been promised it.
         if host.draining or self.is_reserved(host):

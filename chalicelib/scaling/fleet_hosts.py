@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chalicelib.accounts.model import build_token, compute_digest
-from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import ENROLMENT_LIFETIME_MS, Enrolment, Host, HostGpu
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.scaling.model import PoolSettings
-from chalicelib.scaling.ports import SCALING_ACTOR, HostStanding
-from chalicelib.scaling.reconcile import HostInUse
+from chalicelib.scaling.ports import SCALING_ACTOR, HostInUse, HostStanding
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SECRET_CHARACTERS = 32
@@ -97,7 +95,7 @@ class FleetHosts:
         if enrolment is None:
             return
         if enrolment.install_id not in {None, _REVOKED_BY}:
-            raise Conflict("The machine enrolled at the same time.", code="host_in_use")
+            raise HostInUse("The machine enrolled at the same time.")
         self.fleet.store.use_enrolment(tx, enrolment, _REVOKED_BY)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
 from chalicelib.scaling.model import Demand, Launch, LaunchOption, PoolSettings, PoolState
 
@@ -92,7 +93,7 @@ class Instances(Protocol):
         """Order the end; repeating it is harmless. Raises InstanceError."""
 
     def list_instances(self, region: str, pool: str) -> list[Instance]:
-        """Every instance with the pool's tags, the ended ones too while EC2 shows them: all, or InstanceError."""
+        """Every instance with the pool's tags, ended ones too while EC2 shows them: all, or InstanceError."""
         ...
 
     def find_instance(self, region: str, instance_id: str) -> Instance | None:
@@ -128,6 +129,12 @@ class ScalingStore(Protocol):
 
 
 HostStanding = Literal["unknown", "enrolled", "retired"]
+
+
+class HostInUse(Conflict):
+    """The host has a lease or owes a wipe, or has just enrolled: it stays."""
+
+    code = "host_in_use"
 
 
 class Hosts(Protocol):

@@ -7,7 +7,7 @@ nothing; that an instance is gone is EC2's word on that very instance.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.errors import Conflict, DomainError, Unavailable
+from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.scaling.model import (
     ASK_AGAIN_FOR_MS,
     ENDED,
@@ -36,12 +36,6 @@ from chalicelib.scaling.ports import (
 
 #: What ``RunInstances`` made may take a moment to be listed.
 SETTLES_WITHIN_MS = 5 * 60_000
-
-
-class HostInUse(Conflict):
-    """The host has a lease or owes a wipe, or has just enrolled: it stays."""
-
-    code = "host_in_use"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
 from chalicelib.core.principal import Principal
 from chalicelib.scaling.model import Demand, Launch, PoolSettings, PoolState, move, note_idle
 from chalicelib.scaling.planner import History, LaunchDecision, Plan, TerminateDecision, plan
-from chalicelib.scaling.ports import Instances, ScalingPorts, add_audit
-from chalicelib.scaling.reconcile import HostInUse, reconcile_pool, start
+from chalicelib.scaling.ports import HostInUse, Instances, ScalingPorts, add_audit
+from chalicelib.scaling.reconcile import reconcile_pool, start
 
 #: Ended launches that a plan looks at, for what failed lately.
 HISTORY_LIMIT = 50
