@@ -59,7 +59,10 @@ def bind_tables() -> None:
 
 @cache
 def aws_client(service: str, region: str | None = None) -> Any:
-    """A botocore client, of the installation's region unless another is named; boto3 would double what PynamoDB has loaded."""
+    """A botocore client, of our own region unless another is named.
+
+    boto3 would double what PynamoDB has loaded.
+    """
     from botocore.config import Config
     from botocore.session import get_session
 
