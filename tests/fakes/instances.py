@@ -31,6 +31,8 @@ class FakeInstances:
     unanswered: int = 0
     throttled_launches: int = 0
     failing_ends: int = 0
+    #: Ends that EC2 accepts, and forgets.
+    swallowed_ends: int = 0
     throttled_lists: int = 0
     broken_pages: int = 0
     empty_lists: int = 0
@@ -93,6 +95,9 @@ class FakeInstances:
         if self.failing_ends:
             self.failing_ends -= 1
             raise OutcomeUnknown("InternalError")
+        if self.swallowed_ends:
+            self.swallowed_ends -= 1
+            return
         self.end(instance_id)
 
     def end(self, instance_id: str) -> None:

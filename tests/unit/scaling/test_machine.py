@@ -19,6 +19,7 @@ FAULTS = (
     "unanswered",
     "throttled_launches",
     "failing_ends",
+    "swallowed_ends",
     "throttled_lists",
     "broken_pages",
     "empty_lists",

@@ -225,12 +225,13 @@ def test_f30_a_gpu_of_a_host_that_ec2_has_ended_is_leased_to_nobody():
     assert cloud.want(4, "two").host_id != launch.host_id
 
 
-def test_the_end_is_never_given_up():
+@pytest.mark.parametrize("fault", ["failing_ends", "swallowed_ends"])
+def test_the_end_is_never_given_up(fault):
     cloud = build_cloud()
     rental = cloud.want(8, "one")
     cloud.minutes(3)
     give_back(cloud, cloud.seeded.rental(rental.rental_id))
-    cloud.ec2.failing_ends = 50
+    setattr(cloud.ec2, fault, 50)
     cloud.minutes(120)
     assert cloud.ec2.end_orders >= 51
     assert cloud.ec2.list_alive() == []
