@@ -13,11 +13,22 @@ from chalicelib.fleet import functions as fleet_functions
 from chalicelib.metering import functions as metering_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
+from chalicelib.reservations import api as reservations_api
+from chalicelib.reservations import functions as reservations_functions
 
-APIS = (accounts_api.api, catalog_api.api, fleet_api.api, rentals_api.api, billing_api.api, carbon_api.api)
+APIS = (
+    accounts_api.api,
+    catalog_api.api,
+    fleet_api.api,
+    reservations_api.api,
+    rentals_api.api,
+    billing_api.api,
+    carbon_api.api,
+)
 FUNCTIONS = (
     accounts_functions.functions,
     fleet_functions.functions,
+    reservations_functions.functions,
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chalicelib.fleet.service import FleetPorts, FleetStore
     from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
+    from chalicelib.reservations.ports import ReservationPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
 
@@ -195,6 +196,36 @@ def rental_ports() -> "RentalPorts":
         ids=ids(),
         currency=settings().currency,
     )
+
+
+@cache
+def reservation_ports() -> "ReservationPorts":
+    from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.reservations.ports import ReservationPorts
+    from chalicelib.reservations.store import DynamoReservationStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return ReservationPorts(
+        store=DynamoReservationStore(),
+        fleet=_fleet_store(),
+        catalog=catalog_ports().store,
+        cached_catalog=cached_catalog(),
+        idempotency=DynamoIdempotencyStore(),
+        audit=DynamoAuditTrail(),
+        transactions=start_transaction,
+        clock=clock(),
+        ids=ids(),
+        currency=settings().currency,
+    )
+
+
+def keep_for_reservations(principal: Principal, host_id: str, *, reservable: bool) -> None:
+    """For the fleet's routes, which know nothing of reservations."""
+    from chalicelib.reservations.hosts import make_reservable, make_shared
+
+    change = make_reservable if reservable else make_shared
+    change(reservation_ports(), principal, host_id)
 
 
 @cache

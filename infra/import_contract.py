@@ -57,6 +57,10 @@ KINDS = {
     "dispatch": "service",
     "due": "service",
     "scheduling_store": "store",
+    "calendars": "model",
+    "hosts": "service",
+    "reservable_store": "store",
+    "upkeep": "service",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -32,7 +32,16 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
         }
     ),
     "renter": frozenset(
-        {"keys:read", "keys:write", "wallet:read", "offers:read", "rentals:read", "rentals:write"}
+        {
+            "keys:read",
+            "keys:write",
+            "wallet:read",
+            "offers:read",
+            "rentals:read",
+            "rentals:write",
+            "reservations:read",
+            "reservations:write",
+        }
     ),
     "host": frozenset({"hosts:connect"}),
 }

@@ -71,8 +71,11 @@ def read_host(_call: Call, host_id: str) -> Answer:
 
 @api.route("POST", "/v1/hosts/{host_id}/actions", permission="hosts:write", body=HostActionRequest)
 def act_on_host(call: Call, host_id: str) -> Answer:
-    """Clear the faults of a host's GPUs, once they were repaired: they are offered again."""
-    call.read_body(HostActionRequest)
+    """Clear the faults of a host's GPUs, once they were repaired, or keep it for reservations, or no more."""
+    body: HostActionRequest = call.read_body(HostActionRequest)
     ports = wiring.fleet_ports()
-    service.clear_host_faults(ports, call.principal, host_id)
+    if body.action in {"make_reservable", "make_shared"}:
+        wiring.keep_for_reservations(call.principal, host_id, reservable=body.action == "make_reservable")
+    else:
+        service.clear_host_faults(ports, call.principal, host_id)
     return Answer(render_host(*service.read_host(ports, host_id)))

@@ -28,6 +28,21 @@ def stale(_old: Any) -> DomainError:
     return StaleEpoch("The lease has moved on.")
 
 
+def name_index_key(host: Host) -> str:
+    """The key under which ``by_pool`` lists a host: what it may be offered for."""
+    if host.state != "active":
+        return keys.closed_pool(host.gpu_type, host.region)
+    offered = keys.reservable_pool if host.reservable else keys.pool
+    return offered(host.gpu_type, host.region)
+
+
+def is_same_health(host: Host) -> Condition:
+    # A host that never had a fault or a notice has no version yet.
+    if host.health_version:
+        return HostItem.health_version == host.health_version
+    return HostItem.health_version.does_not_exist()
+
+
 class DynamoHealthStore:
     def get_liveness(self, host_id: str) -> Liveness | None:
         try:
@@ -152,10 +167,9 @@ class DynamoHealthStore:
     def replace_health(
         self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
     ) -> None:
-        pool = keys.pool if new.state == "active" else keys.closed_pool
         actions: list[Any] = [
             HostItem.state.set(new.state),
-            HostItem.pool.set(pool(new.gpu_type, new.region)),
+            HostItem.pool.set(name_index_key(new)),
             HostItem.draining.set(new.draining),
             HostItem.health_version.set(old.health_version + 1),
             HostItem.notice.remove() if new.notice is None else HostItem.notice.set(asdict(new.notice)),
@@ -168,14 +182,8 @@ class DynamoHealthStore:
             if before.lease_state != after.lease_state:
                 actions.append(path.set(after.epoch) if after.lease_state == "free" else path.remove())
             self._replace_fault(tx, new.host_id, before, after)
-        # A host that never had a fault or a notice has no version yet.
-        same = (
-            HostItem.health_version == old.health_version
-            if old.health_version
-            else HostItem.health_version.does_not_exist()
-        )
         key = (keys.host(new.host_id), keys.HOST)
-        dynamo(tx).update(HostItem, key, actions, same, unexpected("The host"))
+        dynamo(tx).update(HostItem, key, actions, is_same_health(old), unexpected("The host"))
 
     def _replace_fault(self, tx: Transaction, host_id: str, before: HostGpu, after: HostGpu) -> None:
         assert after.fault is not None, "a fault is cleared, never forgotten"

@@ -68,6 +68,19 @@ class Host:
     draining: bool = False
     #: Rises with every change of notice, owner's wish and the GPUs' faults.
     health_version: int = 0
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool = False
+    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+    fabric_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservableHost:
+    """A host on whose calendar may be booked: read from an index, so only a hint."""
+
+    host_id: str
+    gpu_count: int
+    fabric_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

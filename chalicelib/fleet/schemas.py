@@ -85,7 +85,7 @@ class FaultBody(ResponseBody):
 
 
 class HostActionRequest(RequestBody):
-    action: Literal["clear_faults"]
+    action: Literal["clear_faults", "make_reservable", "make_shared"]
 
 
 class HostGpuBody(ResponseBody):
@@ -117,6 +117,8 @@ class HostBody(ResponseBody):
     last_seen_at: str | None
     telemetry_records_lost: int | None
     draining: bool
+    #: Kept for reservations, and lent to spot.
+    reservable: bool
     notice: NoticeBody | None
     gpus: list[HostGpuBody] | None = None
 
@@ -181,6 +183,7 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         telemetry_records_lost=liveness.records_lost if liveness else None,
         gpus=None if gpus is None else [_render_gpu(gpu, liveness) for gpu in gpus],
         draining=host.draining,
+        reservable=host.reservable,
         notice=None if host.notice is None else _render_notice(host.notice),
     )
 

@@ -24,6 +24,7 @@ from chalicelib.fleet.model import (
     HostCommand,
     HostGpu,
     Liveness,
+    ReservableHost,
     clear_faults,
 )
 
@@ -54,6 +55,20 @@ class FleetStore(Protocol):
     def get_candidate(self, host_id: str) -> Candidate | None:
         """One host as it is now; ``None`` when it may not be offered."""
         ...
+
+    def list_reservable(self, gpu_type: str, region: str, limit: int) -> list[ReservableHost]:
+        """Hosts of a pool that are kept for reservations and not closed. One index query; may be stale."""
+        ...
+
+    def require_reservable(self, tx: Transaction, host_id: str, gpu_count: int) -> None:
+        """Fails with CapacityTaken unless the host is active, kept for reservations, with that many GPUs."""
+
+    def set_reservable(self, tx: Transaction, host: Host, *, reservable: bool) -> None:
+        """Move a host to or from the sub-pool of reservations.
+
+        Fails with Conflict (``host_in_use``) while any GPU of a host that becomes reservable is not free, and
+        with Unavailable when it has moved since it was read.
+        """
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""

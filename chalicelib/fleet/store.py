@@ -15,7 +15,7 @@ from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.health import GpuFault, HostNotice
-from chalicelib.fleet.health_store import DynamoHealthStore, stale, taken
+from chalicelib.fleet.health_store import DynamoHealthStore, name_index_key, stale, taken
 from chalicelib.fleet.model import (
     Candidate,
     Enrolment,
@@ -26,6 +26,7 @@ from chalicelib.fleet.model import (
     HostState,
     LeaseState,
 )
+from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
@@ -35,7 +36,7 @@ COMMAND_RETENTION_SECONDS = 14 * 86_400
 _CAPACITY_HOSTS = 100
 
 
-class DynamoFleetStore(DynamoHealthStore):
+class DynamoFleetStore(DynamoHealthStore, DynamoReservableStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -73,8 +74,8 @@ class DynamoFleetStore(DynamoHealthStore):
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        pools = (keys.pool(gpu_type, region), keys.closed_pool(gpu_type, region))
-        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
+        pools = (keys.pool, keys.reservable_pool, keys.closed_pool)
+        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool(gpu_type, region))]
 
     def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
         found = HostItem.by_pool.query(
@@ -144,7 +145,8 @@ class DynamoFleetStore(DynamoHealthStore):
             created_at_ms=host.created_at_ms,
             commands_queue_url=host.commands_queue_url,
             api_key_id=host.api_key_id,
-            pool=keys.pool(host.gpu_type, host.region),
+            pool=name_index_key(host),
+            fabric_id=host.fabric_id,
         )
         dynamo(tx).put(item, HostItem.pk.does_not_exist(), unexpected("The host"))
         for gpu in gpus:
@@ -298,4 +300,6 @@ def _read_host(item: HostItem) -> Host:
         notice=None if item.notice is None else HostNotice(**item.notice),
         draining=bool(item.draining),
         health_version=item.health_version or 0,
+        reservable=bool(item.reservable),
+        fabric_id=item.fabric_id,
     )

@@ -21,11 +21,12 @@ from chalicelib.storage.tables import (
     metering,
     records,
     rentals,
+    reservations,
     scheduling,
 )
 
 #: A model is found once its module is loaded.
-MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals, scheduling)
+MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals, reservations, scheduling)
 
 
 def find_models(root: type[Model] = base.Table) -> Iterator[type[Model]]:

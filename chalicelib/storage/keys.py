@@ -9,6 +9,8 @@ ENROLMENT = "ENROLMENT"
 HOST = "HOST"
 HEARTBEAT = "HEARTBEAT"
 RENTAL = "RENTAL"
+RESERVATION = "RESERVATION"
+CALENDAR_HEAD = "HEAD"
 LOG = "LOG"
 WORKLOAD = "WORKLOAD"
 ACTIVITY = "ACTIVITY"
@@ -26,6 +28,7 @@ PRICE_PREFIX = "PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
 HOLD_PREFIX = "HOLD#"
+BOOKING_PREFIX = "BOOKING#"
 
 
 def account(account_id: str) -> str:
@@ -66,6 +69,11 @@ def closed_pool(gpu_type_name: str, region: str) -> str:
     return f"CLOSED#{gpu_type_name}#{region}"
 
 
+def reservable_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that are kept for reservations, and lent to spot."""
+    return f"RESERVABLE#{gpu_type_name}#{region}"
+
+
 def command(command_id: str) -> str:
     return f"{COMMAND_PREFIX}{command_id}"
 
@@ -97,6 +105,23 @@ def meter(segment: int) -> str:
 
 def rental(rental_id: str) -> str:
     return f"RENTAL#{rental_id}"
+
+
+def reservation(reservation_id: str) -> str:
+    return f"RESERVATION#{reservation_id}"
+
+
+def booking(host_id: str) -> str:
+    return f"{BOOKING_PREFIX}{host_id}"
+
+
+def calendar(host_id: str) -> str:
+    return f"CALENDAR#{host_id}"
+
+
+def day(name: str) -> str:
+    """``name`` is ``yyyy-mm-dd``, UTC."""
+    return f"DAY#{name}"
 
 
 def created(created_at_ms: int, entity_id: str) -> str:

@@ -38,6 +38,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "commands": "write",
         "rentals": "write",
         "scheduling": "write",
+        "reservations": "write",
         "metering": "read",
         "ledger": "write",
         "balances": "write",
@@ -68,6 +69,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     },
     "OnCapacityChanged": _PLACES,
     "SweepLines": _PLACES,
+    "SweepReservations": {"reservations": "write", "audit": "write"},
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "OnCharge": {

@@ -6,10 +6,12 @@ from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
+from chalicelib.reservations.ports import ReservationPorts
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 
 
@@ -38,6 +40,18 @@ class FakeCloud:
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
             wallets=ledger,
             idempotency=FakeIdempotencyStore(self.db),
+            audit=self.audit,
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
+            currency="USD",
+        )
+        self.reservations = ReservationPorts(
+            store=FakeReservationStore(self.db),
+            fleet=self.fleet_store,
+            catalog=catalog_store,
+            cached_catalog=self.rentals.cached_catalog,
+            idempotency=self.rentals.idempotency,
             audit=self.audit,
             transactions=self.db.begin,
             clock=self.clock,

@@ -6,7 +6,16 @@ from typing import Any
 
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
-from chalicelib.fleet.model import Candidate, Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
+from chalicelib.fleet.model import (
+    Candidate,
+    Enrolment,
+    Gpu,
+    Host,
+    HostCommand,
+    HostGpu,
+    Liveness,
+    ReservableHost,
+)
 from chalicelib.fleet.service import CapacityTaken, HostCredentials, StaleEpoch
 from tests.fakes.database import START_MS, MemoryStore
 
@@ -52,8 +61,38 @@ class FakeFleetStore(MemoryStore):
         free = [host.free_gpus for host in self._list_offered(gpu_type, region) if host.free_gpus]
         return sorted(free, reverse=True)
 
-    def _list_offered(self, gpu_type: str, region: str) -> list[Host]:
-        return [host for host in self.list_hosts(gpu_type, region) if host.state == "active"]
+    def _list_offered(self, gpu_type: str, region: str, *, reservable: bool = False) -> list[Host]:
+        hosts = self.list_hosts(gpu_type, region)
+        return [host for host in hosts if host.state == "active" and host.reservable == reservable]
+
+    def list_reservable(self, gpu_type: str, region: str, limit: int) -> list[ReservableHost]:
+        with self.db.lock:
+            found = self._list_offered(gpu_type, region, reservable=True)
+        found.sort(key=lambda host: host.free_gpus)
+        return [ReservableHost(host.host_id, host.gpu_count, host.fabric_id) for host in found[:limit]]
+
+    def require_reservable(self, tx: Any, host_id: str, gpu_count: int) -> None:
+        def check() -> DomainError | None:
+            host = self.db.table("hosts")[host_id]
+            there = host.state == "active" and host.reservable and host.gpu_count == gpu_count
+            return None if there else CapacityTaken("not reservable")
+
+        tx.add(check, lambda: None)
+
+    def set_reservable(self, tx: Any, host: Host, *, reservable: bool) -> None:
+        rows = self.db.table("hosts")
+
+        def check() -> DomainError | None:
+            stored = rows[host.host_id]
+            if reservable and stored.free_gpus != stored.gpu_count:
+                return Conflict("in use", code="host_in_use")
+            return None if stored.health_version == host.health_version else Unavailable("host")
+
+        def effect() -> None:
+            version = host.health_version + 1
+            rows[host.host_id] = replace(rows[host.host_id], reservable=reservable, health_version=version)
+
+        tx.add(check, effect)
 
     def add_enrolment(self, tx: Any, enrolment: Enrolment) -> None:
         tx.put_new("enrolments", enrolment.enrolment_id, enrolment, Unavailable("enrolment"))

@@ -47,12 +47,14 @@ class HostItem(FleetTable):
     created_at_ms = IntegerAttribute()
     commands_queue_url = UnicodeAttribute()
     api_key_id = UnicodeAttribute()
-    #: `keys.pool` while the host may be offered, `keys.closed_pool` while it drains.
+    #: `keys.pool` or `keys.reservable_pool` while it may be offered, `keys.closed_pool` while it drains.
     pool = UnicodeAttribute(null=True)
     by_pool = ByPool()
     notice: JSONAttribute = JSONAttribute(null=True)
     draining = BooleanAttribute(null=True)
     health_version = IntegerAttribute(null=True)
+    reservable = BooleanAttribute(null=True)
+    fabric_id = UnicodeAttribute(null=True)
 
 
 class GpuItem(FleetTable):

@@ -31,6 +31,11 @@ ROUTES = {
     "POST /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/receipt": {"renter"},
+    "POST /v1/reservations": {"renter"},
+    "GET /v1/reservations": {"renter"},
+    "GET /v1/reservations/availability": {"renter"},
+    "GET /v1/reservations/{reservation_id}": {"renter"},
+    "POST /v1/reservations/{reservation_id}/actions": {"renter"},
     "GET /v1/wallet": {"renter"},
 }
 OPERATIONS = {
