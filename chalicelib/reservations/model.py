@@ -149,7 +149,7 @@ def list_spans(from_ms: int, to_ms: int) -> tuple[Span, ...]:
     """Return the slots of a window, day by day; both ends lie on the grid. Empty when it has no length."""
     spans = []
     day_ms = from_ms - from_ms % DAY_MS
-    while day_ms < to_ms:
+    while from_ms < to_ms and day_ms < to_ms:
         first = (max(from_ms, day_ms) - day_ms) // SLOT_MS
         end = (min(to_ms, day_ms + DAY_MS) - day_ms) // SLOT_MS
         spans.append(Span(name_day(day_ms), first, end))
