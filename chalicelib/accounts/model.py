@@ -45,6 +45,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "rentals:write",
             "templates:read",
             "templates:write",
+            "reservations:read",
+            "reservations:write",
         }
     ),
     "host": frozenset({"hosts:connect"}),

@@ -98,6 +98,13 @@ def name_index_key(host: Host) -> str:
     return offered(host.gpu_type, host.region)
 
 
+def is_same_health(host: Host) -> Condition:
+    # A host that never had a fault or a notice has no version yet.
+    if host.health_version:
+        return HostItem.health_version == host.health_version
+    return HostItem.health_version.does_not_exist()
+
+
 class DynamoHealthStore:
     def get_liveness(self, host_id: str) -> Liveness | None:
         try:
@@ -255,14 +262,8 @@ class DynamoHealthStore:
             if before.lease_state != after.lease_state:
                 actions.append(path.set(after.epoch) if after.lease_state == "free" else path.remove())
             self._replace_fault(tx, new.host_id, before, after)
-        # A host that never had a fault or a notice has no version yet.
-        same = (
-            HostItem.health_version == old.health_version
-            if old.health_version
-            else HostItem.health_version.does_not_exist()
-        )
         key = (keys.host(new.host_id), keys.HOST)
-        dynamo(tx).update(HostItem, key, actions, same, unexpected("The host"))
+        dynamo(tx).update(HostItem, key, actions, is_same_health(old), unexpected("The host"))
         move_totals(tx, old, new)
         for incident in derive_incidents(old, new, gpus):
             put_incident(tx, incident)

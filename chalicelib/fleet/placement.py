@@ -35,6 +35,7 @@ class Candidate:
     link_groups: Mapping[str, int] = field(default_factory=dict)
     #: See `fleet.model.Host`.
     fabric_id: str | None = None
+    reservable: bool = False
 
     def name_block(self, gpu_uuid: str) -> str:
         """A GPU without a group is alone, unless no GPU has one: then nothing speaks against joining all."""

@@ -34,6 +34,7 @@ from chalicelib.fleet.model import (
     LeaseState,
 )
 from chalicelib.fleet.placement import compute_rank, pack_groups
+from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.fleet.watch_store import move_totals
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import (
@@ -50,7 +51,7 @@ from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 COMMAND_RETENTION_SECONDS = 14 * 86_400
 
 
-class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
+class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore, DynamoReservableStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
