@@ -88,7 +88,7 @@ class ReservationMachine(RuleBasedStateMachine):
 
     @rule(
         gpus=st.sampled_from((1, 1, 2, 3, 4, 8)),
-        start=st.integers(0, 100),
+        start=st.sampled_from((0, 0, 0, 1, 5, 60, 100)),
         slots=st.integers(1, 120),
         crash=CRASHES,
     )
@@ -118,11 +118,16 @@ class ReservationMachine(RuleBasedStateMachine):
             assert at_ms == done.cancelled_at_ms
 
     @precondition(lambda self: self.rows)
-    @rule(number=st.integers(0, 99), gpus=st.integers(1, 8), rental=st.integers(0, 4))
-    def redeem(self, number, gpus, rental):
+    @rule(number=st.integers(0, 99), gpus=st.integers(1, 8), rental=st.integers(0, 4), fresh=st.booleans())
+    def redeem(self, number, gpus, rental, fresh):
         row = self.pick(number)
-        name = f"rnt_{rental}"
+        now_ms = self.seeded.cloud.clock.now_ms()
+        current = [each for each in self.rows if each.starts_at_ms <= now_ms < each.ends_at_ms]
+        if fresh and current:
+            row = current[number % len(current)]
+        self._redeem(row, gpus, f"rnt_{rental}")
 
+    def _redeem(self, row, gpus, name):
         def act():
             index = row.bookings.index(row.open_bookings[0]) if row.open_bookings else 0
             take(self.seeded, row, name, gpus, host=index)
@@ -171,27 +176,35 @@ class ReservationMachine(RuleBasedStateMachine):
         self.attempt(lambda: make_shared(self.ports, self.seeded.operator, host_id))
         self.attempt(lambda: make_reservable(self.ports, self.seeded.operator, host_id))
 
-    @precondition(lambda self: self.rows)
-    @rule(number=st.integers(0, 99), other=st.integers(0, 99), kind=st.integers(0, 5))
-    def meet(self, number, other, kind):
+    @rule(
+        number=st.integers(0, 99),
+        other=st.integers(0, 99),
+        first=st.sampled_from(("cancel", "book", "sweep", "lose")),
+        second=st.sampled_from(("cancel", "book", "sweep", "lose", "share", "redeem", "same key")),
+    )
+    def meet(self, number, other, first, second):
         """Two calls at once: the second comes between what the first has read and what it writes."""
-        first, second = self.pick(number), self.pick(other)
-        host_id = self.hosts[other % 3]
         self.keys += 2
-        intruders = (
-            lambda: self._cancel(second),
-            lambda: self._book(f"key-{self.keys}", 4, other, 8),
-            lambda: self.attempt(lambda: upkeep.sweep(self.ports, self.seeded.cloud.clock.now_ms())),
-            lambda: self.attempt(lambda: upkeep.rebook_host(self.ports, host_id)),
-            lambda: self.attempt(lambda: make_shared(self.ports, self.seeded.operator, host_id)),
-            lambda: self._book(f"key-{self.keys - 1}", 4, number, 8),
-        )
-        self.intruder = intruders[kind]
-        if other % 2:
-            self._cancel(first)
-        else:
-            self._book(f"key-{self.keys - 1}", 4, number, 8)
+        key = f"key-{self.keys}"
+        known = f"key-{self.keys - 1}"
+        self.intruder = lambda: self._act(second, other, known if second == "same key" else key)
+        self._act(first, number, known)
         self.intruder = None
+
+    def _act(self, name, number, key):
+        host_id = self.hosts[number % 3]
+        if name in {"book", "same key"}:
+            self._book(key, 4, 0 if number % 2 else number, 8)
+        elif name == "sweep":
+            self.attempt(lambda: upkeep.sweep(self.ports, self.seeded.cloud.clock.now_ms()))
+        elif name == "lose":
+            self.attempt(lambda: upkeep.rebook_host(self.ports, host_id))
+        elif name == "share":
+            self.attempt(lambda: make_shared(self.ports, self.seeded.operator, host_id))
+        elif self.rows and name == "cancel":
+            self._cancel(self.pick(number))
+        elif self.rows:
+            self._redeem(self.pick(number), 1, f"rnt_{number % 5}")
 
     @invariant()
     def no_slot_is_oversold_and_each_promise_belongs_to_one_booking(self):
@@ -244,7 +257,7 @@ class ReservationMachine(RuleBasedStateMachine):
 
 def test_random_lives_never_oversell_a_slot_and_give_back_exactly_once():
     quick = settings(
-        max_examples=120,
+        max_examples=250,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

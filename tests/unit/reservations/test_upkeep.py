@@ -208,3 +208,14 @@ def test_a_move_that_loses_every_race_says_to_call_again(monkeypatch):
         lose(seeded, lost)
     assert read(seeded, reservation.reservation_id).state == "confirmed"
     assert read_promises(seeded, other) == {}
+
+
+def test_a_late_sweep_does_not_bring_back_what_was_cancelled_meanwhile():
+    seeded, (host,) = seed_calendars(8)
+    stale = booked(seeded, start=0)
+    ports = seeded.cloud.reservations
+    cancel_reservation(ports, seeded.renter, stale.reservation_id)
+    with pytest.raises(Unavailable):
+        upkeep.pass_boundary(ports, stale, seeded.cloud.clock.now_ms())
+    assert read(seeded, stale.reservation_id).state == "cancelled"
+    assert seeded.cloud.db.table("heads")[host] == 0
