@@ -44,6 +44,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str
     #: Needed until the host is enrolled, ignored afterwards.
     enrolment_token: str = ""
+    #: The network that joins this host to others (InfiniBand or EFA fabric, placement group); empty: none.
+    #: Told when the host enrols: clusters are placed within one.
+    fabric_id: str = ""
     gpu_reader: Literal["nvml", "simulator"] = "nvml"
     simulator_socket: str = ""
     #: Override what the cloud says; seconds.

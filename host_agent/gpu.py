@@ -44,6 +44,8 @@ class GpuInfo(msgspec.Struct, frozen=True):
     #: Of an instance: its board, and its part of the board's seven slices.
     parent_uuid: str | None = None
     slices: int | None = None
+    #: The name, within its host, of the boards that it reaches fast; ``None``: the driver does not say.
+    link_group: str | None = None
 
     @property
     def board_uuid(self) -> str:

@@ -73,12 +73,14 @@ class _EnrolGpu(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_mib: int
     parent_uuid: str | None = None
     slices: int | None = None
+    link_group: str | None = None
 
 
-class _EnrolRequest(msgspec.Struct, frozen=True):
+class _EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     install_id: str
     agent_version: str
     gpus: list[_EnrolGpu]
+    fabric_id: str | None = None
 
 
 class HostApi:
@@ -89,12 +91,15 @@ class HostApi:
         self._prefix = urlsplit(api_url).path.rstrip("/")
         self._clock = clock
 
-    def enrol(self, token: str, install_id: str, gpus: list[GpuInfo]) -> Identity:
+    def enrol(
+        self, token: str, install_id: str, gpus: list[GpuInfo], fabric_id: str | None = None
+    ) -> Identity:
         """Raises ApiUnavailable or ApiRefused (token used by another machine, expired, ...)."""
         listed = [
-            _EnrolGpu(g.gpu_uuid, g.pci_bus_id, g.model, g.memory_mib, g.parent_uuid, g.slices) for g in gpus
+            _EnrolGpu(g.gpu_uuid, g.pci_bus_id, g.model, g.memory_mib, g.parent_uuid, g.slices, g.link_group)
+            for g in gpus
         ]
-        body = msgspec.json.encode(_EnrolRequest(install_id, AGENT_VERSION, listed))
+        body = msgspec.json.encode(_EnrolRequest(install_id, AGENT_VERSION, listed, fabric_id))
         response = self._post("/v1/hosts", token, body)
         return msgspec.structs.replace(_decode(response, Identity), gpus=gpus)
 
@@ -136,7 +141,12 @@ def load_identity(state_dir: Path) -> Identity | None:
 
 
 def enrol(
-    state_dir: Path, api: HostApi, token: str, gpus: list[GpuInfo], new_id: Callable[[], str]
+    state_dir: Path,
+    api: HostApi,
+    token: str,
+    gpus: list[GpuInfo],
+    new_id: Callable[[], str],
+    fabric_id: str | None = None,
 ) -> Identity:
     """Enrol once and store the identity. Safe to repeat after any crash.
 
@@ -148,7 +158,7 @@ def enrol(
     if stored is None:
         stored = new_id().encode()
         write_atomic(install_path, stored)
-    identity = api.enrol(token, stored.decode(), gpus)
+    identity = api.enrol(token, stored.decode(), gpus, fabric_id)
     write_atomic(state_dir / "identity.json", msgspec.json.encode(identity))
     logs.info("enrolled", host_id=identity.host_id, gpus=len(gpus))
     return identity

@@ -29,6 +29,7 @@ from host_agent.gpu import (
 from host_agent.nvlink import read_nvlink
 from host_agent.nvml_events import WaitingXids, XidEvents
 from host_agent.nvml_mig import BoardInstances
+from host_agent.topology import find_link_groups
 
 T = TypeVar("T")
 
@@ -87,13 +88,14 @@ class NvmlReader:
         self._connect()
         nvml = self._nvml
         count = self._call(nvml.nvmlDeviceGetCount)
-        gpus = [
-            gpu
-            for index in range(count)
-            for gpu in self._describe(self._call(nvml.nvmlDeviceGetHandleByIndex, index))
-        ]
-        if not gpus:
+        handles = [self._call(nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
+        described = [(handle, gpu) for handle in handles for gpu in self._describe(handle)]
+        if not described:
             raise GpuUnavailable("no_gpus", "the driver shows no GPU, or boards with no instance")
+        # Instances reach each other through their board's memory only: they have no links.
+        boards = {gpu.gpu_uuid: (gpu.pci_bus_id, handle) for handle, gpu in described if gpu.slices is None}
+        groups = find_link_groups(nvml, boards)
+        gpus = [msgspec.structs.replace(gpu, link_group=groups.get(gpu.gpu_uuid)) for _, gpu in described]
         return select_visible(gpus, self._visible)
 
     def read(self, gpu_uuid: str, *, deep: bool = False) -> Reading:

@@ -85,7 +85,14 @@ def become_host(config: Config, reader: GpuReader, clock: Clock, stopped: thread
     while not stopped.is_set():
         try:
             gpus = reader.list_gpus()
-            return enrol(config.state_path, api, config.enrolment_token, gpus, lambda: secrets.token_hex(16))
+            return enrol(
+                config.state_path,
+                api,
+                config.enrolment_token,
+                gpus,
+                lambda: secrets.token_hex(16),
+                config.fabric_id or None,
+            )
         except (ApiUnavailable, GpuUnavailable) as error:
             delay = backoff.next_delay()
             logs.warn("not_enrolled_yet", reason=str(error), retry_seconds=round(delay, 1))

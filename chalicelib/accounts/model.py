@@ -31,10 +31,21 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "offers:read",
             "pools:read",
             "pools:write",
+            "templates:read",
+            "templates:write",
         }
     ),
     "renter": frozenset(
-        {"keys:read", "keys:write", "wallet:read", "offers:read", "rentals:read", "rentals:write"}
+        {
+            "keys:read",
+            "keys:write",
+            "wallet:read",
+            "offers:read",
+            "rentals:read",
+            "rentals:write",
+            "templates:read",
+            "templates:write",
+        }
     ),
     "host": frozenset({"hosts:connect"}),
 }

@@ -13,12 +13,15 @@ from typing import Any, Literal
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.health import GpuFault, HostNotice
+from chalicelib.fleet.reliability import LEMON_INCIDENTS, count_incident
+from chalicelib.fleet.windows import PlannedMaintenance
 
 #: ``withheld``: free, and not offered while its host says that it is not fit. ``unhealthy``: nobody has it
 #: and nobody gets it before its fault is cleared.
 LeaseState = Literal["free", "leased", "wiping", "withheld", "unhealthy"]
-#: ``draining``: what runs goes on, nothing new is placed.
-HostState = Literal["active", "draining", "retired"]
+#: ``draining``: what runs goes on, nothing new is placed. ``lost``: given up, see `fleet.watch`.
+HostState = Literal["active", "draining", "lost", "retired"]
+LossReason = Literal["silent", "instance_ended"]
 
 #: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
 SUSPECT_AFTER_MS = 30_000
@@ -48,6 +51,26 @@ class Gpu:
     #: Of an instance of a partitioned board: the board, and its part of the board's seven slices.
     parent_uuid: str | None = None
     slices: int | None = None
+    #: The name, within its host, of the GPUs that it is joined to by NVLink, or else by PCIe; if known.
+    link_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why and when, by our clock, a host was given up; ``last_seen_at_ms`` by the queue's."""
+
+    reason: LossReason
+    at_ms: int
+    last_seen_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Nothing new is placed before an operator lifts it; ``automatic``: the platform set it."""
+
+    reason: str
+    at_ms: int
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,27 @@ class Host:
     draining: bool = False
     #: Rises with every change of notice, owner's wish and the GPUs' faults.
     health_version: int = 0
+    #: The last loss; kept when the host is back.
+    lost: Loss | None = None
+    cordon: Cordon | None = None
+    maintenance: PlannedMaintenance | None = None
+    #: Silence in milliseconds by UTC day, and instants of hardware incidents (`fleet.reliability`).
+    downtime_ms: dict[str, int] = field(default_factory=dict)
+    hardware_incidents_ms: tuple[int, ...] = ()
+    #: Announced maintenance of the last 30 days, from and to: no downtime.
+    past_maintenance_ms: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def planned_ms(self) -> tuple[tuple[int, int], ...]:
+        """All announced maintenance that may lie in the last 30 days."""
+        if self.maintenance is None:
+            return self.past_maintenance_ms
+        return (*self.past_maintenance_ms, (self.maintenance.starts_at_ms, self.maintenance.ends_at_ms))
+
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool = False
+    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+    fabric_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +147,10 @@ class Liveness:
     announced: str = ""
     #: What to add to the host's clock to have the queue's.
     clock_offset_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A host that may have room: read from an index, so it is only a hint until the transaction holds."""
-
-    host_id: str
-    region: str
-    free_leases: tuple[Lease, ...]
+    #: Under which key its silence is noticed (`fleet.detector`); empty: nobody watches.
+    watch_key: str = ""
+    #: While it counts as silent: when it was last heard before.
+    suspect_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,33 +178,33 @@ def derive_signing_key(host_id: str, pepper: bytes) -> bytes:
     return hmac.new(pepper, f"host-signing-key:{host_id}".encode(), hashlib.sha256).digest()
 
 
-def choose_leases(candidate: Candidate, gpu_count: int, rental_id: str) -> tuple[Lease, ...]:
-    """Return ``gpu_count`` of the candidate's free leases.
+def announce(
+    host: Host,
+    gpus: Sequence[HostGpu],
+    notice: HostNotice | None,
+    *,
+    draining: bool,
+    heard_at_ms: int | None = None,
+) -> Host:
+    """Return the host under what its provider and its owner say; ``gpus`` are all that it has.
 
-    The choice is spread by the rental's id: parallel starts on one host then mostly want different GPUs.
+    A lost host that is heard again comes back when none of its GPUs is owed a wipe.
     """
-
-    def rank(lease: Lease) -> bytes:
-        return hashlib.sha256(f"{rental_id}:{lease.gpu_uuid}".encode()).digest()
-
-    return tuple(
-        sorted(sorted(candidate.free_leases, key=rank)[:gpu_count], key=lambda lease: lease.gpu_uuid)
-    )
+    said = replace(host, notice=notice, draining=draining)
+    if is_returning(said, gpus, heard_at_ms):
+        said = replace(said, state="draining")
+    return settle(said, gpus)
 
 
-def order_candidates(candidates: list[Candidate], rental_id: str) -> list[Candidate]:
-    """Best fit first: the host with the fewest free GPUs that still fits, equal ones spread by rental."""
-
-    def rank(candidate: Candidate) -> tuple[int, bytes]:
-        spread = hashlib.sha256(f"{rental_id}:{candidate.host_id}".encode()).digest()
-        return len(candidate.free_leases), spread
-
-    return sorted(candidates, key=rank)
+def is_returning(host: Host, gpus: Sequence[HostGpu], heard_at_ms: int | None) -> bool:
+    """Say whether a lost host may come back: it spoke after it was given up, and has nothing to wipe."""
+    if host.state != "lost" or host.lost is None or heard_at_ms is None:
+        return False
+    return heard_at_ms > host.lost.at_ms and not any(gpu.lease_state == "wiping" for gpu in gpus)
 
 
-def announce(host: Host, gpus: Sequence[HostGpu], notice: HostNotice | None, *, draining: bool) -> Host:
-    """Return the host under what its provider and its owner say; ``gpus`` are all that it has."""
-    return _settle(replace(host, notice=notice, draining=draining), gpus)
+def give_up(host: Host, reason: LossReason, now_ms: int, last_seen_at_ms: int) -> Host:
+    return replace(host, state="lost", lost=Loss(reason, now_ms, last_seen_at_ms))
 
 
 def set_fault(
@@ -180,7 +219,19 @@ def set_fault(
         return replace(gpu, fault=fault, lease_state=state)
 
     changed = [change(gpu) for gpu in gpus]
-    return _settle(host, changed), changed
+    return settle(_count_fault(host, fault), changed), changed
+
+
+def _count_fault(host: Host, fault: GpuFault) -> Host:
+    """Count a hardware incident; a host that has too many gets nothing new before somebody looked."""
+    if not fault.rule.cordons_gpu:
+        return host
+    instants_ms = count_incident(host.hardware_incidents_ms, fault.at_ms)
+    cordon = host.cordon
+    if cordon is None and len(instants_ms) >= LEMON_INCIDENTS:
+        reason = f"{len(instants_ms)} hardware incidents in 30 days"
+        cordon = Cordon(reason, fault.at_ms, automatic=True)
+    return replace(host, hardware_incidents_ms=instants_ms, cordon=cordon)
 
 
 def clear_faults(
@@ -195,12 +246,14 @@ def clear_faults(
         return replace(gpu, fault=replace(gpu.fault, cleared_at_ms=at_ms), lease_state=state)
 
     changed = [change(gpu) for gpu in gpus]
-    return _settle(host, changed), changed
+    return settle(host, changed), changed
 
 
-def _settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
-    if host.state == "retired":
+def settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
+    """Return the host in the state that follows from all that is known of it and its GPUs."""
+    if host.state in {"retired", "lost"}:
         return host
     drained = any(gpu.fault is not None and gpu.fault.open and gpu.fault.rule.drains_host for gpu in gpus)
-    closed = drained or host.draining or host.notice is not None
+    closed = drained or host.draining or host.notice is not None or host.cordon is not None
+    closed = closed or (host.maintenance is not None and host.maintenance.closed)
     return replace(host, state="draining" if closed else "active")

@@ -1,6 +1,6 @@
 """Hosts, leases, liveness and the command outbox in DynamoDB.
 
-Access: host, GPU, heartbeat by key; hosts of a pool by ``by_pool`` (pool, free_gpus). Items that parallel
+Access: host, GPU, heartbeat by key; hosts of a pool by ``by_pool`` (pool, free_rank). Items that parallel
 starts share (the host) are changed by arithmetic under conditions; a lease by its epoch.
 """
 
@@ -14,10 +14,17 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
-from chalicelib.fleet.health import GpuFault, HostNotice
-from chalicelib.fleet.health_store import DynamoHealthStore, stale, taken
+from chalicelib.fleet.candidate_store import DynamoCandidateStore
+from chalicelib.fleet.health import GpuFault
+from chalicelib.fleet.health_store import (
+    DynamoHealthStore,
+    change_free,
+    name_index_key,
+    read_health,
+    stale,
+    taken,
+)
 from chalicelib.fleet.model import (
-    Candidate,
     Enrolment,
     Gpu,
     Host,
@@ -26,16 +33,24 @@ from chalicelib.fleet.model import (
     HostState,
     LeaseState,
 )
+from chalicelib.fleet.placement import compute_rank, pack_groups
+from chalicelib.fleet.watch_store import move_totals
 from chalicelib.storage import keys
-from chalicelib.storage.tables.fleet import CommandItem, EnrolmentItem, GpuItem, HeartbeatItem, HostItem
+from chalicelib.storage.tables.fleet import (
+    CommandItem,
+    EnrolmentItem,
+    FabricHostItem,
+    GpuItem,
+    HeartbeatItem,
+    HostItem,
+)
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: The outbox keeps a delivered command this long, for people who look into an incident.
 COMMAND_RETENTION_SECONDS = 14 * 86_400
-_CAPACITY_HOSTS = 100
 
 
-class DynamoFleetStore(DynamoHealthStore):
+class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -62,7 +77,15 @@ class DynamoFleetStore(DynamoHealthStore):
         rows = GpuItem.query(keys.host(host_id), GpuItem.sk.startswith(keys.GPU_PREFIX), consistent_read=True)
         return [
             HostGpu(
-                Gpu(row.gpu_uuid, row.pci_bus_id, row.model, row.memory_mib, row.parent_uuid, row.slices),
+                Gpu(
+                    row.gpu_uuid,
+                    row.pci_bus_id,
+                    row.model,
+                    row.memory_mib,
+                    row.parent_uuid,
+                    row.slices,
+                    row.link_group,
+                ),
                 cast("LeaseState", row.lease_state),
                 row.epoch,
                 row.rental_id,
@@ -73,33 +96,8 @@ class DynamoFleetStore(DynamoHealthStore):
         ]
 
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        pools = (keys.pool(gpu_type, region), keys.closed_pool(gpu_type, region))
-        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool)]
-
-    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
-        found = HostItem.by_pool.query(
-            keys.pool(gpu_type, region), HostItem.free_gpus >= gpu_count, limit=limit, page_size=limit
-        )
-        return [Candidate(item.host_id, item.region, _read_free_leases(item)) for item in found]
-
-    def get_candidate(self, host_id: str) -> Candidate | None:
-        try:
-            item = HostItem.get(keys.host(host_id), keys.HOST, consistent_read=True)
-        except HostItem.DoesNotExist:
-            return None
-        if item.state != "active":
-            return None
-        return Candidate(item.host_id, item.region, _read_free_leases(item))
-
-    def list_free(self, gpu_type: str, region: str) -> list[int]:
-        found = HostItem.by_pool.query(
-            keys.pool(gpu_type, region),
-            HostItem.free_gpus >= 1,
-            scan_index_forward=False,
-            limit=_CAPACITY_HOSTS,
-            attributes_to_get=["free_gpus"],
-        )
-        return [item.free_gpus for item in found]
+        pools = (keys.pool, keys.reservable_pool, keys.closed_pool)
+        return [_read_host(item) for pool in pools for item in HostItem.by_pool.query(pool(gpu_type, region))]
 
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None:
         item = EnrolmentItem(
@@ -138,15 +136,24 @@ class DynamoFleetStore(DynamoHealthStore):
             state=host.state,
             gpu_count=host.gpu_count,
             free_gpus=host.free_gpus,
+            free_rank=compute_rank(host.free_gpus, host.host_id),
             free_leases={gpu.gpu_uuid: 0 for gpu in gpus},
             install_id=host.install_id,
             agent_version=host.agent_version,
             created_at_ms=host.created_at_ms,
             commands_queue_url=host.commands_queue_url,
             api_key_id=host.api_key_id,
-            pool=keys.pool(host.gpu_type, host.region),
+            pool=name_index_key(host),
+            fabric_id=host.fabric_id,
+            link_groups=pack_groups([(gpu.gpu_uuid, gpu.link_group or gpu.parent_uuid) for gpu in gpus])
+            or None,
         )
         dynamo(tx).put(item, HostItem.pk.does_not_exist(), unexpected("The host"))
+        if host.fabric_id is not None:
+            joined = FabricHostItem(
+                keys.fabric(host.fabric_id), keys.host(host.host_id), host_id=host.host_id
+            )
+            dynamo(tx).put(joined, FabricHostItem.pk.does_not_exist(), unexpected("The host"))
         for gpu in gpus:
             row = GpuItem(
                 keys.host(host.host_id),
@@ -157,10 +164,12 @@ class DynamoFleetStore(DynamoHealthStore):
                 memory_mib=gpu.memory_mib,
                 parent_uuid=gpu.parent_uuid,
                 slices=gpu.slices,
+                link_group=gpu.link_group,
                 lease_state="free",
                 epoch=0,
             )
             dynamo(tx).put(row, GpuItem.pk.does_not_exist(), unexpected("The GPU"))
+        move_totals(tx, None, host)
 
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None:
         dynamo(tx).update(
@@ -171,28 +180,11 @@ class DynamoFleetStore(DynamoHealthStore):
             unexpected("The host's key"),
         )
 
-    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
-        # Epochs rise with each change of holder: the same free map at commit means that nobody had one.
-        free = [gpu for gpu in gpus if gpu.lease_state == "free"]
-        version: Any = HostItem.health_version
-        same = version == host.health_version if host.health_version else version.does_not_exist()
-        condition: Condition = same & (HostItem.free_gpus == len(free)) & (HostItem.state == host.state)
-        for gpu in free:
-            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
-            condition &= path == gpu.epoch
-        actions: list[Any] = [
-            HostItem.state.set("retired"),
-            HostItem.pool.set(keys.closed_pool(host.gpu_type, host.region)),
-            HostItem.health_version.set(host.health_version + 1),
-        ]
-        key = (keys.host(host.host_id), keys.HOST)
-        dynamo(tx).update(HostItem, key, actions, condition, unexpected("The host"))
-
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:
         free: Condition = (HostItem.state == "active") & (HostItem.free_gpus >= len(leases))
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus - len(leases))]
+        actions = change_free(-len(leases))
         for lease in leases:
             path: Any = HostItem.free_leases[lease.gpu_uuid]
             free &= path == lease.epoch
@@ -256,7 +248,7 @@ class DynamoFleetStore(DynamoHealthStore):
             )
         if not freed:
             return
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        actions = change_free(len(freed))
         for lease in freed:
             path: Any = HostItem.free_leases[lease.gpu_uuid]
             actions.append(path.set(lease.epoch))
@@ -294,11 +286,6 @@ def _explain(rental_id: str, lease: Lease) -> OnFailure:
     return fail
 
 
-def _read_free_leases(item: HostItem) -> tuple[Lease, ...]:
-    free: Any = item.free_leases
-    return tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
-
-
 def _read_host(item: HostItem) -> Host:
     return Host(
         host_id=item.host_id,
@@ -312,7 +299,7 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
-        notice=None if item.notice is None else HostNotice(**item.notice),
-        draining=bool(item.draining),
-        health_version=item.health_version or 0,
+        **read_health(item),
+        reservable=bool(item.reservable),
+        fabric_id=item.fabric_id,
     )

@@ -23,6 +23,9 @@ class Settings(BaseModel):
     telemetry_dlq_url: str
     charges_queue_url: str
     charges_dlq_url: str
+    watches_queue_arn: str
+    watches_queue_url: str
+    watches_dlq_url: str
     command_queue_prefix: str
     host_role_arn: str
     #: Where a machine that was launched enrols; known to the function that launches.

@@ -23,10 +23,22 @@ from chalicelib.storage.tables import (
     rentals,
     scaling,
     scheduling,
+    templates,
 )
 
 #: A model is found once its module is loaded.
-MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals, scaling, scheduling)
+MODULES = (
+    accounts,
+    catalog,
+    fleet,
+    ledger,
+    metering,
+    records,
+    rentals,
+    scaling,
+    scheduling,
+    templates,
+)
 
 
 def find_models(root: type[Model] = base.Table) -> Iterator[type[Model]]:

@@ -39,6 +39,7 @@ def enrol_machine(config: Config, *, as_json: bool) -> int:
             config.enrolment_token,
             reader.list_gpus(),
             lambda: secrets.token_hex(16),
+            config.fabric_id or None,
         )
         reader.close()
     except ApiUnavailable as error:

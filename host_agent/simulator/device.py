@@ -26,6 +26,8 @@ class Device:
 
     gpus: dict[str, SimulatedGpu]
     clock: Clock
+    #: How many GPUs, in the order of the list, are joined by NVLink; 0: all of them.
+    link_group_gpus: int = 0
     loads: dict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def answer(self, request: dict[str, Any], connection: int) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class Device:
             "memory_mib": gpu.memory_mib,
             "power_limit_milliwatts": int(gpu.limit_watts * 1000),
             "capabilities": {"power_source": "field_instant"},
+            "link_group": f"nvlink-{index // (self.link_group_gpus or len(self.gpus))}",
         }
 
     def _read(self, gpu: SimulatedGpu) -> dict[str, Any]:
@@ -84,14 +87,14 @@ class Device:
         }
 
 
-def build_device(count: int, seed: int, clock: Clock) -> Device:
+def build_device(count: int, seed: int, clock: Clock, link_group_gpus: int = 0) -> Device:
     """Return ``count`` idle GPUs whose identities and noise follow from ``seed``."""
     now_ms = clock.now_ms()
     gpus = {}
     for index in range(count):
         gpu_uuid = f"GPU-{seed:08x}-5111-0000-0000-{index:012x}"
         gpus[gpu_uuid] = SimulatedGpu(gpu_uuid, seed=seed * 1000 + index, start_ms=now_ms)
-    return Device(gpus, clock)
+    return Device(gpus, clock, link_group_gpus)
 
 
 async def serve(device: Device, path: Path) -> None:

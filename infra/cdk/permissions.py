@@ -22,6 +22,7 @@ _DELETABLE = frozenset({"scheduling", "scaling"})
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
+    "liveness": "read",
     "catalog": "read",
     "rentals": "write",
     "scheduling": "write",
@@ -35,11 +36,16 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
         "catalog": "write",
+        "prices": "write",
+        "templates": "write",
         "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
         "commands": "write",
         "rentals": "write",
         "scheduling": "write",
-        "metering": "read",
+        "metering": "write",
         "ledger": "write",
         "balances": "write",
         "idempotency": "write",
@@ -51,6 +57,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "OnHeartbeat": {
         "fleet": "write",
         "catalog": "read",
+        "liveness": "write",
+        "incidents": "write",
         "rentals": "write",
         "scheduling": "write",
         "balances": "write",
@@ -65,21 +73,64 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "fleet": "write",
+        "liveness": "read",
+        "incidents": "write",
         "commands": "write",
         "audit": "write",
     },
     "OnCapacityChanged": _PLACES,
     "SweepLines": _PLACES,
     # What ran on an instance that is gone is failed over, and placed again.
-    "ScalePools": {**_PLACES, "accounts": "write", "metering": "write", "scaling": "write"},
+    "ScalePools": {
+        **_PLACES,
+        "accounts": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "metering": "write",
+        "scaling": "write",
+    },
+    # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
+    "ScheduleWatches": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
+        "audit": "write",
+    },
+    "RefreshReliability": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "read",
+    },
+    # What runs on a lost host ends there, and is placed elsewhere at once.
+    "OnWatch": {
+        **_PLACES,
+        "accounts": "read",
+        "liveness": "write",
+        "incidents": "write",
+        "metering": "write",
+        # Which instance a silent host is: EC2's word on it shortens the wait.
+        "scaling": "read",
+    },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
+    "MoveSpotPrices": {
+        "accounts": "read",
+        "catalog": "write",
+        "prices": "write",
+        "fleet": "read",
+        "audit": "write",
+    },
     "OnCharge": {
         "metering": "write",
         "catalog": "read",
         "rentals": "write",
         "scheduling": "write",
         "fleet": "write",
+        "liveness": "read",
         "commands": "write",
         "ledger": "write",
         "balances": "write",
@@ -130,6 +181,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
         statements.append(_build_stream_statement(resources.tables, "commands"))
+    if function == "OnWatch":
+        statements.append(allow(("ec2:DescribeInstances",), ["*"]))
     if function == "ScalePools":
         statements.extend(_build_instance_statements(resources))
     if function == "OnCapacityChanged":
@@ -203,6 +256,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnHeartbeat": queues.heartbeats,
         "OnTelemetry": queues.telemetry,
         "OnCharge": queues.charges,
+        "OnWatch": queues.watches,
     }
     sent = {
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
@@ -210,9 +264,13 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnCharge": [queues.charges_dead],
         "DispatchCharges": [queues.charges],
         "ScalePools": [queues.charges],
+        "ScheduleWatches": [queues.watches],
+        "OnWatch": [queues.watches_dead, queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []
+    if function == "ScheduleWatches":
+        statements.append(allow(("sqs:SendMessageBatch",), [queues.watches.queue_arn]))
     if function in consumed:
         statements.append(allow(consume, [consumed[function].queue_arn]))
     if function in sent:

@@ -1,18 +1,34 @@
 """Hosts, leases and commands in memory."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
-from chalicelib.fleet.model import Candidate, Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
+from chalicelib.fleet.incident import derive_incidents
+from chalicelib.fleet.model import Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
+from chalicelib.fleet.placement import (
+    SUB_POOLS,
+    Candidate,
+    Crowds,
+    choose_fabric,
+    compute_rank,
+    pack_groups,
+    search,
+    unpack_groups,
+)
 from chalicelib.fleet.service import CapacityTaken, HostCredentials, StaleEpoch
 from tests.fakes.database import START_MS, MemoryStore
+from tests.fakes.watch import move_totals, put_incident
 
 
+@dataclass
 class FakeFleetStore(MemoryStore):
     """Rows: hosts (host_id), gpus ((host_id, uuid)), liveness, enrolments, commands."""
+
+    crowds: Crowds = field(default_factory=Crowds)
 
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         return self.db.table("enrolments").get(enrolment_id)
@@ -30,15 +46,37 @@ class FakeFleetStore(MemoryStore):
         hosts = self.db.table("hosts").values()
         return [host for host in hosts if (host.gpu_type, host.region) == (gpu_type, region)]
 
-    def find_candidates(self, gpu_type: str, region: str, gpu_count: int, limit: int) -> list[Candidate]:
+    def find_candidates(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        limit: int,
+        *,
+        start: int,
+        billing_class: BillingClass = "on_demand",
+    ) -> list[Candidate]:
         with self.db.lock:
-            found = []
-            for host in self._list_offered(gpu_type, region):
-                free = [gpu for gpu in self.list_gpus(host.host_id) if gpu.lease_state == "free"]
-                if len(free) >= gpu_count:
-                    leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
-                    found.append(Candidate(host.host_id, region, leases))
-            return sorted(found, key=lambda each: len(each.free_leases))[:limit]
+            for reservable in SUB_POOLS[billing_class]:
+                ranked = self._rank(gpu_type, region, reservable=reservable)
+
+                def read(low: int, high: int, ranked: Any = ranked) -> list[Candidate]:
+                    return [each for rank, each in ranked if low <= rank <= high][:limit]
+
+                pool = f"{gpu_type}#{region}#{reservable}"
+                found = search(read, pool, gpu_count, limit, start, self.crowds)
+                if found:
+                    return found
+            return []
+
+    def _rank(self, gpu_type: str, region: str, *, reservable: bool) -> list[tuple[int, Candidate]]:
+        """The index: the hosts that may be offered, by rank."""
+        ranked = []
+        for host in self._list_offered(gpu_type, region, reservable=reservable):
+            candidate = self.get_candidate(host.host_id)
+            assert candidate is not None
+            ranked.append((compute_rank(len(candidate.free_leases), host.host_id), candidate))
+        return sorted(ranked, key=lambda each: each[0])
 
     def get_candidate(self, host_id: str) -> Candidate | None:
         host = self.get_host(host_id)
@@ -46,14 +84,38 @@ class FakeFleetStore(MemoryStore):
             return None
         free = [gpu for gpu in self.list_gpus(host_id) if gpu.lease_state == "free"]
         leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
-        return Candidate(host_id, host.region, leases)
+        rows = [
+            (row.gpu.gpu_uuid, row.gpu.link_group or row.gpu.parent_uuid) for row in self.list_gpus(host_id)
+        ]
+        groups = unpack_groups(pack_groups(rows), leases)
+        return Candidate(host_id, host.region, leases, groups, host.fabric_id)
+
+    def find_cluster(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        node_count: int,
+        *,
+        rental_id: str,
+        billing_class: BillingClass = "on_demand",
+    ) -> tuple[Candidate, ...]:
+        """Sees every host, where the real one reads a page."""
+        with self.db.lock:
+            for reservable in SUB_POOLS[billing_class]:
+                offered = [each for _, each in self._rank(gpu_type, region, reservable=reservable)]
+                chosen = choose_fabric(offered, gpu_count, node_count, rental_id)
+                if chosen:
+                    return chosen
+            return ()
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
-        free = [host.free_gpus for host in self._list_offered(gpu_type, region) if host.free_gpus]
-        return sorted(free, reverse=True)
+        offered = self._list_offered(gpu_type, region, reservable=False)
+        return sorted([host.free_gpus for host in offered if host.free_gpus], reverse=True)
 
-    def _list_offered(self, gpu_type: str, region: str) -> list[Host]:
-        return [host for host in self.list_hosts(gpu_type, region) if host.state == "active"]
+    def _list_offered(self, gpu_type: str, region: str, *, reservable: bool) -> list[Host]:
+        hosts = self.list_hosts(gpu_type, region)
+        return [host for host in hosts if host.state == "active" and host.reservable == reservable]
 
     def add_enrolment(self, tx: Any, enrolment: Enrolment) -> None:
         tx.put_new("enrolments", enrolment.enrolment_id, enrolment, Unavailable("enrolment"))
@@ -72,6 +134,7 @@ class FakeFleetStore(MemoryStore):
         for gpu in gpus:
             row = HostGpu(gpu, "free", 0, None)
             tx.put_new("gpus", (host.host_id, gpu.gpu_uuid), row, Unavailable("gpu"))
+        move_totals(tx, self.db, None, host)
 
     def replace_host_key(self, tx: Any, host: Host, key_id: str) -> None:
         rows = self.db.table("hosts")
@@ -85,13 +148,44 @@ class FakeFleetStore(MemoryStore):
 
         tx.add(check, effect)
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
+        with self.db.lock:
+            stored = self.db.table("liveness").get(host_id)
+            known = (before.watch_key, before.announced) if before else ("", "")
+            if stored is not None and (stored.watch_key, stored.announced) != known:
+                return None
+            return self._keep_liveness(host_id, liveness)
+
+    def _keep_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         rows = self.db.table("liveness")
         before = rows.get(host_id)
         if before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms:
             return None
-        rows[host_id] = liveness
+        since_ms = None if before is None else before.suspect_since_ms
+        rows[host_id] = replace(liveness, suspect_since_ms=since_ms)
         return sum(gpu.lease_state == "withheld" for gpu in self.list_gpus(host_id))
+
+    def end_silence(self, tx: Any, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str) -> None:
+        rows = self.db.table("liveness")
+
+        def check() -> DomainError | None:
+            row = rows.get(host_id)
+            same = row is not None and (row.last_seen_at_ms, row.watch_key) == (
+                before.last_seen_at_ms,
+                before.watch_key,
+            )
+            return None if same else Unavailable("heartbeat")
+
+        def effect() -> None:
+            rows[host_id] = replace(
+                rows[host_id],
+                last_seen_at_ms=sent_at_ms,
+                announced="",
+                suspect_since_ms=None,
+                watch_key=watch_key,
+            )
+
+        tx.add(check, effect)
 
     def withhold(self, tx: Any, host_id: str, lease: Lease) -> None:
         tx.add(lambda: None, lambda: self._move_free(host_id, -1))
@@ -106,9 +200,11 @@ class FakeFleetStore(MemoryStore):
         rows[key] = replace(rows[key], capabilities=capabilities)
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        before = self.get_liveness(host_id)
-        known = before is not None and before.announced == liveness.announced
-        return self.record_liveness(host_id, liveness) if known else None
+        with self.db.lock:
+            before = self.get_liveness(host_id)
+            if before is None or before.announced != liveness.announced:
+                return None
+            return self._keep_liveness(host_id, replace(liveness, watch_key=before.watch_key))
 
     def unsettle_liveness(self, tx: Any, host_id: str, sent_at_ms: int) -> None:
         rows = self.db.table("liveness")
@@ -133,9 +229,18 @@ class FakeFleetStore(MemoryStore):
                 notice=new.notice,
                 draining=new.draining,
                 health_version=version,
+                lost=new.lost,
+                cordon=new.cordon,
+                maintenance=new.maintenance,
+                downtime_ms=new.downtime_ms,
+                hardware_incidents_ms=new.hardware_incidents_ms,
+                past_maintenance_ms=new.past_maintenance_ms,
             )
 
         tx.add(check, effect)
+        move_totals(tx, self.db, old, new)
+        for incident in derive_incidents(old, new, gpus):
+            put_incident(tx, incident)
         for before, after in gpus:
             self._replace_gpu(tx, old.host_id, before, after)
 
@@ -174,6 +279,7 @@ class FakeFleetStore(MemoryStore):
             rows[host.host_id] = replace(now, state="retired", health_version=now.health_version + 1)
 
         tx.add(check, effect)
+        move_totals(tx, self.db, host, replace(host, state="retired"))
 
     def take_leases(
         self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
@@ -225,6 +331,26 @@ class FakeFleetStore(MemoryStore):
             self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, (state, None, 0), StaleEpoch)
             if state == "free":
                 tx.add(lambda: None, lambda: self._move_free(host_id, 1))
+
+    def force_free(self, tx: Any, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        hosts, rows = self.db.table("hosts"), self.db.table("gpus")
+        tx.add(lambda: StaleEpoch("retired") if hosts[host_id].state == "retired" else None, lambda: None)
+        for gpu in gpus:
+            self._force_free(tx, rows, host_id, gpu)
+
+    def _force_free(self, tx: Any, rows: Any, host_id: str, gpu: HostGpu) -> None:
+        key, state = (host_id, gpu.gpu.gpu_uuid), "unhealthy" if gpu.faulty else "free"
+
+        def check() -> DomainError | None:
+            row = rows[key]
+            same = (row.lease_state, row.epoch, row.faulty) == ("wiping", gpu.epoch, gpu.faulty)
+            return None if same else StaleEpoch("moved")
+
+        def effect() -> None:
+            rows[key] = replace(rows[key], lease_state=state, epoch=gpu.epoch + 1, rental_id=None)
+            self._move_free(host_id, int(state == "free"))
+
+        tx.add(check, effect)
 
     def _move(self, tx: Any, host_id: str, expected: Any, lease: Lease, new: Any, error: Any) -> None:
         rows, key = self.db.table("gpus"), (host_id, lease.gpu_uuid)

@@ -342,3 +342,39 @@ def test_pynvml_finds_the_library_by_its_name_as_on_a_host(simulation, tmp_path)
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == simulation.uuids, done.stderr
+
+
+def list_groups():
+    reader = open_reader()
+    groups = [gpu.link_group for gpu in reader.list_gpus()]
+    reader.close()
+    return groups
+
+
+def test_boards_on_one_switch_are_one_link_group(simulation):
+    assert list_groups() == ["nvlink-0", "nvlink-0"]
+
+
+def test_bridged_boards_are_joined_and_one_without_its_bridge_is_alone(simulation):
+    for index in (0, 1):
+        simulation.set(index, nvlink_peer=1 - index)
+    assert list_groups() == ["nvlink-0", "nvlink-0"]
+    for index in (0, 1):
+        simulation.set(index, nvlink_peer=15, numa_node=index)
+    assert list_groups() == ["pcie-0", "pcie-1"]
+
+
+def test_without_nvlink_boards_of_one_numa_node_are_joined(simulation):
+    for index in (0, 1):
+        simulation.set(index, nvlinks_active=0, numa_node=0)
+    assert list_groups() == ["pcie-0", "pcie-0"]
+    simulation.set(1, numa_node=1)
+    assert list_groups() == ["pcie-0", "pcie-1"]
+
+
+def test_a_driver_that_tells_no_topology_gives_no_groups(simulation):
+    for index in (0, 1):
+        simulation.set(index, nvlinks=None, numa_node=None)
+    assert list_groups() == [None, None]
+    simulation.partition(0, [1, 2])
+    assert list_groups() == [None, None, None]

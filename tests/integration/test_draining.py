@@ -36,7 +36,7 @@ def beat_at(host: Host, at_ms: int, *, draining: bool) -> None:
 
 
 def list_candidates() -> list[str]:
-    found = wiring.fleet_ports().store.find_candidates("drained", REGION, 1, 8)
+    found = wiring.fleet_ports().store.find_candidates("drained", REGION, 1, 8, start=0)
     return [candidate.host_id for candidate in found]
 
 

@@ -17,7 +17,8 @@ enum {
   ENERGY, POWER_USAGE, POWER_AVERAGE, POWER_INSTANT, POWER_LIMIT, UTILIZATION_GPU, UTILIZATION_MEMORY,
   MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
   ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
-  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, XIDS, XID_CODE, PROCESSES, CELLS
+  MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, NVLINK_PEER, NUMA_NODE,
+  XIDS, XID_CODE, PROCESSES, CELLS
 };
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
        DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
@@ -278,6 +279,28 @@ int nvmlDeviceGetNvLinkState(struct gpu *gpu, unsigned link, unsigned *active) {
   if (code) return code;
   *active = link < up;
   return link < links ? SUCCESS : INVALID_ARGUMENT;
+}
+/* NVLINK_PEER is the number of the GPU at the other end of every link, or a switch: any higher number. */
+int nvmlDeviceGetNvLinkRemoteDeviceType(struct gpu *gpu, unsigned link, unsigned *type) {
+  unsigned peer = 0;
+  (void)link;
+  int code = read_unsigned(gpu, NVLINK_PEER, &peer);
+  if (code == SUCCESS) *type = peer < MAX_GPUS ? 0 : 2;
+  return code;
+}
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(struct gpu *gpu, unsigned link, struct pci *info) {
+  unsigned peer = 0;
+  (void)link;
+  int code = read_unsigned(gpu, NVLINK_PEER, &peer);
+  if (code != SUCCESS) return code;
+  return peer < shared->count ? nvmlDeviceGetPciInfo_v3((struct gpu *)&shared->gpus[peer], info) : NOT_FOUND;
+}
+int nvmlDeviceGetTopologyCommonAncestor(struct gpu *one, struct gpu *other, unsigned *level) {
+  unsigned node = 0, other_node = 0;
+  int code = read_unsigned(one, NUMA_NODE, &node);
+  if (code == SUCCESS) code = read_unsigned(other, NUMA_NODE, &other_node);
+  if (code == SUCCESS) *level = node == other_node ? 40 : 50;
+  return code;
 }
 int nvmlDeviceGetNvLinkErrorCounter(struct gpu *gpu, unsigned link, unsigned kind, unsigned long long *value) {
   uint64_t wide = 0;

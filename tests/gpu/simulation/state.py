@@ -37,6 +37,8 @@ CELLS = {
     "nvlinks": 18,
     "nvlinks_active": 18,
     "nvlink_errors": 0,
+    "nvlink_peer": 255,
+    "numa_node": 0,
     "xids": 0,
     "xid_code": 0,
     "processes": 0,

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chalicelib.accounts.service import authenticate
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -16,12 +14,9 @@ from chalicelib.fleet.aws_gateway import AwsHostIdentities
 from chalicelib.fleet.functions import build_wire_command
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
-    Candidate,
     Gpu,
     HostCommand,
-    choose_leases,
     derive_signing_key,
-    order_candidates,
 )
 from chalicelib.fleet.schemas import HostRequest, read_gpus, render_host
 from chalicelib.fleet.service import (
@@ -35,7 +30,7 @@ from chalicelib.fleet.service import (
 )
 from chalicelib.wire import v1
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
-from tests.fakes import Crash
+from tests.fakes import START_MS, Crash
 
 GPUS = [Gpu("GPU-a", "0:0", "H100", 81_559), Gpu("GPU-b", "0:1", "H100", 81_559)]
 
@@ -80,7 +75,7 @@ def test_the_instances_of_a_partitioned_board_are_enrolled_as_gpus_of_their_own(
     ]
     body = HostRequest.model_validate({"install_id": "machine", "agent_version": "0.1.0", "gpus": listed})
     enrolled = enrol(seeded, token, gpus=read_gpus(body))
-    shown = render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id))
+    shown = render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id), now_ms=START_MS)
     assert (shown.gpu_count, shown.free_gpus) == (56, 56)
     assert {(gpu.parent_uuid, gpu.slices) for gpu in shown.gpus} == {(f"GPU-{n}", 1) for n in range(8)}
 
@@ -193,26 +188,6 @@ def test_each_host_signs_with_its_own_key():
     assert len(derive_signing_key("a", b"p")) == 32
 
 
-@given(st.integers(1, 16), st.integers(1, 16), st.text(min_size=1))
-def test_leases_are_chosen_without_repeats_and_in_a_fixed_order(free, wanted, rental_id):
-    candidate = Candidate("hst", REGION, tuple(Lease(f"GPU-{n:02}", n) for n in range(free)))
-    chosen = choose_leases(candidate, wanted, rental_id)
-    assert len(set(chosen)) == min(free, wanted)
-    assert set(chosen) <= set(candidate.free_leases)
-    assert chosen == choose_leases(candidate, wanted, rental_id)
-
-
-def test_the_tightest_fit_comes_first_and_equal_ones_are_spread():
-    def build(name, free):
-        return Candidate(name, REGION, tuple(Lease(f"{name}-{n}", 0) for n in range(free)))
-
-    mixed = [build("a", 8), build("b", 2), build("c", 4)]
-    assert [each.host_id for each in order_candidates(mixed, "rnt")] == ["b", "c", "a"]
-    equal = [build(name, 4) for name in "abcdefgh"]
-    first = {order_candidates(equal, f"rnt_{n}")[0].host_id for n in range(50)}
-    assert len(first) > 4
-
-
 class FakeSts:
     def assume_role(self, **request):
         self.request = request
@@ -285,3 +260,35 @@ def test_a_gpu_that_its_host_calls_unfit_is_withheld_and_offered_again_when_it_i
     sort_out_unfit(store, transactions, host_id, set(), withheld=1)
     assert store.get_host(host_id).free_gpus == 1
     assert {gpu.lease_state for gpu in store.list_gpus(host_id)} == {"leased", "free"}
+
+
+def test_a_host_says_how_its_gpus_are_joined_and_an_old_agent_says_nothing(seeded):
+    gpu = {"pci_bus_id": "0:0", "model": "H100", "memory_mib": 81_559}
+    old = {
+        "install_id": "machine",
+        "agent_version": "0.1.0",
+        "gpus": [gpu | {"gpu_uuid": f"GPU-{n}"} for n in range(4)],
+    }
+    new = old | {"gpus": [each | {"link_group": f"numa-{n // 2}"} for n, each in enumerate(old["gpus"])]}
+    new["fabric_id"] = "ib-1"
+    hosts = []
+    for listed in (old, new):
+        body = HostRequest.model_validate(listed)
+        _, token = offer_enrolment(seeded)
+        enrolled = enrol_host(
+            seeded.cloud.fleet,
+            token,
+            install_id=body.install_id,
+            agent_version=body.agent_version,
+            gpus=read_gpus(body),
+            fabric_id=body.fabric_id,
+        )
+        shown = read_host(seeded.cloud.fleet, enrolled.host.host_id)
+        hosts.append(render_host(*shown, now_ms=START_MS))
+    before, after = hosts
+    assert (before.fabric_id, [each.link_group for each in before.gpus]) == (None, [None] * 4)
+    assert after.fabric_id == "ib-1"
+    assert [each.link_group for each in after.gpus] == ["numa-0", "numa-0", "numa-1", "numa-1"]
+    candidate = seeded.cloud.fleet_store.get_candidate(after.host_id)
+    assert (list(candidate.link_groups.values()), candidate.fabric_id) == ([0, 0, 1, 1], "ib-1")
+    assert seeded.cloud.fleet_store.get_candidate(before.host_id).link_groups == {}

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.errors import InvalidInput, NotFound, Unauthenticated
+from chalicelib.fleet.model import Cordon
 from chalicelib.fleet.service import enrol_host
 from chalicelib.rentals.life import terminate_rental
 from chalicelib.scaling import service
-from chalicelib.scaling.fleet_hosts import derive_secret
+from chalicelib.scaling.fleet_hosts import LaunchedInstances, derive_secret
 from chalicelib.scaling.model import PoolSettings
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes import Crash
@@ -396,3 +397,30 @@ def test_a_token_is_derived_and_a_wrong_one_opens_nothing():
     with pytest.raises(Unauthenticated):
         enrol_host(cloud.seeded.cloud.fleet, other, install_id="x", agent_version="1", gpus=[])
     assert isinstance(cloud.settings(), PoolSettings)
+
+
+def test_f30_the_watch_is_told_which_silent_hosts_ec2_has_ended():
+    cloud = build_cloud(max_hosts=2)
+    cloud.want(8, "one")
+    cloud.want(8, "two")
+    cloud.minutes(4)
+    first, second = cloud.open()
+    states = LaunchedInstances(cloud.store, cloud.ec2)
+    hosts = [first.host_id, second.host_id, "hst_by_hand"]
+    assert states.list_ended(hosts) == frozenset()
+    cloud.ec2.end(first.instance_id)
+    cloud.seeded.cloud.clock.advance_seconds(61)
+    assert states.list_ended(hosts) == {first.host_id}
+
+
+def test_a_host_under_somebodys_hands_is_not_ended_and_one_that_is_worn_out_is():
+    for automatic, alive in ((False, 1), (True, 0)):
+        cloud = build_cloud(min_hosts=1)
+        cloud.minutes(3)
+        (launch,) = cloud.open()
+        cloud.put(min_hosts=0)
+        rows = cloud.seeded.cloud.db.table("hosts")
+        cordon = Cordon("looked at", cloud.now_ms, automatic=automatic)
+        rows[launch.host_id] = replace(rows[launch.host_id], cordon=cordon, state="draining")
+        cloud.minutes(40)
+        assert len(cloud.ec2.list_alive()) == alive

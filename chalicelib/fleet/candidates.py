@@ -1,0 +1,46 @@
+"""What placing rentals needs to read of the fleet."""
+
+from typing import Protocol
+
+from chalicelib.core.capacity import BillingClass
+from chalicelib.fleet.placement import Candidate
+
+
+class CandidateReader(Protocol):
+    def find_candidates(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        limit: int,
+        *,
+        start: int,
+        billing_class: BillingClass = "on_demand",
+    ) -> list[Candidate]:
+        """Hosts with at least ``gpu_count`` free, fewest first, from the index; may be stale.
+
+        Of more equal ones than ``limit``, those from the spread ``start`` on. On demand is placed on the
+        shared hosts, spot on those and then on reservable ones, reserved on reservable ones.
+        """
+        ...
+
+    def find_cluster(
+        self,
+        gpu_type: str,
+        region: str,
+        gpu_count: int,
+        node_count: int,
+        *,
+        rental_id: str,
+        billing_class: BillingClass = "on_demand",
+    ) -> tuple[Candidate, ...]:
+        """So many hosts of one fabric with ``gpu_count`` free on each, or none. Reads a bounded number."""
+        ...
+
+    def get_candidate(self, host_id: str) -> Candidate | None:
+        """One host as it is now; ``None`` when it may not be offered."""
+        ...
+
+    def list_free(self, gpu_type: str, region: str) -> list[int]:
+        """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
+        ...
