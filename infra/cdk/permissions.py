@@ -213,7 +213,7 @@ def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
     def name(*kinds: str) -> list[str]:
         return [f"{prefix}:{kind}/*" for kind in kinds]
 
-    made = name("instance", "volume", "network-interface")
+    made = name("instance", "volume", "network-interface", "spot-instances-request")
     tagged = {"StringEquals": {"aws:RequestTag/provocative:stage": stage}}
     of_stage = {"StringEquals": {"aws:ResourceTag/provocative:stage": stage}}
     # What the template names, and nothing that an order would put in its place.
