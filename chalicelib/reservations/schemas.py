@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.core.clock import format_instant, parse_instant
+from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import InvalidInput
 from chalicelib.reservations.model import MAX_NODES, Reservation, see_state
 from chalicelib.reservations.service import Preview, ReservationRequest
+from chalicelib.runtime import listing
 from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 MAX_GPUS_PER_HOST = 64
@@ -93,10 +94,10 @@ def read_request(body: CreateReservationRequest) -> ReservationRequest:
 
 def read_instant(query: Mapping[str, str], name: str) -> int:
     """Raises InvalidInput: the parameter is missing, or is no instant."""
-    try:
-        return parse_instant(query[name])
-    except (KeyError, ValueError) as error:
-        raise InvalidInput(f"{name} is an instant such as 2026-11-23T09:00:00Z.") from error
+    instant_ms = listing.read_instant(query, name)
+    if instant_ms is None:
+        raise InvalidInput(f"{name} is missing: an instant such as 2026-11-23T09:00:00Z.")
+    return instant_ms
 
 
 def read_gpu_count(query: Mapping[str, str]) -> int:
