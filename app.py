@@ -8,15 +8,26 @@ from chalicelib.billing import api as billing_api
 from chalicelib.billing import functions as billing_functions
 from chalicelib.carbon import api as carbon_api
 from chalicelib.catalog import api as catalog_api
+from chalicelib.catalog import functions as catalog_functions
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
+from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
 
-APIS = (accounts_api.api, catalog_api.api, fleet_api.api, rentals_api.api, billing_api.api, carbon_api.api)
+APIS = (
+    accounts_api.api,
+    catalog_api.api,
+    fleet_api.api,
+    fleet_health_api.api,
+    rentals_api.api,
+    billing_api.api,
+    carbon_api.api,
+)
 FUNCTIONS = (
     accounts_functions.functions,
+    catalog_functions.functions,
     fleet_functions.functions,
     rentals_functions.functions,
     metering_functions.functions,

@@ -3,6 +3,7 @@
 Only `api.py` and `functions.py` import this module. Nothing here runs at import.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,15 @@ from chalicelib.runtime.system import SystemClock, SystemIds
 if TYPE_CHECKING:
     from chalicelib.accounts.service import AccountPorts
     from chalicelib.billing.service import BillingPorts
+    from chalicelib.catalog.offers import AccountStanding, OfferPorts
     from chalicelib.catalog.service import CachedCatalog, CapacityReader, CatalogPorts
+    from chalicelib.catalog.templates import TemplatePorts
     from chalicelib.core.ports import Transaction
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.operations import OperationPorts
     from chalicelib.fleet.service import FleetPorts, FleetStore
-    from chalicelib.metering.service import MeterPorts
+    from chalicelib.fleet.watch import WatchPorts
+    from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
@@ -113,6 +119,12 @@ def account_exists(account_id: str) -> bool:
     return account_ports().store.get_account(account_id) is not None
 
 
+def find_operator_account() -> str | None:
+    """The account whose audit trail tells what the platform does by itself; ``None`` before the bootstrap."""
+    installation = account_ports().store.get_installation()
+    return None if installation is None else installation.account_id
+
+
 @cache
 def catalog_ports() -> "CatalogPorts":
     from chalicelib.catalog.service import CatalogPorts
@@ -120,7 +132,7 @@ def catalog_ports() -> "CatalogPorts":
     from chalicelib.compliance.store import DynamoAuditTrail
 
     bind_tables()
-    return CatalogPorts(DynamoCatalogStore(), DynamoAuditTrail(), start_transaction, clock(), ids())
+    return CatalogPorts(DynamoCatalogStore(clock()), DynamoAuditTrail(), start_transaction, clock(), ids())
 
 
 @cache
@@ -132,8 +144,7 @@ def cached_catalog() -> "CachedCatalog":
 
 def list_pools() -> "list[tuple[str, str]]":
     """Every pool that has a price, once."""
-    catalog = cached_catalog().get(fresh=True)
-    return sorted({(price.gpu_type, price.region) for price in catalog.prices})
+    return cached_catalog().get(fresh=True).list_pools()
 
 
 def known_regions() -> frozenset[str]:
@@ -156,6 +167,43 @@ def capacity_reader() -> "CapacityReader":
     return FleetCapacity(_fleet_store())
 
 
+def read_standing(account_id: str) -> "AccountStanding":
+    """What an account may still take."""
+    from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.catalog.offers import AccountStanding
+
+    bind_tables()
+    balance = DynamoLedgerStore().get_balance(account_id)
+    quota = rental_ports().scheduling.get_quota(account_id)
+    return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
+
+
+def offer_ports() -> "OfferPorts":
+    from chalicelib.carbon.grid import read_intensity
+    from chalicelib.catalog.offers import OfferPorts
+    from chalicelib.rentals.model import RUNWAY_SECONDS
+
+    return OfferPorts(capacity_reader(), read_standing, read_intensity, RUNWAY_SECONDS)
+
+
+@cache
+def template_ports() -> "TemplatePorts":
+    from chalicelib.catalog.template_store import DynamoTemplateStore
+    from chalicelib.catalog.templates import TemplatePorts
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    catalog = catalog_ports()
+    return TemplatePorts(
+        DynamoTemplateStore(),
+        catalog.store,
+        DynamoIdempotencyStore(),
+        catalog.audit,
+        catalog.transactions,
+        catalog.clock,
+        catalog.ids,
+    )
+
+
 @cache
 def fleet_ports() -> "FleetPorts":
     from chalicelib.fleet.aws_gateway import AwsHostIdentities
@@ -169,6 +217,45 @@ def fleet_ports() -> "FleetPorts":
         ingest_queue_arns=(settings().heartbeats_queue_arn, settings().telemetry_queue_arn),
     )
     return FleetPorts(_fleet_store(), account_ports(), identities)
+
+
+@cache
+def watch_ports() -> "WatchPorts":
+    from chalicelib.fleet.watch import WatchPorts
+    from chalicelib.fleet.watch_store import DynamoWatchStore
+    from chalicelib.metering.failover import RentalFailover
+
+    bind_tables()
+    store = DynamoWatchStore()
+    failover = RentalFailover(meter_ports(), store)
+    return WatchPorts(store, _fleet_store(), store, account_ports(), failover)
+
+
+def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
+    """End the stays whose wipe an operator has given up."""
+    from chalicelib.metering.failover import give_up_stays as give_up
+
+    give_up(meter_ports(), host_id, rental_ids, "operator_forced", clock().now_ms())
+
+
+@cache
+def operation_ports() -> "OperationPorts":
+    from chalicelib.fleet.operations import OperationPorts
+
+    watch = watch_ports()
+    return OperationPorts(fleet_ports(), watch.watch, watch.incidents)
+
+
+@cache
+def maintenance_ports() -> "MaintenancePorts":
+    from chalicelib.fleet.maintenance import MaintenancePorts
+    from chalicelib.fleet.maintenance_store import DynamoMaintenanceStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return MaintenancePorts(
+        DynamoMaintenanceStore(), _fleet_store(), DynamoIdempotencyStore(), account_ports()
+    )
 
 
 @cache
@@ -200,7 +287,7 @@ def rental_ports() -> "RentalPorts":
 @cache
 def meter_ports() -> "MeterPorts":
     from chalicelib.billing.queue_gateway import SqsChargeQueue
-    from chalicelib.metering.service import MeterPorts
+    from chalicelib.metering.ports import MeterPorts
     from chalicelib.metering.store import DynamoMeterStore
 
     charges = SqsChargeQueue(sqs_client(), settings().charges_queue_url)
@@ -232,3 +319,7 @@ def telemetry_dead_letters() -> "DeadLetters":
 
 def charges_dead_letters() -> "DeadLetters":
     return _dead_letters(settings().charges_dlq_url)
+
+
+def watches_dead_letters() -> "DeadLetters":
+    return _dead_letters(settings().watches_dlq_url)

@@ -31,7 +31,7 @@ from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
 from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
-from host_agent.samples import build_samples
+from host_agent.samples import build_samples, note_peaks
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.notice import Notice
 from host_agent.workloads.runtime import WorkloadOrder, WorkloadRuntime
@@ -81,6 +81,8 @@ class Agent:
         self._meter = EnergyMeter(state, gpus)
         self._statuses: dict[str, GpuStatus] = {}
         self._readings: dict[str, Reading] = {}
+        #: Of each GPU since its last sample.
+        self._peaks: dict[str, int] = {}
         self._logs = LogRequests(runtime, clock)
         #: What each workload was told last of its end.
         self._announced: dict[str, int | None] = {}
@@ -181,9 +183,10 @@ class Agent:
         readings = self.read_gpus(deep=True)
         with self._lock:
             cut = self._meter.cut(readings)
-            record = Telemetry(build_samples(readings), cut.intervals, capabilities=self._untold)
+            samples = build_samples(readings, self._peaks)
+            record = Telemetry(samples, cut.intervals, capabilities=self._untold)
             if self._outbox.put(record, msgspec.msgpack.encode(cut.state)):
-                self._meter.state, self._untold = cut.state, []
+                self._meter.state, self._untold, self._peaks = cut.state, [], {}
 
     def tell_xids(self) -> None:
         """Spool what the kernel log has said of the GPUs; it is never given up, only told later."""
@@ -218,6 +221,7 @@ class Agent:
                 logs.warn("gpu_not_read", gpu_uuid=gpu_uuid, reason=str(found))
         self._statuses = statuses
         self._readings = {**self._readings, **readings}
+        note_peaks(self._peaks, readings)
         return readings
 
     def list_looks(self) -> Mapping[str, tuple[GpuState, Reading | None]]:
@@ -332,6 +336,9 @@ class Agent:
 
     def _stop(self, workload: Workload) -> bool:
         """Kill, close the energy, wipe, and only then say so. Every step stands repetition."""
+        if workload.discarding and workload.spec is not None:
+            order = WorkloadOrder(workload.rental_id, workload.instance_id, workload.spec, [])
+            self._runtime.prepare_discard(order)
         if not self._runtime.stop(workload.rental_id, STOP_GRACE_SECONDS):
             return False
         owned = [
@@ -342,21 +349,27 @@ class Agent:
         self._hand_over(dict.fromkeys(owned))
         # A GPU that fell off the bus can never be overwritten; the cloud knows it as lost, or as faulty.
         lost = {uuid for uuid, status in self._statuses.items() if status.state == "lost"}
-        unreachable = any(lease.gpu_uuid in lost for lease in workload.leases)
+        unreachable = not workload.discarding and any(each.gpu_uuid in lost for each in workload.leases)
         wiped = self._runtime.wipe(
             workload.rental_id, keep_volume=workload.keep_volume, unreachable=unreachable
         )
         if wiped is None:
             return False
         self._announced.pop(workload.rental_id, None)
-        self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
+        if not workload.discarding:
+            self._preflight.repeat([lease.gpu_uuid for lease in workload.leases])
+        facts = assignments.settle_volume(
+            self._assignments.workloads[workload.rental_id], volume_kept=wiped.volume_kept
+        )
+        if "discarding" in facts:
+            self._change(workload.rental_id, **facts)
+            return False
         self._change(
             workload.rental_id,
             phase="terminated",
             terminated_at_ms=self._clock.now_ms(),
-            spec=None,
             gpu_memory=wiped.gpu_memory,
-            volume_kept=wiped.volume_kept,
+            **facts,
         )
         logs.info("workload_terminated", rental_id=workload.rental_id)
         return True
@@ -370,9 +383,8 @@ class Agent:
             cut = self._meter.change_owner(owners, readings, self._clock.now_ms())
             if cut.state == self._meter.state:
                 return
-            record = Telemetry(
-                [sample for sample in build_samples(readings) if sample.gpu_uuid in owners], cut.intervals
-            )
+            samples = build_samples(readings, self._peaks)
+            record = Telemetry([each for each in samples if each.gpu_uuid in owners], cut.intervals)
             if self._outbox.put(record, msgspec.msgpack.encode(cut.state), required=True):
                 self._meter.state = cut.state
 

@@ -44,7 +44,10 @@ class Workload(msgspec.Struct, frozen=True):
     #: Set by a preemption: the workload is told, and ended by then.
     deadline_at_ms: int | None = None
     keep_volume: bool = False
+    #: ``spec`` then still says which volume.
     volume_kept: bool = False
+    #: Nothing is left but the volume, and it goes now.
+    discarding: bool = False
     gpu_memory: GpuMemoryWipe | None = None
 
 
@@ -81,11 +84,29 @@ def apply_start(before: Assignments, command: Command, now_ms: int, *, draining:
 def apply_stop(before: Assignments, command: Command) -> Assignments:
     """Return the assignments after a stop; an unknown rental becomes one that is being stopped.
 
-    So a start that comes after its stop finds it and does nothing. A stop of an earlier life is refused.
+    So a start that comes after its stop finds it and does nothing. A stop of an earlier life is refused. One
+    that does not keep the volume, after one that did, destroys it.
     """
     known = before.workloads.get(command.rental_id)
-    if known is not None and (known.phase in {"stopping", "terminated"} or _precedes(command, known)):
+    if known is not None and known.phase == "terminated" and known.volume_kept and not command.keep_volume:
+        discarding = msgspec.structs.replace(
+            known,
+            phase="stopping",
+            wipe_leases=command.leases,
+            keep_volume=False,
+            volume_kept=False,
+            discarding=True,
+        )
+        return _put(before, discarding, command.leases)
+    if known is not None and _precedes(command, known):
         return before
+    if known is not None and known.phase in {"stopping", "terminated"}:
+        if not _is_newer(command, known):
+            # Told to keep the volume and not to keep it, in any order: it goes.
+            goes = known.phase == "stopping" and known.keep_volume and not command.keep_volume
+            return change(before, known.rental_id, keep_volume=False) if goes else before
+        # The start between the two was overtaken: nothing of it is here.
+        known = msgspec.structs.replace(known, leases=[])
     if known is None:
         known = Workload(command.rental_id, [], command.command_id, "stopping")
     stopping = msgspec.structs.replace(
@@ -123,12 +144,30 @@ def change(before: Assignments, rental_id: str, **facts: object) -> Assignments:
     return _put(before, workload, [])
 
 
+def settle_volume(workload: Workload, *, volume_kept: bool) -> dict[str, object]:
+    """Return the facts of a workload that is wiped: of its volume, if that is there, nothing else is known.
+
+    One that a wipe kept, and that is not wanted any more since, is destroyed by another.
+    """
+    if not volume_kept:
+        # A life that never started left the volume of the one before alone.
+        volume_kept = workload.volume_kept and workload.keep_volume
+    spec = None
+    if workload.spec is not None and volume_kept:
+        spec = WorkloadSpec([], volume=workload.spec.volume)
+    if volume_kept and not workload.keep_volume:
+        return {"spec": spec, "volume_kept": False, "discarding": True}
+    return {"spec": spec, "volume_kept": volume_kept}
+
+
 def forget_old(before: Assignments, now_ms: int) -> Assignments:
-    """Drop workloads that ended long ago; their epochs stay for ever."""
+    """Drop workloads that ended long ago and left nothing; their epochs stay for ever."""
     kept = {
         rental_id: workload
         for rental_id, workload in before.workloads.items()
-        if workload.terminated_at_ms is None or now_ms - workload.terminated_at_ms < REPORT_MS
+        if workload.terminated_at_ms is None
+        or workload.volume_kept
+        or now_ms - workload.terminated_at_ms < REPORT_MS
     }
     return before if len(kept) == len(before.workloads) else Assignments(before.epochs, kept)
 
@@ -174,6 +213,12 @@ def _precedes(stop: Command, known: Workload) -> bool:
     """Say whether a stop belongs to an earlier life of the rental than the one that is here."""
     started = {lease.gpu_uuid: lease.epoch for lease in known.leases}
     return any(lease.epoch <= started.get(lease.gpu_uuid, -1) for lease in stop.leases)
+
+
+def _is_newer(stop: Command, known: Workload) -> bool:
+    """Say whether a stop is of a later life than the one that was stopped: its start was overtaken."""
+    wiped = {lease.gpu_uuid: lease.epoch for lease in known.wipe_leases}
+    return any(lease.epoch > wiped.get(lease.gpu_uuid, -1) for lease in stop.leases)
 
 
 def _is_stale(epochs: Mapping[str, int], leases: Sequence[Lease]) -> bool:

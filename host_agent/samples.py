@@ -6,7 +6,14 @@ from chalicelib.wire.v1 import GpuSample
 from host_agent.gpu import Reading
 
 
-def build_samples(readings: Mapping[str, Reading]) -> list[GpuSample]:
+def note_peaks(peaks: dict[str, int], readings: Mapping[str, Reading]) -> None:
+    """Keep the highest utilisation of each GPU: one that works in bursts is not idle."""
+    for gpu_uuid, reading in readings.items():
+        if reading.utilization_percent is not None:
+            peaks[gpu_uuid] = max(reading.utilization_percent, peaks.get(gpu_uuid, 0))
+
+
+def build_samples(readings: Mapping[str, Reading], peaks: Mapping[str, int]) -> list[GpuSample]:
     return [
         GpuSample(
             gpu_uuid=gpu_uuid,
@@ -16,6 +23,7 @@ def build_samples(readings: Mapping[str, Reading]) -> list[GpuSample]:
             utilization_percent=reading.utilization_percent,
             memory_used_mib=reading.memory_used_mib,
             temperature_celsius=reading.temperature_celsius,
+            utilization_peak_percent=peaks.get(gpu_uuid),
         )
         for gpu_uuid, reading in readings.items()
     ]

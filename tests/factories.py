@@ -8,10 +8,11 @@ from chalicelib.accounts.service import authenticate, bootstrap_installation, cr
 from chalicelib.billing.service import GrantCredit, charge_rental, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
-from chalicelib.core.capacity import name_pool
+from chalicelib.core.capacity import BILLING_CLASSES, BillingClass, name_pool
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Endpoint, Workload
+from chalicelib.fleet.detector import watch_as
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
@@ -23,6 +24,7 @@ from tests.fakes import FakeCloud
 REGION = "eu-north-1"
 GPU_TYPE = "H100-SXM-80GB"
 PRICE = 2_490_000
+PRICES: dict[BillingClass, int] = {"on_demand": PRICE, "spot": 1_500_000, "reserved": 2_000_000}
 CREDIT = 100_000_000
 
 
@@ -38,9 +40,10 @@ class Seeded:
         return found
 
     def beat(self, host_id: str) -> None:
-        self.cloud.fleet_store.record_liveness(
-            host_id, Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
-        )
+        heard = Liveness(self.cloud.clock.now_ms(), "boot-1", "0.1.0", 8, 0, 0)
+        store = self.cloud.fleet_store
+        before = store.get_liveness(host_id)
+        store.record_liveness(host_id, watch_as(heard, store.get_host(host_id), before), before)
 
     def report(
         self,
@@ -51,13 +54,10 @@ class Seeded:
         ended_at_ms: int | None = None,
         endpoints: tuple[Endpoint, ...] = (),
         preempted: bool = False,
-        volume_kept: bool = False,
     ) -> None:
         """What the agent of the rental's host would say of its workload now."""
         leases = rental.wipe_leases if state == "terminated" else rental.leases
-        report = Report(
-            rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints, preempted, volume_kept
-        )
+        report = Report(rental.rental_id, leases, state, 0, ended_at_ms, wiped, endpoints, preempted)
         assert rental.host_id is not None, "no host would speak of it"
         apply_report(self.cloud.meters, rental.host_id, report, self.cloud.clock.now_ms())
 
@@ -76,20 +76,24 @@ class Seeded:
             waiting.pop(0)
 
 
-def seed_cloud(*, hosts: int = 1, gpus: int = 8, credit_micros: int = CREDIT) -> Seeded:
+def seed_cloud(
+    *, hosts: int = 1, gpus: int = 8, credit_micros: int = CREDIT, every_class: bool = False
+) -> Seeded:
     cloud = FakeCloud()
     bootstrapped = bootstrap_installation(cloud.accounts, currency="USD", rotate=False)
     assert bootstrapped.operator_key is not None
     operator = authenticate(cloud.accounts, bootstrapped.operator_key)
     put_gpu_type(cloud.catalog, operator, GpuType(GPU_TYPE, "Hopper", 81_559, 700))
-    put_price(
-        cloud.catalog,
-        operator,
-        gpu_type=GPU_TYPE,
-        region=REGION,
-        price_micros_per_gpu_hour=PRICE,
-        known_regions=frozenset({REGION}),
-    )
+    for billing_class in BILLING_CLASSES if every_class else ("on_demand",):
+        put_price(
+            cloud.catalog,
+            operator,
+            gpu_type=GPU_TYPE,
+            region=REGION,
+            price_micros_per_gpu_hour=PRICES[billing_class],
+            known_regions=frozenset({REGION}),
+            billing_class=billing_class,
+        )
     seeded = Seeded(cloud, operator, operator)
     seeded.renter = add_renter(seeded, credit_micros=credit_micros)
     for number in range(hosts):

@@ -29,10 +29,21 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "hosts:read",
             "hosts:write",
             "offers:read",
+            "templates:read",
+            "templates:write",
         }
     ),
     "renter": frozenset(
-        {"keys:read", "keys:write", "wallet:read", "offers:read", "rentals:read", "rentals:write"}
+        {
+            "keys:read",
+            "keys:write",
+            "wallet:read",
+            "offers:read",
+            "rentals:read",
+            "rentals:write",
+            "templates:read",
+            "templates:write",
+        }
     ),
     "host": frozenset({"hosts:connect"}),
 }

@@ -26,9 +26,10 @@ from chalicelib.core.errors import Conflict, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
+from chalicelib.metering.activity import end_if_idle
 from chalicelib.metering.failover import end_interrupted
 from chalicelib.metering.model import OPEN_SHARDS, Meter
-from chalicelib.metering.service import ChargeQueue, MeterPorts, MeterStore
+from chalicelib.metering.ports import ChargeQueue, MeterPorts, MeterStore
 from chalicelib.rentals.life import end_rental
 from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, name_hold
 from chalicelib.rentals.rules import ACTIVE_STATES
@@ -113,6 +114,7 @@ def charge_rental(ports: BillingPorts, rental_id: str) -> None:
             for meter in meters:
                 if meter.state != "settled" and (meter.state == "closed" or meter.due_micros):
                     _charge(ports, meter)
+            end_if_idle(_read_meter_ports(ports), rental_id, now_ms)
         except (Unavailable, AlreadyPosted):
             continue
         return

@@ -49,6 +49,12 @@ _TABLE: dict[str, tuple[int, int]] = {
 REGIONS = frozenset(_TABLE)
 
 
+def read_intensity(region: str) -> int | None:
+    """Return mg CO2e per kWh, ``None`` for a region that the table does not have."""
+    row = _TABLE.get(region)
+    return None if row is None else row[1]
+
+
 def find_intensity(region: str) -> GridIntensity:
     """Raises NotFound for a region that the table does not have."""
     if region not in _TABLE:

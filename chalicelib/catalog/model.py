@@ -1,28 +1,141 @@
-"""GPU types and their prices."""
+"""What is sold: GPU types, their prices with the instants from which they hold, templates.
 
-from dataclasses import dataclass
+Invariant: the price in force is a function of a schedule and an instant; nothing is written when a price that
+was announced comes into force.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from chalicelib.catalog.spot import SpotBounds
+from chalicelib.core.capacity import BillingClass
+from chalicelib.core.errors import InvalidInput
+from chalicelib.core.workloads import Workload
 
 ANY_REGION = "any"
+#: How the GPUs of one host reach each other, best first; ``none``: nothing is promised.
+Interconnect = Literal["nvswitch", "nvlink", "pcie", "none"]
+PriceOrigin = Literal["operator", "spot_rule"]
+
+#: A reader's clock may be behind the writer's: a replaced price stays in the schedule for this long.
+KEEP_REPLACED_MS = 300_000
+#: Announced and recent prices of one pool and class together; the history has all.
+MAX_POINTS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class GpuType:
-    """``power_limit_watts`` is the board's limit, used as the upper bound of plausible energy."""
+    """``power_limit_watts`` is the board's limit, used as the upper bound of plausible energy.
+
+    A MIG profile is a type of its own that names its whole parent; memory and power are then the instance's.
+    """
 
     name: str
     architecture: str
     memory_mib: int
     power_limit_watts: int
+    interconnect: Interconnect = "none"
+    mig_profile: str | None = None
+    parent_gpu_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one GPU of a type costs in a region. ``version`` rises with each change."""
+    """What one GPU of a type costs in a region and class, from ``from_ms`` on.
+
+    ``until_ms`` is when the next announced price comes into force. ``version`` is the schedule's: it rises
+    with each change, and a start checks it.
+    """
 
     gpu_type: str
     region: str
     price_micros_per_gpu_hour: int
     version: int
+    billing_class: BillingClass = "on_demand"
+    from_ms: int = 0
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceKey:
+    gpu_type: str
+    region: str
+    billing_class: BillingClass
+
+
+@dataclass(frozen=True, slots=True)
+class PricePoint:
+    """A price from an instant on. ``version`` is what the schedule's became when it was set."""
+
+    from_ms: int
+    price_micros_per_gpu_hour: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceChange:
+    """One row of the history, written once. Of rows for one instant the highest version holds."""
+
+    key: PriceKey
+    point: PricePoint
+    set_at_ms: int
+    origin: PriceOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSchedule:
+    """Recent, present and announced prices of one pool and class; ``points`` rise in time, one per instant.
+
+    ``moved_step`` is the last step in which the spot rule moved the price.
+    """
+
+    key: PriceKey
+    points: tuple[PricePoint, ...]
+    version: int
+    bounds: SpotBounds = field(default_factory=SpotBounds)
+    moved_step: int = -1
+
+    def price_at(self, at_ms: int) -> Price | None:
+        """Return the price in force at an instant; ``None`` before the first one."""
+        past = [point for point in self.points if point.from_ms <= at_ms]
+        if not past:
+            return None
+        following = self.find_next(at_ms)
+        return Price(
+            gpu_type=self.key.gpu_type,
+            region=self.key.region,
+            price_micros_per_gpu_hour=past[-1].price_micros_per_gpu_hour,
+            version=self.version,
+            billing_class=self.key.billing_class,
+            from_ms=past[-1].from_ms,
+            until_ms=None if following is None else following.from_ms,
+        )
+
+    def find_next(self, at_ms: int) -> PricePoint | None:
+        """Return the first price that comes into force after an instant."""
+        return next((point for point in self.points if point.from_ms > at_ms), None)
+
+    def set_price(self, from_ms: int, price_micros_per_gpu_hour: int, now_ms: int) -> "PriceSchedule":
+        """Return the next version with this price from ``from_ms`` on, in place of one of the same instant.
+
+        Raises:
+            InvalidInput: ``too_many_prices`` are announced.
+        """
+        version = self.version + 1
+        point = PricePoint(from_ms, price_micros_per_gpu_hour, version)
+        others = [each for each in self.points if each.from_ms != from_ms]
+        points = _drop_replaced(sorted([*others, point], key=lambda each: each.from_ms), now_ms)
+        if len(points) > MAX_POINTS:
+            raise InvalidInput(
+                f"A pool has {MAX_POINTS} recent and announced prices at most.", code="too_many_prices"
+            )
+        return replace(self, points=tuple(points), version=version)
+
+
+def _drop_replaced(points: list[PricePoint], now_ms: int) -> list[PricePoint]:
+    long_ago = now_ms - KEEP_REPLACED_MS
+    ended = sum(following.from_ms <= long_ago for following in points[1:])
+    return points[ended:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +143,54 @@ class Catalog:
     """A consistent-enough snapshot: use of a price is guarded by its version in the transaction."""
 
     gpu_types: dict[str, GpuType]
-    prices: tuple[Price, ...]
+    schedules: tuple[PriceSchedule, ...]
 
-    def find_prices(self, gpu_type: str, region: str) -> list[Price]:
-        """Return the prices that fit, cheapest first; empty when the type is not sold there."""
-        fitting = [
+    def find_prices(
+        self, gpu_type: str, region: str, billing_class: BillingClass = "on_demand", *, at_ms: int
+    ) -> list[Price]:
+        """Return the prices in force that fit, cheapest first; empty when the type is not sold there so."""
+        return [
             price
-            for price in self.prices
-            if price.gpu_type == gpu_type and region in {ANY_REGION, price.region}
+            for price in self.list_prices(at_ms)
+            if (price.gpu_type, price.billing_class) == (gpu_type, billing_class)
+            and region in {ANY_REGION, price.region}
         ]
-        return sorted(fitting, key=lambda price: (price.price_micros_per_gpu_hour, price.region))
+
+    def list_prices(self, at_ms: int) -> list[Price]:
+        """Return every price in force, cheapest first."""
+        found = [price for each in self.schedules if (price := each.price_at(at_ms)) is not None]
+        return sorted(
+            found,
+            key=lambda price: (
+                price.price_micros_per_gpu_hour,
+                price.region,
+                price.gpu_type,
+                price.billing_class,
+            ),
+        )
+
+    def list_pools(self) -> list[tuple[str, str]]:
+        """Return (GPU type, region) of everything that has, or will have, a price of any class."""
+        return sorted({(each.key.gpu_type, each.key.region) for each in self.schedules})
+
+    def find_schedule(self, key: PriceKey) -> PriceSchedule | None:
+        return next((each for each in self.schedules if each.key == key), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Defaults of a rental under a name. ``version`` rises with each change.
+
+    A public one can be read and used by every account, and be changed by its owner only.
+    """
+
+    template_id: str
+    account_id: str
+    name: str
+    public: bool
+    workload: Workload
+    gpu_type: str | None
+    gpu_count: int | None
+    created_at_ms: int
+    updated_at_ms: int
+    version: int = 1

@@ -1,21 +1,33 @@
 """Bodies of the catalogue routes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from chalicelib.catalog.model import GpuType, Price
-from chalicelib.catalog.service import Offer
+from chalicelib.catalog.model import GpuType, Interconnect, Price, PriceChange, PriceKey, Template
+from chalicelib.catalog.offers import Offer
+from chalicelib.catalog.spot import PPM, SpotBounds
+from chalicelib.catalog.templates import TemplateContent, describe_defaults
+from chalicelib.core.capacity import BillingClass
+from chalicelib.core.clock import format_instant
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.runtime.workload_bodies import CatalogName, GpuCount, PortBody, VolumeBody, WorkloadFields
 
 #: 10,000 USD an hour: far above any GPU, far below an overflow.
 MAX_PRICE_MICROS = 10_000_000_000
+#: GPU instance profiles: 1g.10gb, 1g.10gb+me, 2g.48gb-me, 1g.24gb+me.all. Source: NVIDIA MIG User Guide.
+MIG_PROFILE = r"^[1-7]g\.[1-9][0-9]{0,2}gb(?:[+-][a-z]+(?:\.[a-z]+)?)*$"
+
+Parts = Annotated[int, Field(ge=1, le=PPM)]
 
 
 class GpuTypeRequest(RequestBody):
     architecture: Annotated[str, Field(min_length=1, max_length=50)]
     memory_mib: Annotated[int, Field(ge=1, le=10_000_000)]
     power_limit_watts: Annotated[int, Field(ge=1, le=10_000)]
+    interconnect: Interconnect = "none"
+    mig_profile: Annotated[str, Field(max_length=32, pattern=MIG_PROFILE)] | None = None
+    parent_gpu_type: CatalogName | None = None
 
 
 class GpuTypeBody(ResponseBody):
@@ -23,33 +35,139 @@ class GpuTypeBody(ResponseBody):
     architecture: str
     memory_mib: int
     power_limit_watts: int
+    interconnect: str
+    mig_profile: str | None
+    parent_gpu_type: str | None
 
 
 class PriceRequest(RequestBody):
     price_micros_per_gpu_hour: Annotated[int, Field(ge=1, le=MAX_PRICE_MICROS)]
+    billing_class: BillingClass = "on_demand"
+    #: An instant to come; left out for now.
+    effective_from: Annotated[str, Field(max_length=40)] | None = None
+    #: Of spot prices, as parts of the on-demand price in millionths; both or none.
+    spot_floor_ppm: Parts | None = None
+    spot_cap_ppm: Parts | None = None
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> "PriceRequest":
+        floor, cap = self.spot_floor_ppm, self.spot_cap_ppm
+        if (floor is None) != (cap is None):
+            raise ValueError("spot_floor_ppm and spot_cap_ppm are given together")
+        if floor is not None and cap is not None and floor > cap:
+            raise ValueError("spot_floor_ppm may not be above spot_cap_ppm")
+        return self
+
+    def read_bounds(self) -> SpotBounds | None:
+        if self.spot_floor_ppm is None or self.spot_cap_ppm is None:
+            return None
+        return SpotBounds(self.spot_floor_ppm, self.spot_cap_ppm)
 
 
 class PriceBody(ResponseBody):
     gpu_type: str
     region: str
+    billing_class: str
+    price_micros_per_gpu_hour: int
+    effective_from: str
+    #: Until the next price that is known now; null when none is.
+    effective_until: str | None
+    version: int
+
+
+class PriceChangeBody(ResponseBody):
+    """Of two changes for one instant, the one with the higher version holds."""
+
+    effective_from: str
     price_micros_per_gpu_hour: int
     version: int
+    set_at: str
+    origin: str
+
+
+class PriceHistoryBody(ResponseBody):
+    gpu_type: str
+    region: str
+    billing_class: str
+    currency: str
+    items: list[PriceChangeBody]
+    next_cursor: str | None
+
+
+class NextPriceBody(ResponseBody):
+    effective_from: str
+    price_micros_per_gpu_hour: int
 
 
 class OfferBody(ResponseBody):
     gpu_type: str
     region: str
+    billing_class: str
     price_micros_per_gpu_hour: int
+    #: What is announced; running rentals keep the price they started with.
+    next_price: NextPriceBody | None
     currency: str
     memory_mib: int
     architecture: str
+    interconnect: str
+    mig_profile: str | None
+    parent_gpu_type: str | None
     #: Live, and no reservation.
     availability: str
+    free_gpus: int
     largest_block_gpus: int
+    #: Null: not known.
+    total_gpus: int | None
+    intensity_mg_per_kwh: int | None
+    reliability_ppm: int | None
+    #: Empty when the request would fit now.
+    why_not: list[str]
 
 
 class OfferListBody(ResponseBody):
     items: list[OfferBody]
+
+
+class TemplateRequest(WorkloadFields):
+    """What a public one says, its ``env`` too, is read by everybody."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    visibility: Literal["private", "public"] = "private"
+    gpu_type: CatalogName | None = None
+    gpu_count: GpuCount | None = None
+
+    def read_content(self) -> TemplateContent:
+        return TemplateContent(
+            self.name, self.visibility == "public", self.read_workload(), self.gpu_type, self.gpu_count
+        )
+
+
+class ReplaceTemplateRequest(TemplateRequest):
+    #: The version that was read; another one is refused.
+    version: Annotated[int, Field(ge=1)]
+
+
+class TemplateBody(ResponseBody):
+    template_id: str
+    account_id: str
+    name: str
+    visibility: str
+    gpu_type: str | None = None
+    gpu_count: int | None = None
+    image: str | None = None
+    command: list[str] = Field(default_factory=list)
+    env: dict[str, str] = Field(default_factory=dict)
+    ports: list[PortBody] = Field(default_factory=list)
+    ssh_public_keys: list[str] = Field(default_factory=list)
+    volume: VolumeBody | None = None
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class TemplateListBody(ResponseBody):
+    items: list[TemplateBody]
+    next_cursor: str | None
 
 
 def render_gpu_type(gpu_type: GpuType) -> GpuTypeBody:
@@ -58,6 +176,9 @@ def render_gpu_type(gpu_type: GpuType) -> GpuTypeBody:
         architecture=gpu_type.architecture,
         memory_mib=gpu_type.memory_mib,
         power_limit_watts=gpu_type.power_limit_watts,
+        interconnect=gpu_type.interconnect,
+        mig_profile=gpu_type.mig_profile,
+        parent_gpu_type=gpu_type.parent_gpu_type,
     )
 
 
@@ -65,19 +186,74 @@ def render_price(price: Price) -> PriceBody:
     return PriceBody(
         gpu_type=price.gpu_type,
         region=price.region,
+        billing_class=price.billing_class,
         price_micros_per_gpu_hour=price.price_micros_per_gpu_hour,
+        effective_from=format_instant(price.from_ms),
+        effective_until=None if price.until_ms is None else format_instant(price.until_ms),
         version=price.version,
     )
 
 
+def render_history(
+    key: PriceKey, currency: str, changes: list[PriceChange], next_cursor: str | None
+) -> PriceHistoryBody:
+    items = [
+        PriceChangeBody(
+            effective_from=format_instant(change.point.from_ms),
+            price_micros_per_gpu_hour=change.point.price_micros_per_gpu_hour,
+            version=change.point.version,
+            set_at=format_instant(change.set_at_ms),
+            origin=change.origin,
+        )
+        for change in changes
+    ]
+    return PriceHistoryBody(
+        gpu_type=key.gpu_type,
+        region=key.region,
+        billing_class=key.billing_class,
+        currency=currency,
+        items=items,
+        next_cursor=next_cursor,
+    )
+
+
 def render_offer(offer: Offer, currency: str) -> OfferBody:
+    announced, gpu_type = offer.next_price, offer.gpu_type
     return OfferBody(
         gpu_type=offer.price.gpu_type,
         region=offer.price.region,
+        billing_class=offer.price.billing_class,
         price_micros_per_gpu_hour=offer.price.price_micros_per_gpu_hour,
+        next_price=None
+        if announced is None
+        else NextPriceBody(
+            effective_from=format_instant(announced.from_ms),
+            price_micros_per_gpu_hour=announced.price_micros_per_gpu_hour,
+        ),
         currency=currency,
-        memory_mib=offer.gpu_type.memory_mib,
-        architecture=offer.gpu_type.architecture,
+        memory_mib=gpu_type.memory_mib,
+        architecture=gpu_type.architecture,
+        interconnect=gpu_type.interconnect,
+        mig_profile=gpu_type.mig_profile,
+        parent_gpu_type=gpu_type.parent_gpu_type,
         availability=offer.availability,
-        largest_block_gpus=offer.largest_block_gpus,
+        free_gpus=offer.capacity.free_gpus,
+        largest_block_gpus=offer.capacity.largest_block_gpus,
+        total_gpus=offer.capacity.total_gpus,
+        intensity_mg_per_kwh=offer.intensity_mg_per_kwh,
+        reliability_ppm=offer.capacity.reliability_ppm,
+        why_not=list(offer.why_not),
+    )
+
+
+def render_template(template: Template) -> TemplateBody:
+    return TemplateBody(
+        template_id=template.template_id,
+        account_id=template.account_id,
+        name=template.name,
+        visibility="public" if template.public else "private",
+        created_at=format_instant(template.created_at_ms),
+        updated_at=format_instant(template.updated_at_ms),
+        version=template.version,
+        **describe_defaults(template),
     )

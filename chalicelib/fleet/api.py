@@ -3,11 +3,13 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.fleet import service
+from chalicelib.core.paging import MAX_LIMIT
+from chalicelib.fleet import operations, service
 from chalicelib.fleet.model import derive_signing_key
 from chalicelib.fleet.schemas import (
     EnrolmentRequest,
     HostActionRequest,
+    HostBody,
     HostListBody,
     HostRequest,
     read_gpus,
@@ -61,19 +63,38 @@ def issue_credentials(call: Call, host_id: str) -> Answer:
 def list_hosts(_call: Call) -> Answer:
     """List the hosts of every pool."""
     page = service.list_hosts(wiring.fleet_ports(), wiring.cached_catalog().get(fresh=True))
-    return Answer(HostListBody(items=[render_host(host, liveness) for host, liveness in page.items]))
+    now_ms = wiring.clock().now_ms()
+    return Answer(HostListBody(items=[render_host(*each, now_ms=now_ms) for each in page.items]))
 
 
 @api.route("GET", "/v1/hosts/{host_id}", permission="hosts:read")
 def read_host(_call: Call, host_id: str) -> Answer:
-    """Show one host with its GPUs and leases."""
-    return Answer(render_host(*service.read_host(wiring.fleet_ports(), host_id)))
+    """Show one host with its GPUs, leases and health."""
+    return Answer(_show_host(host_id))
 
 
 @api.route("POST", "/v1/hosts/{host_id}/actions", permission="hosts:write", body=HostActionRequest)
 def act_on_host(call: Call, host_id: str) -> Answer:
-    """Clear the faults of a host's GPUs, once they were repaired: they are offered again."""
-    call.read_body(HostActionRequest)
-    ports = wiring.fleet_ports()
-    service.clear_host_faults(ports, call.principal, host_id)
-    return Answer(render_host(*service.read_host(ports, host_id)))
+    """Cordon, uncordon or retire a host, free a GPU that is stuck, or clear the faults of what was mended."""
+    body: HostActionRequest = call.read_body(HostActionRequest)
+    ports, reason = wiring.operation_ports(), body.reason or ""
+    if body.action == "cordon":
+        operations.cordon_host(ports, call.principal, host_id, reason)
+    elif body.action == "uncordon":
+        operations.uncordon_host(ports, call.principal, host_id)
+    elif body.action == "retire":
+        operations.retire_host(ports, call.principal, host_id, reason)
+    elif body.action == "force_release":
+        freed = operations.force_release(ports, call.principal, host_id, body.gpu_uuids or [], reason)
+        # Who waited for that wipe waits no longer.
+        wiring.give_up_stays(host_id, freed)
+    else:
+        service.clear_host_faults(ports.fleet, call.principal, host_id)
+    return Answer(_show_host(host_id))
+
+
+def _show_host(host_id: str) -> HostBody:
+    now_ms = wiring.clock().now_ms()
+    host, liveness, gpus = service.read_host(wiring.fleet_ports(), host_id)
+    incidents = wiring.watch_ports().incidents.list_incidents(host_id, MAX_LIMIT, None, now_ms)
+    return render_host(host, liveness, gpus, now_ms=now_ms, incident_count=len(incidents.items))

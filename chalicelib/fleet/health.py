@@ -5,7 +5,7 @@ notices" and "Scheduled events for your instances".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 NoticeKind = Literal["spot_interruption", "rebalance_recommendation", "scheduled_event"]
@@ -95,6 +95,8 @@ class GpuFault:
     kernel_boot_id: str
     last_sequence: int
     cleared_at_ms: int | None = None
+    #: How often this error came back after it had been mended.
+    repeats: int = 0
 
     @property
     def open(self) -> bool:
@@ -110,11 +112,17 @@ def correct_instant(host_ms: int, clock_offset_ms: int, sent_at_ms: int) -> int:
     return min(host_ms + clock_offset_ms, sent_at_ms)
 
 
+#: A GPU that has to be reset again within a day is broken.
+RESET_AGAIN_MS = 24 * 3600 * 1000
+#: Reboots that may be spent on one error of a GPU (gpud's default).
+REBOOT_BUDGET = 2
+
+
 def find_fault(before: GpuFault | None, found: GpuFault) -> GpuFault | None:
     """Return the fault that a GPU has now that ``found`` was reported, or ``None`` when nothing changes.
 
     It does not when the class leaves the GPU alone, when it was told before, when the GPU was cleared since,
-    or when what stands is as grave.
+    or when what stands is as grave. An error that comes back after it was mended may be broken hardware.
     """
     if not found.rule.cordons_gpu:
         return None
@@ -123,4 +131,15 @@ def find_fault(before: GpuFault | None, found: GpuFault) -> GpuFault | None:
     if before.cleared_at_ms is None:
         return found if found.rule.gravity > before.rule.gravity else None
     told = found.kernel_boot_id == before.kernel_boot_id and found.last_sequence <= before.last_sequence
-    return None if told or found.at_ms <= before.cleared_at_ms else found
+    return None if told or found.at_ms <= before.cleared_at_ms else _judge_again(before, found)
+
+
+def _judge_again(before: GpuFault, found: GpuFault) -> GpuFault:
+    """Return ``found`` as class F when a reset was needed twice in a day, or its reboots are spent."""
+    repeats = before.repeats + 1 if before.code == found.code else 0
+    found = replace(found, repeats=repeats)
+    resets = found.rule.reboot_clears and before.rule.reboot_clears
+    soon = found.at_ms - before.at_ms < RESET_AGAIN_MS
+    if resets and (soon or repeats > REBOOT_BUDGET):
+        return replace(found, error_class="F")
+    return found

@@ -1,6 +1,6 @@
 """What is known of hosts' health, and what follows for what is offered, in DynamoDB.
 
-Access: host, GPU, heartbeat by key. A heartbeat that says nothing new is one write.
+Access: host, GPU, heartbeat (a table of its own) by key. A heartbeat that says nothing new is one write.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,13 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.core.errors import DomainError
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
-from chalicelib.fleet.model import Host, HostGpu, LeaseState, Liveness
+from chalicelib.fleet.health import HostNotice
+from chalicelib.fleet.incident import derive_incidents
+from chalicelib.fleet.model import Cordon, Host, HostGpu, LeaseState, Liveness, Loss
 from chalicelib.fleet.placement import RANK_STEP
 from chalicelib.fleet.service import CapacityTaken, StaleEpoch
+from chalicelib.fleet.watch_store import move_totals, put_incident
+from chalicelib.fleet.windows import PlannedMaintenance
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import dynamo, unexpected
@@ -45,6 +49,55 @@ def name_index_key(host: Host) -> str:
     return offered(host.gpu_type, host.region)
 
 
+def _is_watched_as(before: Liveness | None) -> Condition:
+    watched: Any = HeartbeatItem.watch_key
+    known = before is not None and before.watch_key
+    found: Condition = watched == before.watch_key if before and known else watched.does_not_exist()
+    return found
+
+
+def _is_settled_as(before: Liveness | None) -> Condition:
+    said: Any = HeartbeatItem.announced
+    announced = "" if before is None else before.announced
+    found: Condition = said == announced
+    return found if announced else found | said.does_not_exist()
+
+
+def _list_health_actions(old: Host, new: Host) -> list[Any]:
+    facts = (
+        (HostItem.notice, new.notice),
+        (HostItem.lost, new.lost),
+        (HostItem.cordon, new.cordon),
+        (HostItem.maintenance, new.maintenance),
+    )
+    offered: Any = HostItem.pool
+    return [
+        HostItem.state.set(new.state),
+        offered.remove() if new.state == "retired" else offered.set(name_index_key(new)),
+        HostItem.draining.set(new.draining),
+        HostItem.health_version.set(old.health_version + 1),
+        HostItem.downtime.set(new.downtime_ms),
+        HostItem.hardware_incidents.set(list(new.hardware_incidents_ms)),
+        HostItem.past_maintenance.set([list(span) for span in new.past_maintenance_ms]),
+        *(path.remove() if fact is None else path.set(asdict(fact)) for path, fact in facts),
+    ]
+
+
+def read_health(item: HostItem) -> dict[str, Any]:
+    """Return the fields of `Host` that `replace_health` writes."""
+    return {
+        "notice": None if item.notice is None else HostNotice(**item.notice),
+        "draining": bool(item.draining),
+        "health_version": item.health_version or 0,
+        "lost": None if item.lost is None else Loss(**item.lost),
+        "cordon": None if item.cordon is None else Cordon(**item.cordon),
+        "maintenance": None if item.maintenance is None else PlannedMaintenance(**item.maintenance),
+        "downtime_ms": dict(item.downtime or {}),
+        "hardware_incidents_ms": tuple(item.hardware_incidents or ()),
+        "past_maintenance_ms": tuple((start, end) for start, end in item.past_maintenance or ()),
+    }
+
+
 class DynamoHealthStore:
     def get_liveness(self, host_id: str) -> Liveness | None:
         try:
@@ -61,18 +114,39 @@ class DynamoHealthStore:
             dict(item.conditions or {}),
             item.announced or "",
             item.clock_offset_ms or 0,
+            item.watch_key or "",
+            item.suspect_since_ms,
         )
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
         last: Any = HeartbeatItem.last_seen_at_ms
-        return self._write_liveness(
-            host_id, liveness, last.does_not_exist() | (last < liveness.last_seen_at_ms)
-        )
+        newest: Condition = last.does_not_exist() | (last < liveness.last_seen_at_ms)
+        as_read = _is_watched_as(before) & _is_settled_as(before)
+        watched = HeartbeatItem.watch_key
+        watch = watched.set(liveness.watch_key) if liveness.watch_key else watched.remove()
+        return self._write_liveness(host_id, liveness, newest & as_read, [watch])
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         same: Condition = HeartbeatItem.announced == liveness.announced
         return self._write_liveness(
-            host_id, liveness, (HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms) & same
+            host_id, liveness, (HeartbeatItem.last_seen_at_ms < liveness.last_seen_at_ms) & same, []
+        )
+
+    def end_silence(
+        self, tx: Transaction, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str
+    ) -> None:
+        watched = HeartbeatItem.watch_key
+        dynamo(tx).update(
+            HeartbeatItem,
+            (keys.host(host_id), keys.HEARTBEAT),
+            [
+                HeartbeatItem.last_seen_at_ms.set(sent_at_ms),
+                HeartbeatItem.announced.set(""),
+                HeartbeatItem.suspect_since_ms.remove(),
+                watched.set(watch_key) if watch_key else watched.remove(),
+            ],
+            (HeartbeatItem.last_seen_at_ms == before.last_seen_at_ms) & _is_watched_as(before),
+            unexpected("The heartbeat"),
         )
 
     def unsettle_liveness(self, tx: Transaction, host_id: str, sent_at_ms: int) -> None:
@@ -84,8 +158,11 @@ class DynamoHealthStore:
             unexpected("The heartbeat"),
         )
 
-    def _write_liveness(self, host_id: str, liveness: Liveness, condition: Condition) -> int | None:
+    def _write_liveness(
+        self, host_id: str, liveness: Liveness, condition: Condition, further: list[Any]
+    ) -> int | None:
         actions: list[Any] = [
+            *further,
             HeartbeatItem.last_seen_at_ms.set(liveness.last_seen_at_ms),
             HeartbeatItem.boot_id.set(liveness.boot_id),
             HeartbeatItem.agent_version.set(liveness.agent_version),
@@ -169,13 +246,7 @@ class DynamoHealthStore:
     def replace_health(
         self, tx: Transaction, old: Host, new: Host, gpus: Sequence[tuple[HostGpu, HostGpu]]
     ) -> None:
-        actions: list[Any] = [
-            HostItem.state.set(new.state),
-            HostItem.pool.set(name_index_key(new)),
-            HostItem.draining.set(new.draining),
-            HostItem.health_version.set(old.health_version + 1),
-            HostItem.notice.remove() if new.notice is None else HostItem.notice.set(asdict(new.notice)),
-        ]
+        actions = _list_health_actions(old, new)
         freed = sum((after.lease_state == "free") - (before.lease_state == "free") for before, after in gpus)
         if freed:
             actions += change_free(freed)
@@ -192,6 +263,32 @@ class DynamoHealthStore:
         )
         key = (keys.host(new.host_id), keys.HOST)
         dynamo(tx).update(HostItem, key, actions, same, unexpected("The host"))
+        move_totals(tx, old, new)
+        for incident in derive_incidents(old, new, gpus):
+            put_incident(tx, incident)
+
+    def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        freed = [gpu for gpu in gpus if not gpu.faulty]
+        for gpu in gpus:
+            held: Condition = (GpuItem.lease_state == "wiping") & (GpuItem.epoch == gpu.epoch)
+            held &= GpuItem.faulty.exists() if gpu.faulty else GpuItem.faulty.does_not_exist()
+            dynamo(tx).update(
+                GpuItem,
+                (keys.host(host_id), keys.gpu(gpu.gpu.gpu_uuid)),
+                [
+                    GpuItem.lease_state.set("unhealthy" if gpu.faulty else "free"),
+                    GpuItem.epoch.set(gpu.epoch + 1),
+                    GpuItem.rental_id.remove(),
+                ],
+                held,
+                stale,
+            )
+        actions = change_free(len(freed))
+        for gpu in freed:
+            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
+            actions.append(path.set(gpu.epoch + 1))
+        key = (keys.host(host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, HostItem.state != "retired", stale)
 
     def _replace_fault(self, tx: Transaction, host_id: str, before: HostGpu, after: HostGpu) -> None:
         assert after.fault is not None, "a fault is cleared, never forgotten"

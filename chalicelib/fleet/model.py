@@ -13,12 +13,15 @@ from typing import Any, Literal
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.health import GpuFault, HostNotice
+from chalicelib.fleet.reliability import LEMON_INCIDENTS, count_incident
+from chalicelib.fleet.windows import PlannedMaintenance
 
 #: ``withheld``: free, and not offered while its host says that it is not fit. ``unhealthy``: nobody has it
 #: and nobody gets it before its fault is cleared.
 LeaseState = Literal["free", "leased", "wiping", "withheld", "unhealthy"]
-#: ``draining``: what runs goes on, nothing new is placed.
-HostState = Literal["active", "draining", "retired"]
+#: ``draining``: what runs goes on, nothing new is placed. ``lost``: given up, see `fleet.watch`.
+HostState = Literal["active", "draining", "lost", "retired"]
+LossReason = Literal["silent", "instance_ended"]
 
 #: A host that was silent for longer gets no new lease (reliability knob SUSPECT: three heartbeats of 10 s).
 SUSPECT_AFTER_MS = 30_000
@@ -53,6 +56,24 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """Why and when, by our clock, a host was given up; ``last_seen_at_ms`` by the queue's."""
+
+    reason: LossReason
+    at_ms: int
+    last_seen_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Nothing new is placed before an operator lifts it; ``automatic``: the platform set it."""
+
+    reason: str
+    at_ms: int
+    automatic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     host_id: str
     gpu_type: str
@@ -71,9 +92,26 @@ class Host:
     #: Rises with every change of notice, owner's wish and the GPUs' faults.
     health_version: int = 0
     #: Kept for reservations: only reserved and spot rentals are placed on it.
+    #: Its place in the index follows from it and from ``state``: a change raises ``health_version``.
     reservable: bool = False
     #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
     fabric_id: str | None = None
+    #: The last loss; kept when the host is back.
+    lost: Loss | None = None
+    cordon: Cordon | None = None
+    maintenance: PlannedMaintenance | None = None
+    #: Silence in milliseconds by UTC day, and instants of hardware incidents (`fleet.reliability`).
+    downtime_ms: dict[str, int] = field(default_factory=dict)
+    hardware_incidents_ms: tuple[int, ...] = ()
+    #: Announced maintenance of the last 30 days, from and to: no downtime.
+    past_maintenance_ms: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def planned_ms(self) -> tuple[tuple[int, int], ...]:
+        """All announced maintenance that may lie in the last 30 days."""
+        if self.maintenance is None:
+            return self.past_maintenance_ms
+        return (*self.past_maintenance_ms, (self.maintenance.starts_at_ms, self.maintenance.ends_at_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +147,10 @@ class Liveness:
     announced: str = ""
     #: What to add to the host's clock to have the queue's.
     clock_offset_ms: int = 0
+    #: Under which key its silence is noticed (`fleet.detector`); empty: nobody watches.
+    watch_key: str = ""
+    #: While it counts as silent: when it was last heard before.
+    suspect_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +178,33 @@ def derive_signing_key(host_id: str, pepper: bytes) -> bytes:
     return hmac.new(pepper, f"host-signing-key:{host_id}".encode(), hashlib.sha256).digest()
 
 
-def announce(host: Host, gpus: Sequence[HostGpu], notice: HostNotice | None, *, draining: bool) -> Host:
-    """Return the host under what its provider and its owner say; ``gpus`` are all that it has."""
-    return _settle(replace(host, notice=notice, draining=draining), gpus)
+def announce(
+    host: Host,
+    gpus: Sequence[HostGpu],
+    notice: HostNotice | None,
+    *,
+    draining: bool,
+    heard_at_ms: int | None = None,
+) -> Host:
+    """Return the host under what its provider and its owner say; ``gpus`` are all that it has.
+
+    A lost host that is heard again comes back when none of its GPUs is owed a wipe.
+    """
+    said = replace(host, notice=notice, draining=draining)
+    if is_returning(said, gpus, heard_at_ms):
+        said = replace(said, state="draining")
+    return settle(said, gpus)
+
+
+def is_returning(host: Host, gpus: Sequence[HostGpu], heard_at_ms: int | None) -> bool:
+    """Say whether a lost host may come back: it spoke after it was given up, and has nothing to wipe."""
+    if host.state != "lost" or host.lost is None or heard_at_ms is None:
+        return False
+    return heard_at_ms > host.lost.at_ms and not any(gpu.lease_state == "wiping" for gpu in gpus)
+
+
+def give_up(host: Host, reason: LossReason, now_ms: int, last_seen_at_ms: int) -> Host:
+    return replace(host, state="lost", lost=Loss(reason, now_ms, last_seen_at_ms))
 
 
 def set_fault(
@@ -153,7 +219,19 @@ def set_fault(
         return replace(gpu, fault=fault, lease_state=state)
 
     changed = [change(gpu) for gpu in gpus]
-    return _settle(host, changed), changed
+    return settle(_count_fault(host, fault), changed), changed
+
+
+def _count_fault(host: Host, fault: GpuFault) -> Host:
+    """Count a hardware incident; a host that has too many gets nothing new before somebody looked."""
+    if not fault.rule.cordons_gpu:
+        return host
+    instants_ms = count_incident(host.hardware_incidents_ms, fault.at_ms)
+    cordon = host.cordon
+    if cordon is None and len(instants_ms) >= LEMON_INCIDENTS:
+        reason = f"{len(instants_ms)} hardware incidents in 30 days"
+        cordon = Cordon(reason, fault.at_ms, automatic=True)
+    return replace(host, hardware_incidents_ms=instants_ms, cordon=cordon)
 
 
 def clear_faults(
@@ -168,12 +246,14 @@ def clear_faults(
         return replace(gpu, fault=replace(gpu.fault, cleared_at_ms=at_ms), lease_state=state)
 
     changed = [change(gpu) for gpu in gpus]
-    return _settle(host, changed), changed
+    return settle(host, changed), changed
 
 
-def _settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
-    if host.state == "retired":
+def settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
+    """Return the host in the state that follows from all that is known of it and its GPUs."""
+    if host.state in {"retired", "lost"}:
         return host
     drained = any(gpu.fault is not None and gpu.fault.open and gpu.fault.rule.drains_host for gpu in gpus)
-    closed = drained or host.draining or host.notice is not None
+    closed = drained or host.draining or host.notice is not None or host.cordon is not None
+    closed = closed or (host.maintenance is not None and host.maintenance.closed)
     return replace(host, state="draining" if closed else "active")

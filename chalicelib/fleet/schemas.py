@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chalicelib.core.clock import format_instant
 from chalicelib.fleet.health import GpuFault, HostNotice
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostGpu, Liveness
+from chalicelib.fleet.scores import score_host
 from chalicelib.fleet.service import EnrolledHost, HostCredentials
+from chalicelib.fleet.windows import PlannedMaintenance
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 from chalicelib.runtime.settings import Settings
 
@@ -87,7 +89,20 @@ class FaultBody(ResponseBody):
 
 
 class HostActionRequest(RequestBody):
-    action: Literal["clear_faults"]
+    """``reason`` is needed for everything that closes a host or takes something from it."""
+
+    action: Literal["cordon", "uncordon", "retire", "force_release", "clear_faults"]
+    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00-\x1f]*$")] | None = None
+    #: For ``force_release``: GPUs that are stuck in ``wiping``.
+    gpu_uuids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_GPUS_PER_HOST)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "HostActionRequest":
+        if self.action in {"cordon", "retire", "force_release"} and self.reason is None:
+            raise ValueError(f"{self.action} needs a reason")
+        if (self.action == "force_release") != (self.gpu_uuids is not None):
+            raise ValueError("gpu_uuids are named for force_release, and for nothing else")
+        return self
 
 
 class HostGpuBody(ResponseBody):
@@ -108,6 +123,22 @@ class HostGpuBody(ResponseBody):
     fault: FaultBody | None
 
 
+class LossBody(ResponseBody):
+    """When and why the host was last given up."""
+
+    reason: str
+    at: str
+
+
+class CarriedWindowBody(ResponseBody):
+    window_id: str
+    category: str
+    starts_at: str
+    ends_at: str
+    #: Nothing new is placed before it is over.
+    closed: bool
+
+
 class HostBody(ResponseBody):
     host_id: str
     gpu_type: str
@@ -124,6 +155,16 @@ class HostBody(ResponseBody):
     fabric_id: str | None
     #: Kept for reservations: only reserved and spot rentals are placed on it.
     reservable: bool
+    #: Why nothing new is placed, when an operator or the platform has closed the host.
+    cordoned_reason: str | None
+    lost: LossBody | None
+    #: The next announced window.
+    maintenance: CarriedWindowBody | None
+    #: Of the last 30 days, announced maintenance left out: 1,000,000 is always there.
+    reliability_ppm: int
+    #: Hardware incidents of the last 30 days; at three the host is cordoned.
+    lemon_score: int
+    incident_count: int | None = None
     gpus: list[HostGpuBody] | None = None
 
 
@@ -181,7 +222,15 @@ def render_credentials(credentials: HostCredentials) -> CredentialsBody:
     )
 
 
-def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | None = None) -> HostBody:
+def render_host(
+    host: Host,
+    liveness: Liveness | None,
+    gpus: list[HostGpu] | None = None,
+    *,
+    now_ms: int,
+    incident_count: int | None = None,
+) -> HostBody:
+    score = score_host(host, liveness, now_ms)
     return HostBody(
         host_id=host.host_id,
         gpu_type=host.gpu_type,
@@ -198,6 +247,24 @@ def render_host(host: Host, liveness: Liveness | None, gpus: list[HostGpu] | Non
         fabric_id=host.fabric_id,
         reservable=host.reservable,
         notice=None if host.notice is None else _render_notice(host.notice),
+        cordoned_reason=None if host.cordon is None else host.cordon.reason,
+        lost=None
+        if host.lost is None
+        else LossBody(reason=host.lost.reason, at=format_instant(host.lost.at_ms)),
+        maintenance=None if host.maintenance is None else _render_carried(host.maintenance),
+        reliability_ppm=score.reliability_ppm,
+        lemon_score=score.lemon_score,
+        incident_count=incident_count,
+    )
+
+
+def _render_carried(planned: PlannedMaintenance) -> CarriedWindowBody:
+    return CarriedWindowBody(
+        window_id=planned.window_id,
+        category=planned.category,
+        starts_at=format_instant(planned.starts_at_ms),
+        ends_at=format_instant(planned.ends_at_ms),
+        closed=planned.closed,
     )
 
 

@@ -54,11 +54,22 @@ class FleetStore(CandidateReader, Protocol):
 
     def add_host(self, tx: Transaction, host: Host, gpus: Sequence[Gpu]) -> None: ...
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None: ...
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored."""
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
+        """Keep the newest; return how many GPUs are withheld, ``None`` for one older than what is stored.
+
+        ``None`` also when what is stored is not as ``before``: the host was given up, or must look again.
+        """
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        """As `record_liveness`, but ``None`` also when what it announces is not what is stored."""
+        """As `record_liveness`, but ``None`` when it announces what is not stored; watched as it was."""
+
+    def end_silence(
+        self, tx: Transaction, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str
+    ) -> None:
+        """Count a host as heard and watch it; the next announcement counts as new.
+
+        Fails with Unavailable when ``before`` is not what is stored any more.
+        """
 
     def unsettle_liveness(self, tx: Transaction, host_id: str, sent_at_ms: int) -> None:
         """Make the next announcement count as new. Fails with Unavailable if a newer heartbeat is stored."""
@@ -104,6 +115,12 @@ class FleetStore(CandidateReader, Protocol):
         """wiping@e -> free@e, and back into the host's free map; wiping@e -> unhealthy@e for ``faulty`` ones.
 
         Fails with StaleEpoch, or with Unavailable when others are faulty now.
+        """
+
+    def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        """wiping@e -> free@e+1, or unhealthy@e+1 for a faulty one, as they were read.
+
+        Fails with StaleEpoch, also on a retired host.
         """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
@@ -162,7 +179,7 @@ def create_enrolment(
     Raises:
         InvalidInput: there is no price for this GPU type in this region, so the host could not be offered.
     """
-    if not [price for price in catalog.find_prices(gpu_type, region) if price.region == region]:
+    if (gpu_type, region) not in catalog.list_pools():
         raise InvalidInput("Set a price for this GPU type and region first.", code="unknown_offer")
     ids, now_ms = ports.accounts.ids, ports.accounts.clock.now_ms()
     enrolment_id = ids.new_id("enr")
@@ -192,6 +209,7 @@ def enrol_host(
     Raises:
         Unauthenticated: the token is malformed, unknown, wrong or expired.
         Conflict: ``enrolment_used`` by another machine.
+        Forbidden: ``host_retired``.
         InvalidInput: a GPU is listed twice.
     """
     enrolment = _check_enrolment(ports, token)
@@ -204,6 +222,8 @@ def enrol_host(
     tx = ports.accounts.transactions()
     ports.accounts.store.add_key(tx, issued.key)
     host = ports.store.get_host(enrolment.host_id)
+    if host is not None and host.state == "retired":
+        raise Forbidden("This host was retired; enrol the machine anew.", code="host_retired")
     if host is None:
         host = _build_host(ports, enrolment, issued.key, install_id, agent_version, len(gpus))
         host = replace(host, fabric_id=fabric_id)
@@ -225,7 +245,7 @@ def issue_credentials(ports: FleetPorts, principal: Principal, host_id: str) -> 
     if principal.host_id != host_id:
         raise NotFound("There is no such host.")
     host = ports.store.get_host(host_id)
-    if host is None or host.state != "active":
+    if host is None or host.state == "retired":
         raise Forbidden("This host was retired.", code="host_retired")
     return ports.identities.issue_credentials(host_id)
 
@@ -266,9 +286,7 @@ def record_capabilities(
 
 def list_hosts(ports: FleetPorts, catalog: Catalog) -> Page[tuple[Host, Liveness | None]]:
     """Return every offered host with its liveness, pool by pool."""
-    hosts = [
-        host for price in catalog.prices for host in ports.store.list_hosts(price.gpu_type, price.region)
-    ]
+    hosts = [host for pool in catalog.list_pools() for host in ports.store.list_hosts(*pool)]
     return Page([(host, ports.store.get_liveness(host.host_id)) for host in hosts])
 
 

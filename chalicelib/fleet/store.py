@@ -15,8 +15,15 @@ from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.candidate_store import DynamoCandidateStore
-from chalicelib.fleet.health import GpuFault, HostNotice
-from chalicelib.fleet.health_store import DynamoHealthStore, change_free, name_index_key, stale, taken
+from chalicelib.fleet.health import GpuFault
+from chalicelib.fleet.health_store import (
+    DynamoHealthStore,
+    change_free,
+    name_index_key,
+    read_health,
+    stale,
+    taken,
+)
 from chalicelib.fleet.model import (
     Enrolment,
     Gpu,
@@ -27,6 +34,7 @@ from chalicelib.fleet.model import (
     LeaseState,
 )
 from chalicelib.fleet.placement import compute_rank, pack_groups
+from chalicelib.fleet.watch_store import move_totals
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import (
     CommandItem,
@@ -161,6 +169,7 @@ class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
                 epoch=0,
             )
             dynamo(tx).put(row, GpuItem.pk.does_not_exist(), unexpected("The GPU"))
+        move_totals(tx, None, host)
 
     def replace_host_key(self, tx: Transaction, host: Host, key_id: str) -> None:
         dynamo(tx).update(
@@ -290,9 +299,7 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
-        notice=None if item.notice is None else HostNotice(**item.notice),
-        draining=bool(item.draining),
-        health_version=item.health_version or 0,
         reservable=bool(item.reservable),
         fabric_id=item.fabric_id,
+        **read_health(item),
     )

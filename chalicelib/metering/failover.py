@@ -5,31 +5,74 @@ refused; meter to the last proof of life; quota given back; the rental stopped, 
 everybody else. Its GPUs stay in ``wiping`` until the host comes back and acknowledges, or is retired.
 """
 
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.ports import Transaction
+from chalicelib.fleet.model import LossReason
 from chalicelib.fleet.service import StaleEpoch
+from chalicelib.fleet.watch import NotLost, WatchStore
 from chalicelib.metering.model import MAX_PROOF_GAP_MS, Meter
-from chalicelib.metering.service import MAX_ATTEMPTS, MeterPorts, close_meter, request_final_charge
+from chalicelib.metering.ports import MeterPorts
+from chalicelib.metering.service import MAX_ATTEMPTS, close_meter, request_final_charge
 from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.rentals.life import add_stop, finish_stay
 from chalicelib.rentals.model import Rental, begin_end
 from chalicelib.rentals.ports import SYSTEM_ACTOR, add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 
+#: Adds a condition to each transaction that takes something from a host.
+Guard = Callable[[Transaction], None]
 
-def fail_over_host(ports: MeterPorts, host_id: str, reason: Reason, now_ms: int) -> int:
+
+@dataclass(frozen=True, slots=True)
+class RentalFailover:
+    """The fleet's `Failover`."""
+
+    ports: MeterPorts
+    watch: WatchStore
+
+    def fail_over_host(self, host_id: str, reason: LossReason, now_ms: int) -> None:
+        """See `fleet.watch.Failover`. To a renter it is the same, silent or ended."""
+        del reason
+        # A host that has come back keeps what runs on it.
+        with contextlib.suppress(NotLost):
+            fail_over_host(
+                self.ports, host_id, "host_lost", now_ms, lambda tx: self.watch.require_lost(tx, host_id)
+            )
+
+
+def fail_over_host(
+    ports: MeterPorts, host_id: str, reason: Reason, now_ms: int, guard: Guard | None = None
+) -> int:
     """End every stay on a host that has gone, and place again who wants it; return how many ended.
 
     Safe to repeat: who is no longer there is left alone.
 
     Raises:
         Unavailable: something changes all the time; the next tick goes on.
+        Conflict: the ``guard`` says that the host has not gone.
     """
     rows = ports.rentals.fleet.list_gpus(host_id)
     held = sorted({row.rental_id for row in rows if row.rental_id is not None})
+    return give_up_stays(ports, host_id, held, reason, now_ms, guard)
+
+
+def give_up_stays(
+    ports: MeterPorts,
+    host_id: str,
+    rental_ids: Sequence[str],
+    reason: Reason,
+    now_ms: int,
+    guard: Guard | None = None,
+) -> int:
+    """End the stays of some rentals on a host without waiting for its word; return how many ended."""
     pools: dict[str, None] = {}
     ended = 0
-    for rental_id in held:
-        lost = _lose(ports, rental_id, host_id, reason, now_ms)
+    for rental_id in rental_ids:
+        lost = _lose(ports, rental_id, host_id, reason, now_ms, guard)
         if lost is not None:
             ended += 1
             pools |= dict.fromkeys(lost.waiting.pools if lost.waiting is not None else ())
@@ -38,13 +81,15 @@ def fail_over_host(ports: MeterPorts, host_id: str, reason: Reason, now_ms: int)
     return ended
 
 
-def _lose(ports: MeterPorts, rental_id: str, host_id: str, reason: Reason, now_ms: int) -> Rental | None:
+def _lose(
+    ports: MeterPorts, rental_id: str, host_id: str, reason: Reason, now_ms: int, guard: Guard | None
+) -> Rental | None:
     for _ in range(MAX_ATTEMPTS):
         rental = ports.rentals.store.get_rental(rental_id)
         if rental is None or rental.host_id != host_id or not _has_stay(rental):
             return None
         try:
-            return lose_stay(ports, rental, reason, now_ms)
+            return lose_stay(ports, rental, reason, now_ms, guard)
         except (Unavailable, StaleEpoch):
             continue
     raise Unavailable(f"The rental {rental_id} changes all the time.")
@@ -54,7 +99,9 @@ def _has_stay(rental: Rental) -> bool:
     return rental.state in ACTIVE_STATES or rental.state in {"stopping", "terminating"}
 
 
-def lose_stay(ports: MeterPorts, rental: Rental, reason: Reason, now_ms: int) -> Rental:
+def lose_stay(
+    ports: MeterPorts, rental: Rental, reason: Reason, now_ms: int, guard: Guard | None = None
+) -> Rental:
     """End the present stay without a host that could say so. Billed to the last proof of life.
 
     Raises:
@@ -62,6 +109,8 @@ def lose_stay(ports: MeterPorts, rental: Rental, reason: Reason, now_ms: int) ->
         Conflict: it has no stay.
     """
     tx = ports.rentals.transactions()
+    if guard is not None:
+        guard(tx)
     ending = rental
     if rental.state in ACTIVE_STATES:
         meter = ports.store.get_meter(rental.rental_id, rental.segment)

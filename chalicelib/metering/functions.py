@@ -7,10 +7,12 @@ import msgspec
 from chalice.app import Blueprint, SQSEvent
 
 from chalicelib import wiring
+from chalicelib.core.ids import is_id
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import incidents, service
 from chalicelib.metering.model import CaptureDatapoint, Interval
+from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
@@ -76,7 +78,7 @@ def handle_telemetry(message: Message) -> None:
         telemetry = v1.decode_telemetry(envelope)
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
-    record = service.TelemetryRecord(
+    record = TelemetryRecord(
         envelope.host_id,
         envelope.boot_id,
         envelope.seq,
@@ -84,6 +86,7 @@ def handle_telemetry(message: Message) -> None:
         message.sent_at_ms,
         {each.gpu_uuid: _read_capabilities(each) for each in telemetry.capabilities},
         tuple(CaptureDatapoint(**msgspec.structs.asdict(each)) for each in telemetry.capture),
+        _read_utilization(telemetry.samples),
     )
     for xid in telemetry.xids:
         if xid.xid_class not in TENANT_CLASSES:
@@ -113,6 +116,16 @@ def _read_capabilities(found: v1.GpuCapabilities) -> dict[str, Any]:
     }
 
 
+def _read_utilization(samples: list[v1.GpuSample]) -> dict[str, int]:
+    """An agent that tells no peak tells the instant of the sample."""
+    told = {each.gpu_uuid: (each.utilization_peak_percent, each.utilization_percent) for each in samples}
+    return {
+        gpu_uuid: max(each for each in both if each is not None)
+        for gpu_uuid, both in told.items()
+        if both != (None, None)
+    }
+
+
 def _describe(xid: v1.XidEvent) -> dict[str, object]:
     return {
         "gpu_uuid": xid.gpu_uuid,
@@ -126,10 +139,21 @@ def _describe(xid: v1.XidEvent) -> dict[str, object]:
 def _open(message: Message) -> v1.Envelope:
     try:
         envelope = v1.decode_envelope(message.body)
+        _check_sender(message, envelope.host_id)
         v1.verify_envelope(envelope, wiring.read_signing_key(envelope.host_id))
         return v1.unpack_envelope(envelope)
     except v1.InvalidMessage as invalid:
         raise Rejected(invalid.reason, invalid.detail) from invalid
+
+
+def _check_sender(message: Message, host_id: str) -> None:
+    """Raises Rejected when AWS says that another host's session sent it (`fleet.aws_gateway` names them)."""
+    session = message.sender_session
+    if session == host_id or not is_id(session, "hst"):
+        return
+    security = {"event": "sender_mismatch", "claimed_host_id": host_id, "sender_id": message.sender_id}
+    get_logger().warning("security: a host spoke for another", extra=security)
+    raise Rejected("sender_mismatch", f"{session} sent it in the name of {host_id}")
 
 
 def _read_report(report: v1.WorkloadReport) -> service.Report:
@@ -141,7 +165,6 @@ def _read_report(report: v1.WorkloadReport) -> service.Report:
         ended_at_ms=report.ended_at_ms,
         wiped=report.wiped,
         preempted=report.detail == "preempted",
-        volume_kept=report.volume_kept,
         endpoints=tuple(
             Endpoint(port.container_port, port.protocol, port.address, port.host_port)
             for port in report.ports

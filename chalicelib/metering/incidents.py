@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from chalicelib.core.errors import Unavailable
+from chalicelib.fleet.detector import choose_watch, end_silence, watch_as
 from chalicelib.fleet.health import (
     ERROR_RULES,
     ErrorClass,
@@ -23,20 +24,21 @@ from chalicelib.fleet.health import (
 from chalicelib.fleet.model import Host, HostGpu, Liveness, announce, clear_faults, set_fault
 from chalicelib.fleet.service import list_moved, sort_out_unfit
 from chalicelib.metering.model import shorten
+from chalicelib.metering.ports import MeterPorts
 from chalicelib.metering.service import (
     HOST_ACTOR_PREFIX,
     MAX_ATTEMPTS,
     Beat,
-    MeterPorts,
     apply_report,
     build_meter,
     keep_logs,
 )
 from chalicelib.rentals.life import add_end
 from chalicelib.rentals.messages import GpuWarning, Interruption
-from chalicelib.rentals.model import Rental, add_warning, is_imminent
+from chalicelib.rentals.model import Rental, add_warning
 from chalicelib.rentals.ports import add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES
+from chalicelib.rentals.timing import is_imminent
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,8 @@ def record_heartbeat(ports: MeterPorts, beat: Beat) -> None:
         before = fleet.get_liveness(beat.host_id)
         if before is None or before.last_seen_at_ms < beat.sent_at_ms:
             # Before it counts as heard: after a crash the next heartbeat finds the same to do.
-            _apply_announcements(ports, beat, heard=before is not None)
-            withheld = fleet.record_liveness(beat.host_id, liveness)
+            host, read = _apply_announcements(ports, beat, before)
+            withheld = fleet.record_liveness(beat.host_id, watch_as(liveness, host, read), read)
     for report in beat.reports:
         apply_report(ports, beat.host_id, report, beat.sent_at_ms)
     keep_logs(ports, beat.host_id, beat.logs)
@@ -100,32 +102,58 @@ def build_liveness(beat: Beat) -> Liveness:
     )
 
 
-def _apply_announcements(ports: MeterPorts, beat: Beat, *, heard: bool) -> None:
+def _apply_announcements(
+    ports: MeterPorts, beat: Beat, before: Liveness | None
+) -> tuple[Host | None, Liveness | None]:
+    """Return the host under what it announces, and its last heartbeat, as both are stored now."""
     fleet = ports.rentals.fleet
     host = fleet.get_host(beat.host_id)
     if host is None:
-        return
+        return None, before
     gpus = fleet.list_gpus(beat.host_id)
     announced = [
         HostNotice(each.kind, each.action, beat.sent_at_ms, each.ends_at_ms) for each in beat.notices
     ]
     notice = choose_notice(announced, host.notice)
-    said = announce(host, gpus, notice, draining=beat.draining)
-    changed, changed_gpus = clear_faults(said, gpus, beat.sent_at_ms, lambda gpu: _is_mended(gpu, beat))
-    moved = list_moved(gpus, changed_gpus)
-    if changed != host or moved:
-        tx = ports.rentals.transactions()
-        fleet.replace_health(tx, host, changed, moved)
-        if heard:
-            # One that is being heard right now must look again, and a newer one must not be undone.
-            fleet.unsettle_liveness(tx, beat.host_id, beat.sent_at_ms)
-        tx.commit()
-    if (host.notice, notice) == (None, None):
-        return
+    said = announce(host, gpus, notice, draining=beat.draining, heard_at_ms=beat.sent_at_ms)
+    heard = end_silence(said, before, beat.sent_at_ms)
+    changed, changed_gpus = clear_faults(heard, gpus, beat.sent_at_ms, lambda gpu: _is_mended(gpu, beat))
+    read = _store_health(ports, beat, before, (host, changed), list_moved(gpus, changed_gpus))
+    planned = [] if changed.maintenance is None else [changed.maintenance.notice]
+    told = choose_notice([*announced, *planned], host.notice)
+    if (host.notice, told) == (None, None) and (before is None or before.announced):
+        return changed, read
     # Read after the host was closed: what was placed until then is there.
     for rental_id in sorted({gpu.rental_id for gpu in fleet.list_gpus(beat.host_id) if gpu.rental_id}):
-        _tell_interruption(ports, rental_id, notice)
+        _tell_interruption(ports, rental_id, told)
         _give_up_start(ports, rental_id, beat.sent_at_ms)
+    return changed, read
+
+
+def _store_health(
+    ports: MeterPorts,
+    beat: Beat,
+    before: Liveness | None,
+    change: tuple[Host, Host],
+    moved: list[tuple[HostGpu, HostGpu]],
+) -> Liveness | None:
+    """Write what has changed of a host; return its last heartbeat as it is stored then."""
+    fleet, (host, changed) = ports.rentals.fleet, change
+    returned = host.state == "lost" != changed.state
+    silent = before is not None and before.suspect_since_ms is not None
+    if changed == host and not moved and not silent:
+        return before
+    tx = ports.rentals.transactions()
+    fleet.replace_health(tx, host, changed, moved)
+    if before is not None and (silent or returned):
+        # Counted as heard at once: watched again, its old silence must not give it up again.
+        watch_key = before.watch_key if changed.state == "lost" else choose_watch(host.region, host.host_id)
+        fleet.end_silence(tx, beat.host_id, before, beat.sent_at_ms, watch_key)
+    elif before is not None:
+        # One that is being heard right now must look again, and a newer one must not be undone.
+        fleet.unsettle_liveness(tx, beat.host_id, beat.sent_at_ms)
+    tx.commit()
+    return None if before is None else replace(before, announced="")
 
 
 def _is_mended(gpu: HostGpu, beat: Beat) -> bool:

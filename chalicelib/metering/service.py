@@ -6,80 +6,33 @@ early; nothing it reports can lengthen it beyond the proofs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from chalicelib.core.errors import Conflict, InsufficientFunds, Unavailable
+from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.health import NoticeKind
 from chalicelib.fleet.service import StaleEpoch, record_capabilities
+from chalicelib.metering.activity import observe_stays
 from chalicelib.metering.model import (
     CaptureDatapoint,
     EnergyShare,
-    HourlyEnergy,
     Interval,
     Meter,
     close,
     extend,
     split_by_hour,
 )
+from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
 from chalicelib.rentals.messages import LogExcerpt
-from chalicelib.rentals.model import (
-    Placement,
-    Rental,
-    explain_failure,
-    explain_preemption,
-    mark_running,
-)
-from chalicelib.rentals.ports import RentalPorts
+from chalicelib.rentals.model import Placement, Rental, acknowledge_wipe, mark_running
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.rentals.timing import explain_failure, explain_preemption
 
 HOST_ACTOR_PREFIX = "host:"
 MAX_ATTEMPTS = 4
-
-
-class AlreadyStored(Conflict):
-    code = "already_stored"
-
-
-class MeterStore(Protocol):
-    def get_meter(self, rental_id: str, segment: int) -> Meter | None: ...
-    def list_meters(self, rental_id: str) -> list[Meter]:
-        """Of every stay, in their order."""
-        ...
-
-    def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
-    def count_duplicates(self, rental_id: str) -> int: ...
-    def list_open(self, shard: str) -> list[Meter]: ...
-    def open_meter(self, tx: Transaction, meter: Meter) -> None:
-        """Fails with AlreadyStored when the stay has one."""
-
-    def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
-        """Write the proofs of life. Fails with Unavailable when ``old``'s are no longer the stored ones."""
-
-    def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
-        """Advance the cursor. Fails with Unavailable when ``old.charge_seq`` is no longer the cursor."""
-
-    def add_record(self, tx: Transaction, record: "TelemetryRecord") -> None:
-        """Fails with AlreadyStored when (host, boot, seq) is there."""
-
-    def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
-    def add_duplicate(self, rental_id: str) -> None: ...
-    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
-        """Keep it unless it is there; return False when another value stands in its place."""
-
-
-class ChargeQueue(Protocol):
-    def request_charge(self, account_id: str, rental_id: str, deduplication_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class MeterPorts:
-    store: MeterStore
-    rentals: RentalPorts
-    charges: ChargeQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +48,6 @@ class Report:
     endpoints: tuple[Endpoint, ...] = ()
     #: The host ended it, as was announced.
     preempted: bool = False
-    #: With ``wiped``: the volume is still there.
-    volume_kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryRecord:
-    """One telemetry message as it came; (host_id, boot_id, seq) is its identity for ever."""
-
-    host_id: str
-    boot_id: str
-    seq: int
-    text: str
-    sent_at_ms: int
-    #: What the drivers of its boards answer, when the record tells.
-    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    capture: tuple[CaptureDatapoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +125,18 @@ def _apply_wipe(ports: MeterPorts, host_id: str, rental: Rental, report: Report,
     if not report.wiped:
         return
     present = rental.placement
-    awaited = rental.state == "stopping" or (rental.state == "terminating" and not report.volume_kept)
+    awaited = rental.state in {"stopping", "terminating"}
     for stay in rental.placements:
         if stay.host_id != host_id or not _same(report.leases, stay.wipe_leases):
             continue
         if stay == present and awaited:
-            _finish(ports, rental, stay, sent_at_ms)
+            _finish(ports, rental, stay, report, sent_at_ms)
         elif stay.lost:
             # A host that was given up has come back and acknowledges the wipe that it owed.
             tx = ports.rentals.transactions()
-            if return_gpus(ports.rentals, tx, stay, rental.rental_id):
-                tx.commit()
+            return_gpus(ports.rentals, tx, stay, rental.rental_id)
+            ports.rentals.store.replace_rental(tx, rental, acknowledge_wipe(rental, stay))
+            tx.commit()
 
 
 def _prove_life(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> None:
@@ -250,25 +188,27 @@ def _end(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: int) -> 
     end_rental(ports.rentals, rental, reason, end_ms, f"{HOST_ACTOR_PREFIX}{rental.host_id}")
 
 
-def _finish(ports: MeterPorts, rental: Rental, stay: Placement, sent_at_ms: int) -> None:
+def _finish(ports: MeterPorts, rental: Rental, stay: Placement, report: Report, sent_at_ms: int) -> None:
     """The wipe is acknowledged: the stay is over, its meter closes, its GPUs are free or start anew."""
+    # A workload that had ended before it was told to stop did not run until then.
+    proof_ms = sent_at_ms if report.ended_at_ms is None else min(sent_at_ms, report.ended_at_ms)
     restarted = False
     if rental.reason == "restart_requested" and rental.state == "stopping":
-        restarted = _restart(ports, rental, sent_at_ms)
+        restarted = _restart(ports, rental, sent_at_ms, proof_ms)
     if not restarted:
         tx = ports.rentals.transactions()
         finish_stay(ports.rentals, tx, rental, sent_at_ms)
         return_gpus(ports.rentals, tx, stay, rental.rental_id)
-        close_meter(ports, tx, rental, sent_at_ms)
+        close_meter(ports, tx, rental, proof_ms)
         tx.commit()
     request_final_charge(ports, rental)
 
 
-def _restart(ports: MeterPorts, rental: Rental, sent_at_ms: int) -> bool:
+def _restart(ports: MeterPorts, rental: Rental, sent_at_ms: int, proof_ms: int) -> bool:
     """Start the workload anew on the same GPUs; ``False``: they, or the wallet, do not allow it."""
     tx = ports.rentals.transactions()
     restart_stay(ports.rentals, tx, rental, sent_at_ms)
-    close_meter(ports, tx, rental, sent_at_ms)
+    close_meter(ports, tx, rental, proof_ms)
     try:
         tx.commit()
     except (InsufficientFunds, StaleEpoch):
@@ -335,6 +275,8 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
         for rental_id in sorted({each.rental_id for each in counted}):
             ports.store.add_duplicate(rental_id)
         return False
+    known = {rental_id: rental for rental_id, rental in rentals.items() if rental is not None}
+    observe_stays(ports, known, counted, record.utilization_percent)
     return True
 
 

@@ -22,7 +22,7 @@ from chalicelib.metering.model import (
     MeterState,
     choose_shard,
 )
-from chalicelib.metering.service import AlreadyStored, TelemetryRecord
+from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.storage import keys
 from chalicelib.storage.tables.metering import (
     CaptureItem,

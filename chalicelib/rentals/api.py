@@ -1,5 +1,6 @@
 """Routes of rentals."""
 
+import json
 from http import HTTPStatus
 
 from chalicelib import wiring
@@ -20,18 +21,20 @@ from chalicelib.rentals.schemas import (
     ChangeRentalRequest,
     CreateRentalRequest,
     QuotaRequest,
+    RentalForm,
     RentalListBody,
 )
+from chalicelib.runtime.bodies import validate
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
 api = Api(__name__, wiring.authenticate)
 
 
-@api.route("POST", "/v1/rentals", permission="rentals:write", body=CreateRentalRequest)
+@api.route("POST", "/v1/rentals", permission="rentals:write", body=RentalForm)
 def create_rental(call: Call) -> Answer:
-    """Rent whole GPUs on one host and start a workload on them."""
-    body: CreateRentalRequest = call.read_body(CreateRentalRequest)
+    """Rent whole GPUs of one host, or of several, and start a workload on them."""
+    body = _complete(call)
     created = service.create_rental(
         wiring.rental_ports(),
         call.principal,
@@ -44,6 +47,16 @@ def create_rental(call: Call) -> Answer:
     )
     headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
     return Answer(created.body, HTTPStatus(created.status), headers)
+
+
+def _complete(call: Call) -> CreateRentalRequest:
+    """Return the request with what its template says in place of what it leaves out."""
+    form: RentalForm = call.read_body(RentalForm)
+    given = json.loads(call.raw_body)
+    if form.template_id is None:
+        return validate(given, CreateRentalRequest)
+    whole = service.complete_request(wiring.template_ports(), call.principal, form.template_id, given)
+    return validate(whole, CreateRentalRequest)
 
 
 @api.route("GET", "/v1/rentals", permission="rentals:read", query=PAGING)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.rentals.dispatch import announce_end
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
-from chalicelib.rentals.model import PlannedEnd, Rental, find_due
+from chalicelib.rentals.model import PlannedEnd, Rental
 from chalicelib.rentals.policies import GRACE_MS
 from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.rentals.timing import find_due
 
 #: Index keys under which rentals that are due are listed (see `rentals.store.choose_due_shard`).
 SHARDS = 8

@@ -85,15 +85,18 @@ def add_stop(ports: RentalPorts, tx: Transaction, ended: Rental, *, keep_volume:
             keep_volume=keep_volume,
         ),
     )
-    if ended.reason == "restart_requested":
-        # It comes back to the same GPUs, and keeps its place.
-        return
-    ports.scheduling.give_back_quota(tx, ended.account_id, ended.gpu_count)
-    if ended.spread_group is not None:
-        ports.scheduling.give_back_spread(tx, ended.account_id, ended.spread_group, placement.host_id)
-    if ended.billing_class == "spot":
-        pool = name_pool(ended.gpu_type, placement.region)
-        ports.scheduling.remove_stay(tx, pool, placement.host_id, ended.rental_id)
+    # A restart comes back to the same GPUs, and keeps its place.
+    if ended.reason != "restart_requested":
+        _give_back(ports, tx, ended, placement)
+
+
+def _give_back(ports: RentalPorts, tx: Transaction, rental: Rental, placement: Placement) -> None:
+    ports.scheduling.give_back_quota(tx, rental.account_id, rental.gpu_count)
+    if rental.spread_group is not None:
+        ports.scheduling.give_back_spread(tx, rental.account_id, rental.spread_group, placement.host_id)
+    if rental.billing_class == "spot":
+        pool = name_pool(rental.gpu_type, placement.region)
+        ports.scheduling.remove_stay(tx, pool, placement.host_id, rental.rental_id)
 
 
 def finish_stay(
@@ -107,6 +110,9 @@ def finish_stay(
     Raises:
         Conflict: no stay is ending.
     """
+    if rental.reason == "restart_requested" and rental.placement is not None:
+        # It was to come back, and does not.
+        _give_back(ports, tx, rental, rental.placement)
     again = rental.state == "stopping" and rental.desired_state == "running"
     ticket = build_ticket(ports, rental, at_ms, RECOVERY_PRIORITY) if again else None
     waiting = None if ticket is None else describe_wait(ticket)
@@ -160,7 +166,7 @@ def return_gpus(ports: RentalPorts, tx: Transaction, placement: Placement, renta
 
 def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: int) -> Ticket:
     """Return a place in line in every pool whose price the rental could pay, or may once it falls."""
-    prices = find_prices(ports.cached_catalog.get(), rental)
+    prices = find_prices(ports.cached_catalog.get(), rental, since_ms)
     ranked = rank(priority, rental.billing_class)
     pools = tuple(name_pool(price.gpu_type, price.region) for price in prices[:MAX_POOLS_PER_TICKET])
     return Ticket(
@@ -217,10 +223,9 @@ def leave_line(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
     tx = ports.transactions()
     ended = rental
     for member in _list_members(ports, rental):
+        left = end_waiting(member, reason, at_ms)
         if member.volume_host_id is not None:
-            left = _discard_volume(ports, tx, member, at_ms)
-        else:
-            left = end_waiting(member, reason, at_ms)
+            _discard_volume(ports, tx, member)
         ports.store.replace_rental(tx, member, left)
         add_audit(ports, tx, member, actor, f"rental.ended.{reason}")
         if member.rental_id == rental.rental_id:
@@ -238,8 +243,8 @@ def _list_members(ports: RentalPorts, rental: Rental) -> list[Rental]:
     return [member for member in found if member is not None]
 
 
-def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: int) -> Rental:
-    """Order the host that keeps the volume to destroy it; its answer ends the rental.
+def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental) -> None:
+    """Order the host that keeps the volume to destroy it; nothing waits for its answer.
 
     The epochs are those of the last stay's wipe: they are the host's own, and start nothing.
     """
@@ -254,16 +259,6 @@ def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: 
             leases=last.wipe_leases,
             issued_at_ms=ports.clock.now_ms(),
         ),
-    )
-    return replace(
-        rental,
-        state="terminating",
-        desired_state="terminated",
-        reason="renter_requested",
-        waiting=None,
-        placement=last,
-        past=rental.past[:-1],
-        stop_requested_at_ms=rental.stop_requested_at_ms or at_ms,
     )
 
 

@@ -13,7 +13,7 @@ from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.rentals.messages import GpuWarning, Interruption, count_warning
-from chalicelib.rentals.policies import GRACE_MS, Policies, find_end
+from chalicelib.rentals.policies import Policies, find_end
 from chalicelib.rentals.rules import (
     ACTIONS,
     ACTIVE_STATES,
@@ -235,6 +235,9 @@ def choose_outcome(rental: Rental, reason: Reason) -> Outcome:
     rule = REASONS[reason]
     if rule.retry and rental.recovery == "replace" and rental.segment < MAX_SEGMENTS:
         return "queued"
+    idle = rental.policies.idle
+    if reason == "idle" and idle is not None and idle.action == "terminate":
+        return "terminated"
     if rule.outcome == "stopped" and reason == "balance_exhausted" and not rental.has_volume:
         # There is nothing that would be worth keeping.
         return "terminated"
@@ -282,6 +285,7 @@ def end_waiting(rental: Rental, reason: Reason, at_ms: int) -> Rental:
         desired_state="terminated",
         reason=reason,
         waiting=None,
+        volume_host_id=None,
         terminated_at_ms=at_ms,
     )
 
@@ -330,54 +334,22 @@ def mark_settled(rental: Rental, segment: int) -> Rental:
     return replace(rental, billing_state="settled")
 
 
-def change_policies(rental: Rental, policies: Policies) -> Rental:
-    """Return the rental under other policies; a maximum duration counts what ran before."""
-    if policies == rental.policies:
-        return rental
-    ends_at_ms = rental.ends_at_ms
-    if rental.state == "running" and rental.running_at_ms is not None:
-        before = rental.policies.max_duration_seconds
-        left = rental.billed_seconds
-        if ends_at_ms is not None and before is not None:
-            left = before - (ends_at_ms - rental.running_at_ms) // 1000
-        ends_at_ms = find_end(policies, rental.running_at_ms, left)
-    return replace(rental, policies=policies, ends_at_ms=ends_at_ms)
+def acknowledge_wipe(rental: Rental, stay: Placement) -> Rental:
+    """Return the rental after a host that was given up has wiped what a stay left there."""
+
+    def settle(each: Placement) -> Placement:
+        return replace(each, lost=False) if each == stay else each
+
+    return replace(
+        rental,
+        placement=None if rental.placement is None else settle(rental.placement),
+        past=tuple(settle(each) for each in rental.past),
+    )
 
 
-def find_due(rental: Rental) -> int | None:
-    """Return when something is to be done to the rental by itself; ``None``: not until something happens."""
-    if rental.state in WAITING_STATES and rental.waiting is not None:
-        return rental.deadline_at_ms
-    if rental.state in {"queued", "stopped"}:
-        # One that waits for its hour stands in no line yet.
-        return rental.policies.start_at_ms
-    if rental.state not in ACTIVE_STATES:
-        return None
-    if rental.planned_end is not None:
-        # The host ends it by then; whoever comes later sees to it that it has.
-        return rental.planned_end.at_ms + GRACE_MS
-    ends = [at for at in (rental.ends_at_ms, rental.policies.stop_at_ms) if at is not None]
-    return min(ends) - GRACE_MS if ends else None
-
-
-def is_imminent(rental: Rental, at_ms: int) -> bool:
-    """Say whether the host goes within the notice from ``at_ms``, or has gone."""
-    ends_at_ms = None if rental.interruption is None else rental.interruption.ends_at_ms
-    return ends_at_ms is not None and at_ms >= ends_at_ms - NOTICE_MS
-
-
-def explain_failure(rental: Rental, at_ms: int) -> Reason:
-    """Return why a workload that was running failed at ``at_ms``."""
-    if rental.planned_end is not None and at_ms >= rental.planned_end.at_ms - NOTICE_MS:
-        return rental.planned_end.reason
-    return "host_interrupted" if is_imminent(rental, at_ms) else "workload_failed"
-
-
-def explain_preemption(rental: Rental) -> Reason | None:
-    """Return why a host has ended the workload as was announced; ``None``: nothing was."""
-    if rental.planned_end is not None:
-        return rental.planned_end.reason
-    return None if rental.interruption is None else "host_interrupted"
+def list_unwiped_hosts(rental: Rental) -> frozenset[str]:
+    """Return the hosts that still owe the rental a wipe: it does not go back there before."""
+    return frozenset(stay.host_id for stay in rental.placements if stay.lost)
 
 
 def add_warning(rental: Rental, warning: GpuWarning, first_sequence: int) -> Rental:

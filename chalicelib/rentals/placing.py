@@ -17,7 +17,7 @@ from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
 from chalicelib.fleet.placement import Candidate, choose_leases, compute_spread, order_candidates
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
-from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, place
+from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
@@ -49,7 +49,7 @@ class Start:
         return self.rentals[0]
 
 
-def find_prices(catalog: Catalog, rental: Rental) -> list[Price]:
+def find_prices(catalog: Catalog, rental: Rental, now_ms: int) -> list[Price]:
     """Return the prices that a rental could pay, cheapest first, whatever its cap.
 
     Raises:
@@ -57,7 +57,7 @@ def find_prices(catalog: Catalog, rental: Rental) -> list[Price]:
     """
     if rental.gpu_type not in catalog.gpu_types:
         raise InvalidInput("There is no such GPU type.", code="unknown_gpu_type")
-    prices = catalog.find_prices(rental.gpu_type, rental.wanted_region)
+    prices = catalog.find_prices(rental.gpu_type, rental.wanted_region, rental.billing_class, at_ms=now_ms)
     if not prices:
         raise InvalidInput("This GPU type is not offered in that region.", code="unknown_region")
     return prices
@@ -86,7 +86,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
-        prices = choose_affordable(find_prices(catalog, start.first), start.first)
+        prices = choose_affordable(find_prices(catalog, start.first, ports.clock.now_ms()), start.first)
         attempts = 0
         for price in prices:
             if region not in {None, price.region}:
@@ -109,9 +109,11 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
 
 def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
     rental = start.first
+    unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:
         pinned = ports.fleet.get_candidate(start.pinned_host_id)
-        if pinned is not None and len(pinned.free_leases) >= rental.gpu_count:
+        owes = start.pinned_host_id in unwiped
+        if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
             yield (pinned,)
         return
     found = ports.fleet.find_candidates(
@@ -125,7 +127,8 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
     for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
-        yield (candidate,)
+        if candidate.host_id not in unwiped:
+            yield (candidate,)
 
 
 def _commit(

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.clock import format_instant
-from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
-from chalicelib.rentals.model import Rental, change_policies, list_actions
+from chalicelib.rentals.model import Rental, list_actions
 from chalicelib.rentals.policies import IdlePolicy, Policies
 from chalicelib.rentals.ports import Quota
 from chalicelib.rentals.schemas import (
@@ -27,8 +26,7 @@ from chalicelib.rentals.schemas import (
     WarningBody,
 )
 from chalicelib.rentals.service import LinePosition, RentalRequest
-
-_MIB_PER_GIB = 1024
+from chalicelib.rentals.timing import change_policies
 
 
 def read_request(body: CreateRentalRequest) -> RentalRequest:
@@ -36,16 +34,7 @@ def read_request(body: CreateRentalRequest) -> RentalRequest:
         gpu_type=body.gpu_type,
         gpu_count=body.gpu_count,
         region=body.region,
-        workload=Workload(
-            command=tuple(body.command),
-            env=body.env,
-            image=body.image,
-            ports=tuple(Port(port.container_port, port.protocol) for port in body.ports),
-            ssh_public_keys=tuple(body.ssh_public_keys),
-            volume=None
-            if body.volume is None
-            else Volume(body.volume.size_gib * _MIB_PER_GIB, body.volume.mount_path),
-        ),
+        workload=body.read_workload(),
         max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
         label=body.label,
         billing_class=body.billing_class,

@@ -17,39 +17,9 @@ from chalicelib.rentals.policies import (
 from chalicelib.rentals.queue import MAX_PRIORITY
 from chalicelib.rentals.rules import Action
 from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
+from chalicelib.runtime.workload_bodies import CatalogName, GpuCount, WorkloadFields
 
-MAX_GPUS_PER_RENTAL = 16
-MAX_WORKLOAD_BYTES = 32 * 1024
-
-Argument = Annotated[str, Field(max_length=8192, pattern=r"^[^\x00]*$")]
-EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Label = Annotated[str, Field(min_length=1, max_length=100)]
-CatalogName = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-#: Repository with an optional registry, tag and digest. Source: OCI Distribution Specification 1.1, pulling.
-IMAGE_REFERENCE = (
-    r"^(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
-)
-#: Key type, base64 and comment, without options, which could run commands. Source: sshd(8), AUTHORIZED_KEYS.
-SSH_PUBLIC_KEY = (
-    r"^(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com) "
-    r"[A-Za-z0-9+/]{32,4096}={0,2}(?: [^\x00-\x1f]{0,256})?$"
-)
-SshPublicKey = Annotated[str, Field(max_length=4608, pattern=SSH_PUBLIC_KEY)]
-MAX_VOLUME_GIB = 16_384
-
-
-class PortBody(RequestBody):
-    container_port: Annotated[int, Field(ge=1, le=65535)]
-    protocol: Literal["tcp", "udp"] = "tcp"
-
-
-class VolumeBody(RequestBody):
-    size_gib: Annotated[int, Field(ge=1, le=MAX_VOLUME_GIB)]
-    #: Absolute, without the colon and comma that engines give a meaning of their own.
-    mount_path: Annotated[str, Field(max_length=256, pattern=r"^(?:/[A-Za-z0-9_.-]+)+$")]
 
 
 class IdlePolicyBody(RequestBody):
@@ -60,21 +30,14 @@ class IdlePolicyBody(RequestBody):
     action: Literal["stop", "terminate"] = "stop"
 
 
-class CreateRentalRequest(RequestBody):
-    gpu_type: CatalogName
-    gpu_count: Annotated[int, Field(ge=1, le=MAX_GPUS_PER_RENTAL)] = 1
+class RentalForm(WorkloadFields):
+    """A start as it is sent: what is left out comes from the template, if one is named."""
+
+    template_id: Annotated[str, Field(max_length=64)] | None = None
+    gpu_type: CatalogName | None = None
+    gpu_count: GpuCount = 1
     #: A region of the offers, or "any" for the cheapest with room.
     region: CatalogName = "any"
-    #: Arguments of the program; empty for what the image starts by itself.
-    command: Annotated[list[Argument], Field(max_length=64, default_factory=list)]
-    #: A container image; without one the command is run bare, on hosts that do so.
-    image: Annotated[str, Field(max_length=512, pattern=IMAGE_REFERENCE)] | None = None
-    ports: Annotated[list[PortBody], Field(max_length=16, default_factory=list)]
-    #: Lines as in authorized_keys; any opens an SSH entry to the container on port 22.
-    ssh_public_keys: Annotated[list[SshPublicKey], Field(max_length=16, default_factory=list)]
-    #: A disk of its own that ends with the rental.
-    volume: VolumeBody | None = None
-    env: Annotated[dict[EnvironmentName, Argument], Field(max_length=64, default_factory=dict)]
     max_price_micros_per_gpu_hour: Annotated[int, Field(ge=0, le=10**12)] | None = None
     label: Label | None = None
     billing_class: BillingClass = "on_demand"
@@ -95,21 +58,22 @@ class CreateRentalRequest(RequestBody):
     start_at: Instant | None = None
     stop_at: Instant | None = None
 
+
+class CreateRentalRequest(RentalForm):
+    """A start with everything that it needs."""
+
+    gpu_type: CatalogName
+
     @model_validator(mode="after")
-    def _check_size(self) -> "CreateRentalRequest":
+    def _check_complete(self) -> "CreateRentalRequest":
         if not self.command and self.image is None:
             raise ValueError("command or image is needed")
         if self.image is None and (self.ports or self.ssh_public_keys):
             raise ValueError("ports and ssh_public_keys need an image")
-        if len({(port.container_port, port.protocol) for port in self.ports}) < len(self.ports):
-            raise ValueError("a port is named twice")
-        texts = [*self.command, *self.env, *self.env.values(), *self.ssh_public_keys]
         if self.node_count > 1 and (self.volume is not None or self.spread_group is not None):
             raise ValueError("a cluster has no volumes and no spread_group: its nodes are apart already")
         if (self.billing_class == "reserved") != (self.reservation_id is not None):
             raise ValueError("billing_class reserved and reservation_id belong together")
-        if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_WORKLOAD_BYTES:
-            raise ValueError(f"command, env and ssh_public_keys may have {MAX_WORKLOAD_BYTES} bytes together")
         return self
 
 

@@ -1,8 +1,10 @@
 """Use cases of rentals: create, look, change, quotas, logs. Placing, life and dispatch move GPUs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from chalicelib.catalog.templates import TemplatePorts, apply_template, read_template
 from chalicelib.core.capacity import BillingClass, WhyNot
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
@@ -70,6 +72,17 @@ class LinePosition:
 
     position: int
     wait_ms: int | None
+
+
+def complete_request(
+    ports: TemplatePorts, principal: Principal, template_id: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the members of a start with a template's in place of those that were not given.
+
+    Raises:
+        NotFound: there is no such template, or it is another account's and private.
+    """
+    return apply_template(read_template(ports, principal, template_id), given)
 
 
 def create_rental(ports: RentalPorts, principal: Principal, command: CreateRental) -> Created:
@@ -165,7 +178,7 @@ def build_rentals(
 
 def _queue(ports: RentalPorts, start: Start, why: WhyNot) -> None:
     first, now_ms = start.first, ports.clock.now_ms()
-    find_prices(ports.cached_catalog.get(), first)
+    find_prices(ports.cached_catalog.get(), first, now_ms)
     ids = tuple(rental.rental_id for rental in start.rentals)
     ticket = replace(build_ticket(ports, first, now_ms, first.priority), rental_ids=ids)
     waiting = tuple(wait_in_line(rental, ticket, why) for rental in start.rentals)
@@ -181,7 +194,7 @@ def _queue(ports: RentalPorts, start: Start, why: WhyNot) -> None:
 
 def _schedule(ports: RentalPorts, start: Start) -> None:
     """Keep rentals until their hour; whatever stands against them then is told then."""
-    find_prices(ports.cached_catalog.get(), start.first)
+    find_prices(ports.cached_catalog.get(), start.first, ports.clock.now_ms())
     tx = ports.transactions()
     assert start.add is not None, "a new rental answers its key"
     start.add(tx, start.rentals)

@@ -25,11 +25,11 @@ from chalicelib.rentals.model import (
     Recovery,
     Rental,
     Waiting,
-    find_due,
     mark_settled,
 )
 from chalicelib.rentals.policies import Activity, IdlePolicy, Policies
 from chalicelib.rentals.rules import Reason, State
+from chalicelib.rentals.timing import find_due
 from chalicelib.storage import keys
 from chalicelib.storage.tables.rentals import ActivityItem, LogItem, RentalItem, WorkloadItem
 from chalicelib.storage.transaction import dynamo, unexpected

@@ -21,7 +21,10 @@ def _read_instant(value: object) -> int:
     if not isinstance(value, str):
         # pydantic turns this into its own error; a TypeError would be a fault of ours.
         raise ValueError("an instant is a text such as 2026-11-23T09:00:00Z")  # noqa: TRY004
-    return parse_instant(value)
+    try:
+        return parse_instant(value)
+    except InvalidInput as error:
+        raise ValueError(error.detail) from error
 
 
 #: RFC 3339 outside, milliseconds since the epoch inside.
@@ -73,6 +76,11 @@ def parse_body(raw: bytes, model: type[B]) -> B:
         raise InvalidInput("The body must be a JSON object.")
     if _measure_depth(value) > MAX_DEPTH:
         raise InvalidInput(f"The body may nest {MAX_DEPTH} levels at most.")
+    return validate(value, model)
+
+
+def validate(value: Mapping[str, Any], model: type[B]) -> B:
+    """Raises InvalidInput: ``invalid_request`` with a list of what is wrong where."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

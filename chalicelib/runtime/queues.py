@@ -27,6 +27,13 @@ class Message:
     message_id: str
     body: str
     sent_at_ms: int
+    #: Who sent it, by AWS's word: the id of a role and, after a colon, the name of its session.
+    sender_id: str = ""
+
+    @property
+    def sender_session(self) -> str:
+        """The session's name, empty for a sender that has none."""
+        return self.sender_id.partition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,12 @@ class DeadLetters:
 
 def read_messages(event: Mapping[str, Any]) -> list[Message]:
     return [
-        Message(record["messageId"], record["body"], int(record["attributes"]["SentTimestamp"]))
+        Message(
+            record["messageId"],
+            record["body"],
+            int(record["attributes"]["SentTimestamp"]),
+            record["attributes"].get("SenderId", ""),
+        )
         for record in event["Records"]
     ]
 

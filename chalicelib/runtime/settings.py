@@ -23,6 +23,9 @@ class Settings(BaseModel):
     telemetry_dlq_url: str
     charges_queue_url: str
     charges_dlq_url: str
+    watches_queue_arn: str
+    watches_queue_url: str
+    watches_dlq_url: str
     command_queue_prefix: str
     host_role_arn: str
     heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)

@@ -22,10 +22,21 @@ from chalicelib.storage.tables import (
     records,
     rentals,
     scheduling,
+    templates,
 )
 
 #: A model is found once its module is loaded.
-MODULES = (accounts, catalog, fleet, ledger, metering, records, rentals, scheduling)
+MODULES = (
+    accounts,
+    catalog,
+    fleet,
+    ledger,
+    metering,
+    records,
+    rentals,
+    scheduling,
+    templates,
+)
 
 
 def find_models(root: type[Model] = base.Table) -> Iterator[type[Model]]:

@@ -20,12 +20,20 @@ DUPLICATES = "DUPLICATES"
 JOURNAL = "JOURNAL"
 BALANCE = "BALANCE"
 RESPONSE = "RESPONSE"
+TEMPLATE = "TEMPLATE"
+PUBLIC = "PUBLIC"
 GPU_PREFIX = "GPU#"
 GPU_TYPE_PREFIX = "GPU_TYPE#"
 PRICE_PREFIX = "PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
+#: The last instant that 13 digits can name, in the year 2286.
+LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
+WATCH = "WATCH"
+WINDOW = "WINDOW"
+OPEN_WINDOWS = "OPEN"
+POOL_TOTALS_PREFIX = "POOL#"
 
 
 def account(account_id: str) -> str:
@@ -40,8 +48,21 @@ def gpu_type(name: str) -> str:
     return f"{GPU_TYPE_PREFIX}{name}"
 
 
-def price(gpu_type_name: str, region: str) -> str:
-    return f"{PRICE_PREFIX}{gpu_type_name}#{region}"
+def price(gpu_type_name: str, region: str, billing_class: str) -> str:
+    return f"{PRICE_PREFIX}{gpu_type_name}#{region}#{billing_class}"
+
+
+def price_history(gpu_type_name: str, region: str, billing_class: str) -> str:
+    return f"PRICES#{gpu_type_name}#{region}#{billing_class}"
+
+
+def price_point(from_ms: int, version: int | None = None) -> str:
+    """Sorts by instant, then version; without a version, before every point of that instant."""
+    return f"{from_ms:013d}" if version is None else f"{from_ms:013d}#{version:012d}"
+
+
+def template(template_id: str) -> str:
+    return f"TEMPLATE#{template_id}"
 
 
 def enrolment(enrolment_id: str) -> str:
@@ -50,6 +71,11 @@ def enrolment(enrolment_id: str) -> str:
 
 def host(host_id: str) -> str:
     return f"HOST#{host_id}"
+
+
+def read_host(key: str) -> str:
+    """Return the id of a key of `host`."""
+    return key.removeprefix("HOST#")
 
 
 def gpu(gpu_uuid: str) -> str:
@@ -74,6 +100,49 @@ def reservable_pool(gpu_type_name: str, region: str) -> str:
 def fabric(fabric_id: str) -> str:
     """The hosts that one network joins."""
     return f"FABRIC#{fabric_id}"
+
+
+def region(name: str) -> str:
+    return f"REGION#{name}"
+
+
+def totals(region_name: str) -> str:
+    return f"TOTALS#{region_name}"
+
+
+def pool_totals(gpu_type_name: str, shard: int | None = None) -> str:
+    """Without a shard: what the keys of all shards begin with."""
+    return f"{POOL_TOTALS_PREFIX}{gpu_type_name}#{'' if shard is None else shard}"
+
+
+def read_pool_totals(key: str) -> str:
+    """Return the GPU type of a key of `pool_totals`."""
+    return key.removeprefix(POOL_TOTALS_PREFIX).rpartition("#")[0]
+
+
+def pool_score(gpu_type_name: str) -> str:
+    return f"SCORE#{gpu_type_name}"
+
+
+def incidents(month: str) -> str:
+    return f"INCIDENTS#{month}"
+
+
+def read_open_window(cursor: str) -> dict[str, dict[str, str]] | None:
+    """Return where a listing of open windows goes on after a key of `created`; ``None`` for no such key."""
+    due_at_ms, _, window_id = cursor.partition("#")
+    if not (due_at_ms.isdigit() and len(due_at_ms) == len(created(0, "")) - 1 and window_id):
+        return None
+    return {
+        "pk": {"S": window(window_id)},
+        "sk": {"S": WINDOW},
+        "open_key": {"S": OPEN_WINDOWS},
+        "due_at_ms": {"N": str(int(due_at_ms))},
+    }
+
+
+def window(window_id: str) -> str:
+    return f"WINDOW#{window_id}"
 
 
 def command(command_id: str) -> str:

@@ -164,6 +164,8 @@ class GpuSample(msgspec.Struct, frozen=True):
     utilization_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     memory_used_mib: Count | None = None
     temperature_celsius: Annotated[int, msgspec.Meta(ge=-50, le=200)] | None = None
+    #: The highest of all readings since the sample before, which may lie between two samples.
+    utilization_peak_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
 
 
 class EnergyInterval(msgspec.Struct, frozen=True):

@@ -162,6 +162,16 @@ class OperatedRuntime:
         sync_directory(self._root)
         return wiped
 
+    def prepare_discard(self, order: WorkloadOrder) -> None:
+        directory = self._root / order.rental_id
+        if (directory / ORDER).exists():
+            return
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # First: what has an order and is not stopped would be started by looking at it.
+        write_atomic(directory / STOPPED, b"{}")
+        write_atomic(directory / ORDER, msgspec.json.encode(order))
+        sync_directory(self._root)
+
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         self._notices.announce(self._root / rental_id / NOTICE, notice)
 

@@ -129,6 +129,9 @@ class ProcessRuntime:
             raise TimeoutError(f"processes of {rental_id} do not end")
         return False
 
+    def prepare_discard(self, order: WorkloadOrder) -> None:
+        """Bare processes have no volumes."""
+
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         self._notices.announce(self._root / rental_id / NOTICE, notice)
 

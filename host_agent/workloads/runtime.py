@@ -77,6 +77,9 @@ class WorkloadRuntime(Protocol):
         ``unreachable``: one of its GPUs does not answer, so none of its memory can be overwritten.
         """
 
+    def prepare_discard(self, order: WorkloadOrder) -> None:
+        """Make a volume that an earlier wipe kept the next wipe's. Raises OSError: nothing has changed."""
+
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         """Tell the workload when it will end, or that it will not. Raises OSError: it was not told."""
 

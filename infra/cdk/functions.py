@@ -19,6 +19,16 @@ _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
 
 
+CONSUMERS = (
+    "OnHeartbeat",
+    "OnTelemetry",
+    "OnCharge",
+    "OnWatch",
+    "OnCommandRecorded",
+    "OnCapacityChanged",
+)
+
+
 class FastChalice(Chalice):
     """Chalice's construct, with bytecode in the archives before they become assets."""
 
@@ -81,7 +91,7 @@ class Functions(Construct):
         )
 
     def _override_sources(self) -> None:
-        for function in ("OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded", "OnCapacityChanged"):
+        for function in CONSUMERS:
             resource = self.get_resource(function)
             (event,) = self.chalice.read_sam()["Resources"][function]["Properties"]["Events"]
             overrides: dict[str, Any] = dict(_BATCH)

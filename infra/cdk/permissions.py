@@ -21,6 +21,7 @@ _DELETABLE = frozenset({"scheduling"})
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
+    "liveness": "read",
     "catalog": "read",
     "rentals": "write",
     "scheduling": "write",
@@ -34,11 +35,16 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
         "catalog": "write",
+        "prices": "write",
+        "templates": "write",
         "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
         "commands": "write",
         "rentals": "write",
         "scheduling": "write",
-        "metering": "read",
+        "metering": "write",
         "ledger": "write",
         "balances": "write",
         "idempotency": "write",
@@ -49,6 +55,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "OnHeartbeat": {
         "fleet": "write",
         "catalog": "read",
+        "liveness": "write",
+        "incidents": "write",
         "rentals": "write",
         "scheduling": "write",
         "balances": "write",
@@ -63,19 +71,53 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "fleet": "write",
+        "liveness": "read",
+        "incidents": "write",
         "commands": "write",
         "audit": "write",
     },
     "OnCapacityChanged": _PLACES,
     "SweepLines": _PLACES,
+    # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
+    "ScheduleWatches": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "maintenance": "write",
+        "audit": "write",
+    },
+    "RefreshReliability": {
+        "accounts": "read",
+        "catalog": "read",
+        "fleet": "write",
+        "liveness": "read",
+    },
+    # What runs on a lost host ends there, and is placed elsewhere at once.
+    "OnWatch": {
+        **_PLACES,
+        "accounts": "read",
+        "liveness": "write",
+        "incidents": "write",
+        "metering": "write",
+    },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
+    "MoveSpotPrices": {
+        "accounts": "read",
+        "catalog": "write",
+        "prices": "write",
+        "fleet": "read",
+        "audit": "write",
+    },
     "OnCharge": {
         "metering": "write",
         "catalog": "read",
         "rentals": "write",
         "scheduling": "write",
         "fleet": "write",
+        "liveness": "read",
         "commands": "write",
         "ledger": "write",
         "balances": "write",
@@ -148,15 +190,20 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnHeartbeat": queues.heartbeats,
         "OnTelemetry": queues.telemetry,
         "OnCharge": queues.charges,
+        "OnWatch": queues.watches,
     }
     sent = {
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
         "OnTelemetry": [queues.telemetry_dead],
         "OnCharge": [queues.charges_dead],
         "DispatchCharges": [queues.charges],
+        "ScheduleWatches": [queues.watches],
+        "OnWatch": [queues.watches_dead, queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []
+    if function == "ScheduleWatches":
+        statements.append(allow(("sqs:SendMessageBatch",), [queues.watches.queue_arn]))
     if function in consumed:
         statements.append(allow(consume, [consumed[function].queue_arn]))
     if function in sent:

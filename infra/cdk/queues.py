@@ -16,7 +16,7 @@ VISIBILITY_TIMEOUT = Duration.seconds(180)
 
 
 class Queues(Construct):
-    """Ingest, charges, and a place for stream records that could not be delivered."""
+    """Ingest, charges, ticks of the watch, and a place for stream records that could not be delivered."""
 
     def __init__(self, scope: Construct, construct_id: str, *, prefix: str, enforce_tls: bool) -> None:
         super().__init__(scope, construct_id)
@@ -28,6 +28,8 @@ class Queues(Construct):
         self.telemetry = self._build("Telemetry", "telemetry", self.telemetry_dead)
         self.charges_dead = self._build_dead("ChargesDead", "charges-dlq.fifo", fifo=True)
         self.charges = self._build("Charges", "charges.fifo", self.charges_dead, fifo=True)
+        self.watches_dead = self._build_dead("WatchesDead", "watches-dlq")
+        self.watches = self._build("Watches", "watches", self.watches_dead)
         self.commands_dead = self._build_dead("CommandsDead", "commands-dlq")
 
     @property
@@ -36,6 +38,7 @@ class Queues(Construct):
             "Heartbeats": self.heartbeats_dead,
             "Telemetry": self.telemetry_dead,
             "Charges": self.charges_dead,
+            "Watches": self.watches_dead,
             "Commands": self.commands_dead,
         }
 

@@ -16,6 +16,7 @@ class IndexSpec:
     hash_key: str
     range_key: str
     range_type: dynamodb.AttributeType = STRING
+    keys_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,21 @@ TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
     TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=True),
+    TableSpec("prices", append_only=True),
+    TableSpec(
+        "templates",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_public", "public", "created_key"),
+        ),
+        expires=True,
+    ),
+    TableSpec("liveness", (IndexSpec("by_silence", "watch_key", "last_seen_at_ms", NUMBER, keys_only=True),)),
+    TableSpec("incidents", (IndexSpec("by_host", "host_id", "sk"),), expires=True),
+    TableSpec(
+        "maintenance",
+        (IndexSpec("by_host", "host_id", "window_id"), IndexSpec("by_open", "open_key", "due_at_ms", NUMBER)),
+    ),
     TableSpec("commands", streamed=True, expires=True),
     TableSpec(
         "rentals",
@@ -80,6 +96,8 @@ class Tables(Construct):
                 index_name=index.name,
                 partition_key=dynamodb.Attribute(name=index.hash_key, type=STRING),
                 sort_key=dynamodb.Attribute(name=index.range_key, type=index.range_type),
-                projection_type=dynamodb.ProjectionType.ALL,
+                projection_type=(
+                    dynamodb.ProjectionType.KEYS_ONLY if index.keys_only else dynamodb.ProjectionType.ALL
+                ),
             )
         return table

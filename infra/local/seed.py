@@ -67,7 +67,12 @@ def seed_installation(cloud: EmbeddedCloud) -> Seed:
     operator_key = cloud.bootstrap()["operator_key"] or cloud.bootstrap(rotate=True)["operator_key"]
     assert operator_key is not None
     operator = Api(cloud.api_url, operator_key)
-    gpu_type = {"memory_mib": 81_559, "power_limit_watts": 700, "architecture": "Hopper"}
+    gpu_type = {
+        "memory_mib": 81_559,
+        "power_limit_watts": 700,
+        "architecture": "Hopper",
+        "interconnect": "nvswitch",
+    }
     operator.call("PUT", f"/v1/gpu-types/{GPU_TYPE}", gpu_type)
     price = {"price_micros_per_gpu_hour": PRICE_MICROS_PER_GPU_HOUR}
     operator.call("PUT", f"/v1/gpu-types/{GPU_TYPE}/prices/{REGION}", price)

@@ -14,8 +14,10 @@ from pathlib import Path
 import docker
 import pytest
 
+from chalicelib.wire.v1 import WorkloadSpec
 from host_agent.workloads.network import build_rules, name_bridge
 from host_agent.workloads.notice import Notice
+from host_agent.workloads.runtime import WorkloadOrder
 from tests.containers.bench import SHARE, ContainerHost, list_bridges, port, run, volume
 
 FOREVER = "while true; do sleep 1; done"
@@ -268,6 +270,18 @@ def test_a_volume_has_its_size_and_outlives_a_stop_that_keeps_it(host):
     assert host.wipe("rnt_1", keep_volume=True).volume_kept
     host.run("rnt_1", f"cat /data/note; echo read; {FOREVER}", volume=volume("vol_1", 32))
     assert "kept\nread" in host.read("rnt_1", until="read")
+
+
+def test_a_kept_volume_is_destroyed_when_its_rental_ends_for_good(host, tmp_path):
+    host.run("rnt_1", "echo kept > /data/note; " + FOREVER, volume=volume("vol_1", 32))
+    host.stop("rnt_1")
+    assert host.wipe("rnt_1", keep_volume=True).volume_kept
+    assert os.listdir(tmp_path / "volumes") == ["vol_1"]
+    left = WorkloadOrder("rnt_1", "cmd_1", WorkloadSpec([], volume=volume("vol_1", 32)), [])
+    host.runtime.prepare_discard(left)
+    host.stop("rnt_1")
+    assert not host.wipe("rnt_1").volume_kept
+    assert os.listdir(tmp_path / "volumes") == []
 
 
 def test_ssh_lets_the_key_in_and_nobody_else(host, tmp_path):

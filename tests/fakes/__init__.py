@@ -1,10 +1,12 @@
 """In-memory implementations of the ports, written once for all tests."""
 
+from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.database import START_MS, Crash, FakeClock, FakeIds, MemoryDatabase, MemoryTransaction
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
 __all__ = [
     "START_MS",
@@ -20,8 +22,11 @@ __all__ = [
     "FakeIdempotencyStore",
     "FakeIds",
     "FakeLedgerStore",
+    "FakeMaintenanceStore",
     "FakeMeterStore",
     "FakeRentalStore",
+    "FakeTemplateStore",
+    "FakeWatchStore",
     "MemoryDatabase",
     "MemoryTransaction",
 ]

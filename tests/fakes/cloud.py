@@ -3,14 +3,21 @@
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.service import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
+from chalicelib.catalog.templates import TemplatePorts
+from chalicelib.fleet.maintenance import MaintenancePorts
+from chalicelib.fleet.operations import OperationPorts
 from chalicelib.fleet.service import FleetPorts
-from chalicelib.metering.service import MeterPorts
+from chalicelib.fleet.watch import WatchPorts
+from chalicelib.metering.failover import RentalFailover
+from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
+from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeCatalogStore, FakeIdempotencyStore
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.scheduling import FakeSchedulingStore
+from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
 
 class FakeCloud:
@@ -23,13 +30,28 @@ class FakeCloud:
         self.fleet_store = FakeFleetStore(self.db)
         self.charges = FakeChargeQueue()
         self.pepper = b"pepper of the tests"
-        catalog_store = FakeCatalogStore(self.db)
+        catalog_store = FakeCatalogStore(self.db, self.clock)
         ledger = FakeLedgerStore(self.db)
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
         )
         self.catalog = CatalogPorts(catalog_store, self.audit, self.db.begin, self.clock, self.ids)
+        self.templates = TemplatePorts(
+            FakeTemplateStore(self.db),
+            catalog_store,
+            FakeIdempotencyStore(self.db),
+            self.audit,
+            self.db.begin,
+            self.clock,
+            self.ids,
+        )
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
+        self.watch_store = FakeWatchStore(self.db)
+        self.watch = WatchPorts(self.watch_store, self.fleet_store, self.watch_store, self.accounts)
+        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store)
+        self.maintenance = MaintenancePorts(
+            FakeMaintenanceStore(self.db), self.fleet_store, FakeIdempotencyStore(self.db), self.accounts
+        )
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),
             scheduling=FakeSchedulingStore(self.db),
@@ -45,4 +67,5 @@ class FakeCloud:
             currency="USD",
         )
         self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
+        self.failover = RentalFailover(self.meters, self.watch_store)
         self.billing = BillingPorts(ledger, self.meters.store, self.rentals, self.charges)

@@ -60,6 +60,8 @@ class MemoryDatabase:
         self.commits = 0
         self.crash_before: int | None = None
         self.crash_after: int | None = None
+        #: Called before each commit: whatever it does comes between a use case's reads and its writes.
+        self.interlude: Callable[[], None] | None = None
 
     def table(self, name: str) -> dict[Any, Any]:
         return self.tables.setdefault(name, {})
@@ -83,6 +85,8 @@ class MemoryTransaction:
         self.add(lambda: error if key in rows else None, lambda: rows.__setitem__(key, value))
 
     def commit(self) -> None:
+        if self.database.interlude is not None:
+            self.database.interlude()
         with self.database.lock:
             number = self.database.commits
             self.database.commits += 1

@@ -7,6 +7,7 @@ from typing import Any
 from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
+from chalicelib.fleet.incident import derive_incidents
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
 from chalicelib.fleet.placement import (
     SUB_POOLS,
@@ -20,6 +21,7 @@ from chalicelib.fleet.placement import (
 )
 from chalicelib.fleet.service import CapacityTaken, HostCredentials, StaleEpoch
 from tests.fakes.database import START_MS, MemoryStore
+from tests.fakes.watch import move_totals, put_incident
 
 
 @dataclass
@@ -132,6 +134,7 @@ class FakeFleetStore(MemoryStore):
         for gpu in gpus:
             row = HostGpu(gpu, "free", 0, None)
             tx.put_new("gpus", (host.host_id, gpu.gpu_uuid), row, Unavailable("gpu"))
+        move_totals(tx, self.db, None, host)
 
     def replace_host_key(self, tx: Any, host: Host, key_id: str) -> None:
         rows = self.db.table("hosts")
@@ -145,13 +148,44 @@ class FakeFleetStore(MemoryStore):
 
         tx.add(check, effect)
 
-    def record_liveness(self, host_id: str, liveness: Liveness) -> int | None:
+    def record_liveness(self, host_id: str, liveness: Liveness, before: Liveness | None = None) -> int | None:
+        with self.db.lock:
+            stored = self.db.table("liveness").get(host_id)
+            known = (before.watch_key, before.announced) if before else ("", "")
+            if stored is not None and (stored.watch_key, stored.announced) != known:
+                return None
+            return self._keep_liveness(host_id, liveness)
+
+    def _keep_liveness(self, host_id: str, liveness: Liveness) -> int | None:
         rows = self.db.table("liveness")
         before = rows.get(host_id)
         if before is not None and before.last_seen_at_ms >= liveness.last_seen_at_ms:
             return None
-        rows[host_id] = liveness
+        since_ms = None if before is None else before.suspect_since_ms
+        rows[host_id] = replace(liveness, suspect_since_ms=since_ms)
         return sum(gpu.lease_state == "withheld" for gpu in self.list_gpus(host_id))
+
+    def end_silence(self, tx: Any, host_id: str, before: Liveness, sent_at_ms: int, watch_key: str) -> None:
+        rows = self.db.table("liveness")
+
+        def check() -> DomainError | None:
+            row = rows.get(host_id)
+            same = row is not None and (row.last_seen_at_ms, row.watch_key) == (
+                before.last_seen_at_ms,
+                before.watch_key,
+            )
+            return None if same else Unavailable("heartbeat")
+
+        def effect() -> None:
+            rows[host_id] = replace(
+                rows[host_id],
+                last_seen_at_ms=sent_at_ms,
+                announced="",
+                suspect_since_ms=None,
+                watch_key=watch_key,
+            )
+
+        tx.add(check, effect)
 
     def withhold(self, tx: Any, host_id: str, lease: Lease) -> None:
         tx.add(lambda: None, lambda: self._move_free(host_id, -1))
@@ -166,9 +200,11 @@ class FakeFleetStore(MemoryStore):
         rows[key] = replace(rows[key], capabilities=capabilities)
 
     def extend_liveness(self, host_id: str, liveness: Liveness) -> int | None:
-        before = self.get_liveness(host_id)
-        known = before is not None and before.announced == liveness.announced
-        return self.record_liveness(host_id, liveness) if known else None
+        with self.db.lock:
+            before = self.get_liveness(host_id)
+            if before is None or before.announced != liveness.announced:
+                return None
+            return self._keep_liveness(host_id, replace(liveness, watch_key=before.watch_key))
 
     def unsettle_liveness(self, tx: Any, host_id: str, sent_at_ms: int) -> None:
         rows = self.db.table("liveness")
@@ -193,9 +229,18 @@ class FakeFleetStore(MemoryStore):
                 notice=new.notice,
                 draining=new.draining,
                 health_version=version,
+                lost=new.lost,
+                cordon=new.cordon,
+                maintenance=new.maintenance,
+                downtime_ms=new.downtime_ms,
+                hardware_incidents_ms=new.hardware_incidents_ms,
+                past_maintenance_ms=new.past_maintenance_ms,
             )
 
         tx.add(check, effect)
+        move_totals(tx, self.db, old, new)
+        for incident in derive_incidents(old, new, gpus):
+            put_incident(tx, incident)
         for before, after in gpus:
             self._replace_gpu(tx, old.host_id, before, after)
 
@@ -263,6 +308,26 @@ class FakeFleetStore(MemoryStore):
             self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, (state, None, 0), StaleEpoch)
             if state == "free":
                 tx.add(lambda: None, lambda: self._move_free(host_id, 1))
+
+    def force_free(self, tx: Any, host_id: str, gpus: Sequence[HostGpu]) -> None:
+        hosts, rows = self.db.table("hosts"), self.db.table("gpus")
+        tx.add(lambda: StaleEpoch("retired") if hosts[host_id].state == "retired" else None, lambda: None)
+        for gpu in gpus:
+            self._force_free(tx, rows, host_id, gpu)
+
+    def _force_free(self, tx: Any, rows: Any, host_id: str, gpu: HostGpu) -> None:
+        key, state = (host_id, gpu.gpu.gpu_uuid), "unhealthy" if gpu.faulty else "free"
+
+        def check() -> DomainError | None:
+            row = rows[key]
+            same = (row.lease_state, row.epoch, row.faulty) == ("wiping", gpu.epoch, gpu.faulty)
+            return None if same else StaleEpoch("moved")
+
+        def effect() -> None:
+            rows[key] = replace(rows[key], lease_state=state, epoch=gpu.epoch + 1, rental_id=None)
+            self._move_free(host_id, int(state == "free"))
+
+        tx.add(check, effect)
 
     def _move(self, tx: Any, host_id: str, expected: Any, lease: Lease, new: Any, error: Any) -> None:
         rows, key = self.db.table("gpus"), (host_id, lease.gpu_uuid)

@@ -10,11 +10,12 @@ from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
-from chalicelib.metering.service import AlreadyStored, TelemetryRecord
+from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.messages import LogExcerpt
-from chalicelib.rentals.model import Rental, find_due, mark_settled
+from chalicelib.rentals.model import Rental, mark_settled
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.store import choose_due_shard
+from chalicelib.rentals.timing import find_due
 from tests.fakes.database import MemoryStore
 
 

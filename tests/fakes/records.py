@@ -1,10 +1,9 @@
-"""Accounts, catalogue, idempotency keys and the audit trail in memory."""
+"""Accounts, idempotency keys and the audit trail in memory."""
 
 from dataclasses import replace
 from typing import Any
 
 from chalicelib.accounts.model import Account, ApiKey, Installation
-from chalicelib.catalog.model import Catalog, GpuType, Price
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
 from chalicelib.core.paging import Page
@@ -78,28 +77,3 @@ class FakeAccountStore(MemoryStore):
             rows[key_id] = replace(rows[key_id], revoked_at_ms=at_ms)
 
         tx.add(lambda: None if key_id in rows else Unavailable("key"), effect)
-
-
-class FakeCatalogStore(MemoryStore):
-    def read_catalog(self) -> Catalog:
-        return Catalog(dict(self.db.table("gpu_types")), tuple(self.db.table("prices").values()))
-
-    def put_gpu_type(self, tx: Any, gpu_type: GpuType) -> None:
-        tx.add(lambda: None, lambda: self.db.table("gpu_types").__setitem__(gpu_type.name, gpu_type))
-
-    def put_price(self, tx: Any, price: Price) -> None:
-        rows, key = self.db.table("prices"), (price.gpu_type, price.region)
-
-        def check() -> DomainError | None:
-            current = rows.get(key)
-            moved = current is not None and current.version != price.version - 1
-            return Unavailable("price") if moved else None
-
-        tx.add(check, lambda: rows.__setitem__(key, price))
-
-    def require_price(self, tx: Any, price: Price) -> None:
-        def check() -> DomainError | None:
-            current = self.db.table("prices").get((price.gpu_type, price.region))
-            return None if current == price else Conflict("price", code="price_changed")
-
-        tx.add(check, lambda: None)

@@ -10,6 +10,7 @@ from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
+from chalicelib.fleet.detector import watch_as
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.rentals.model import Rental
@@ -53,7 +54,9 @@ def add_host(operator: Principal, gpu_type: str, gpus: int) -> Host:
 
 def beat(host_id: str) -> None:
     liveness = Liveness(wiring.clock().now_ms(), "boot", "0.1.0", 8, 0, 0)
-    wiring.rental_ports().fleet.record_liveness(host_id, liveness)
+    store = wiring.rental_ports().fleet
+    before = store.get_liveness(host_id)
+    store.record_liveness(host_id, watch_as(liveness, store.get_host(host_id), before), before)
 
 
 def add_renter(operator: Principal, credit_micros: int = 10**10) -> Principal:

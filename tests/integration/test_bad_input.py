@@ -15,6 +15,8 @@ MISSING = "rnt_00000000000000000000000000"
 TABLES = (
     "accounts",
     "catalog",
+    "prices",
+    "templates",
     "fleet",
     "commands",
     "rentals",

@@ -34,7 +34,7 @@ def beat(host: Host, unfit: tuple[str, ...] = ()) -> None:
 
 
 def look(host: Host) -> HostBody:
-    return render_host(*read_host(wiring.fleet_ports(), host.host_id))
+    return render_host(*read_host(wiring.fleet_ports(), host.host_id), now_ms=wiring.clock().now_ms())
 
 
 def test_an_unfit_gpu_is_not_offered_until_it_is_well_whatever_happens_to_it_between(wired: None) -> None:

@@ -1,6 +1,6 @@
-"""GPU types and prices."""
+"""GPU types, prices in force and announced, and the history of prices."""
 
-from pynamodb.attributes import UnicodeAttribute
+from pynamodb.attributes import JSONAttribute, UnicodeAttribute
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -11,12 +11,33 @@ class CatalogTable(Table):
 
 
 class CatalogItem(CatalogTable):
-    """A GPU type or a price, told apart by the sort key: the partition is read whole by one query."""
+    """A GPU type or the prices of a pool and class, told apart by the sort key: one query reads all."""
 
     gpu_type = UnicodeAttribute()
     architecture = UnicodeAttribute(null=True)
     memory_mib = IntegerAttribute(null=True)
     power_limit_watts = IntegerAttribute(null=True)
+    interconnect = UnicodeAttribute(null=True)
+    mig_profile = UnicodeAttribute(null=True)
+    parent_gpu_type = UnicodeAttribute(null=True)
     region = UnicodeAttribute(null=True)
-    price_micros_per_gpu_hour = IntegerAttribute(null=True)
+    billing_class = UnicodeAttribute(null=True)
+    #: ``[from_ms, price_micros_per_gpu_hour, version]`` each, rising in time.
+    points: JSONAttribute = JSONAttribute(null=True)
     version = IntegerAttribute(null=True)
+    spot_floor_ppm = IntegerAttribute(null=True)
+    spot_cap_ppm = IntegerAttribute(null=True)
+    moved_step = IntegerAttribute(null=True)
+
+
+class PriceHistoryItem(Table):
+    """One price that was set, for ever."""
+
+    class Meta(TableMeta):
+        table_name = "prices"
+
+    from_ms = IntegerAttribute()
+    price_micros_per_gpu_hour = IntegerAttribute()
+    version = IntegerAttribute()
+    set_at_ms = IntegerAttribute()
+    origin = UnicodeAttribute()

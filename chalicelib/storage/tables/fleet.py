@@ -1,9 +1,9 @@
-"""Hosts, GPUs with their leases, enrolments, heartbeats, and the outbox of commands."""
+"""Hosts, GPUs with their leases, enrolments, heartbeats, pools' totals, and the outbox of commands."""
 
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, JSONAttribute, MapAttribute, UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -15,6 +15,16 @@ class ByPool(GlobalSecondaryIndex[Any]):
 
     pool = UnicodeAttribute(hash_key=True)
     free_rank = IntegerAttribute(range_key=True)
+
+
+class BySilence(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_silence"
+        # Every heartbeat moves its entry: what it holds beside the keys would be written each time.
+        projection = KeysOnlyProjection()
+
+    watch_key = UnicodeAttribute(hash_key=True)
+    last_seen_at_ms = IntegerAttribute(range_key=True)
 
 
 class FleetTable(Table):
@@ -59,6 +69,13 @@ class HostItem(FleetTable):
     fabric_id = UnicodeAttribute(null=True)
     #: See `placement.pack_groups`; absent where there is nothing to choose.
     link_groups: JSONAttribute = JSONAttribute(null=True)
+    lost: JSONAttribute = JSONAttribute(null=True)
+    cordon: JSONAttribute = JSONAttribute(null=True)
+    maintenance: JSONAttribute = JSONAttribute(null=True)
+    #: Milliseconds of silence by UTC day, and instants of hardware incidents: of the last 30 days.
+    downtime: JSONAttribute = JSONAttribute(null=True)
+    hardware_incidents: JSONAttribute = JSONAttribute(null=True)
+    past_maintenance: JSONAttribute = JSONAttribute(null=True)
 
 
 class FabricHostItem(FleetTable):
@@ -85,7 +102,12 @@ class GpuItem(FleetTable):
     faulty = IntegerAttribute(null=True)
 
 
-class HeartbeatItem(FleetTable):
+class HeartbeatItem(Table):
+    """``pk`` is the host's. Written with every heartbeat: it has a table and an index of its own."""
+
+    class Meta(TableMeta):
+        table_name = "liveness"
+
     last_seen_at_ms = IntegerAttribute()
     boot_id = UnicodeAttribute()
     agent_version = UnicodeAttribute()
@@ -97,6 +119,37 @@ class HeartbeatItem(FleetTable):
     withheld_gpus = IntegerAttribute(null=True)
     announced = UnicodeAttribute(null=True)
     clock_offset_ms = IntegerAttribute(null=True)
+    #: Sparse: `fleet.detector.choose_watch` while somebody watches whether the host is heard.
+    watch_key = UnicodeAttribute(null=True)
+    by_silence = BySilence()
+    #: Present from the SUSPECT of a silence to its end: when the host was last heard before.
+    suspect_since_ms = IntegerAttribute(null=True)
+
+
+class RegionWatchItem(FleetTable):
+    """What the watch of a region remembers between two ticks."""
+
+    blind_since_ms = IntegerAttribute(null=True)
+    clear_since_ms = IntegerAttribute(null=True)
+    brake_since_ms = IntegerAttribute(null=True)
+    version = IntegerAttribute()
+
+
+class PoolTotalsItem(FleetTable):
+    """Hosts and GPUs of a shard of a pool by the state of the host; changed by arithmetic only."""
+
+    hosts_active = IntegerAttribute(null=True)
+    hosts_draining = IntegerAttribute(null=True)
+    hosts_lost = IntegerAttribute(null=True)
+    gpus_active = IntegerAttribute(null=True)
+    gpus_draining = IntegerAttribute(null=True)
+    gpus_lost = IntegerAttribute(null=True)
+
+
+class PoolScoreItem(FleetTable):
+    reliability_ppm = IntegerAttribute()
+    gpus = IntegerAttribute()
+    computed_at_ms = IntegerAttribute()
 
 
 class CommandItem(Table):

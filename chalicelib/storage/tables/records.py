@@ -1,6 +1,9 @@
-"""Answers for repeated requests, and the audit trail."""
+"""Answers for repeated requests, the audit trail, incidents and maintenance windows."""
+
+from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -26,3 +29,66 @@ class AuditItem(Table):
     subject = UnicodeAttribute()
     at_ms = IntegerAttribute()
     details: JSONAttribute = JSONAttribute()
+
+
+class IncidentsByHost(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_host"
+        projection = AllProjection()
+
+    host_id = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class IncidentItem(Table):
+    """One partition a month; ``host_id`` is there when the incident is one host's."""
+
+    class Meta(TableMeta):
+        table_name = "incidents"
+
+    incident_id = UnicodeAttribute()
+    kind = UnicodeAttribute()
+    region = UnicodeAttribute()
+    at_ms = IntegerAttribute()
+    host_id = UnicodeAttribute(null=True)
+    by_host = IncidentsByHost()
+    details: JSONAttribute = JSONAttribute()
+    expires_at = IntegerAttribute()
+
+
+class WindowsByHost(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_host"
+        projection = AllProjection()
+
+    host_id = UnicodeAttribute(hash_key=True)
+    window_id = UnicodeAttribute(range_key=True)
+
+
+class OpenWindows(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_open"
+        projection = AllProjection()
+
+    open_key = UnicodeAttribute(hash_key=True)
+    due_at_ms = IntegerAttribute(range_key=True)
+
+
+class WindowItem(Table):
+    class Meta(TableMeta):
+        table_name = "maintenance"
+
+    window_id = UnicodeAttribute()
+    host_id = UnicodeAttribute()
+    by_host = WindowsByHost()
+    category = UnicodeAttribute()
+    reason = UnicodeAttribute()
+    starts_at_ms = IntegerAttribute()
+    ends_at_ms = IntegerAttribute()
+    lead_ms = IntegerAttribute()
+    created_at_ms = IntegerAttribute()
+    state = UnicodeAttribute()
+    #: Sparse: present until the window is done or cancelled, with the instant of its next step.
+    open_key = UnicodeAttribute(null=True)
+    due_at_ms = IntegerAttribute(null=True)
+    by_open = OpenWindows()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.clock import format_hour, format_instant
+from chalicelib.core.clock import format_hour, format_instant, parse_instant
 from chalicelib.core.errors import IdempotencyMismatch, InvalidInput
 from chalicelib.core.idempotency import IdempotencyRecord, check_replay, compute_fingerprint
 from chalicelib.core.ids import build_id, is_id
@@ -106,3 +106,46 @@ def test_instants_are_utc_with_milliseconds():
 
 def test_a_lease_advances_by_one():
     assert Lease("GPU", 4).advance() == Lease("GPU", 5)
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_an_instant_that_was_shown_is_read_back(epoch_ms):
+    assert parse_instant(format_instant(epoch_ms)) == epoch_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch_ms"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01t01:00:00.5+01:00", 500),
+        ("1970-01-02T00:00:00.123999999z", 86_400_123),
+        ("1969-12-31T23:59:59-00:01", 59_000),
+    ],
+)
+def test_instants_are_read_as_rfc_3339_writes_them(text, epoch_ms):
+    assert parse_instant(text) == epoch_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-11-23",
+        "2026-11-23T09:00:00",
+        "2026-11-23 09:00:00Z",
+        "2026-13-23T09:00:00Z",
+        "2026-02-29T09:00:00Z",
+        "2026-11-23T24:00:00Z",
+        "2026-11-23T09:00:00.Z",
+        "2026-11-23T09:00:00+99:00",
+        "1969-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+14:00",
+        "\u0662026-11-23T09:00:00Z",
+        "2026-11-23T09:00:00Z\n",
+    ],
+)
+def test_everything_else_is_no_instant(text):
+    with pytest.raises(InvalidInput) as caught:
+        parse_instant(text)
+    assert caught.value.code == "invalid_instant"

@@ -30,7 +30,7 @@ from chalicelib.fleet.service import (
 )
 from chalicelib.wire import v1
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
-from tests.fakes import Crash
+from tests.fakes import START_MS, Crash
 
 GPUS = [Gpu("GPU-a", "0:0", "H100", 81_559), Gpu("GPU-b", "0:1", "H100", 81_559)]
 
@@ -75,7 +75,7 @@ def test_the_instances_of_a_partitioned_board_are_enrolled_as_gpus_of_their_own(
     ]
     body = HostRequest.model_validate({"install_id": "machine", "agent_version": "0.1.0", "gpus": listed})
     enrolled = enrol(seeded, token, gpus=read_gpus(body))
-    shown = render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id))
+    shown = render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id), now_ms=START_MS)
     assert (shown.gpu_count, shown.free_gpus) == (56, 56)
     assert {(gpu.parent_uuid, gpu.slices) for gpu in shown.gpus} == {(f"GPU-{n}", 1) for n in range(8)}
 
@@ -283,7 +283,11 @@ def test_a_host_says_how_its_gpus_are_joined_and_an_old_agent_says_nothing(seede
             gpus=read_gpus(body),
             fabric_id=body.fabric_id,
         )
-        hosts.append(render_host(*read_host(seeded.cloud.fleet, enrolled.host.host_id)))
+        hosts.append(
+            render_host(
+                *read_host(seeded.cloud.fleet, enrolled.host.host_id), now_ms=seeded.cloud.clock.now_ms()
+            )
+        )
     before, after = hosts
     assert (before.fabric_id, [each.link_group for each in before.gpus]) == (None, [None] * 4)
     assert after.fabric_id == "ib-1"

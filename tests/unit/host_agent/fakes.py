@@ -75,12 +75,19 @@ class FakeRuntime:
         self.announced: dict[str, Notice] = {}
         self.graces: dict[str, float] = {}
         self.kept: list[str] = []
+        self.discarded: list[str] = []
+        #: Rentals whose volume is attached or was kept.
+        self.volumes: set[str] = set()
+        #: As a wipe that was under way when it was told otherwise.
+        self.keeps_whatever_is_asked = False
         self.stubborn = False
         self._asked: set[tuple[str, str]] = set()
 
     def start(self, order: WorkloadOrder) -> None:
         if order.rental_id not in self.statuses:
             self.started.append(order.rental_id)
+            if order.spec.volume is not None:
+                self.volumes.add(order.rental_id)
             self.statuses[order.rental_id] = WorkloadStatus("running")
 
     def inspect(self, rental_id: str) -> WorkloadStatus:
@@ -102,9 +109,20 @@ class FakeRuntime:
             return None
         self.statuses.pop(rental_id, None)
         self.wiped.append(rental_id)
-        if keep_volume:
+        kept = (keep_volume or self.keeps_whatever_is_asked) and rental_id in self.volumes
+        if kept:
             self.kept.append(rental_id)
-        return Wiped("unreachable" if unreachable else "verified", volume_kept=keep_volume)
+        else:
+            self.volumes.discard(rental_id)
+        return Wiped("unreachable" if unreachable else "verified", volume_kept=kept)
+
+    def prepare_discard(self, order: WorkloadOrder) -> None:
+        assert order.spec.volume is not None, "what is discarded is a volume"
+        if order.rental_id in self.kept:
+            self.kept.remove(order.rental_id)
+            self.discarded.append(order.spec.volume.volume_id)
+            self.volumes.discard(order.rental_id)
+            self.keeps_whatever_is_asked = False
 
     def announce(self, rental_id: str, notice: Notice | None) -> None:
         if notice is None:

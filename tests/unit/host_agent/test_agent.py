@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.wire.v1 import HostNotice
+from chalicelib.wire.v1 import HostNotice, VolumeSpec
+from host_agent.assignments import REPORT_MS
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.runtime import WorkloadStatus
 from tests.unit.host_agent.fakes import START_MS, WATTS, Host, build_preempt, build_start, build_stop
@@ -294,7 +295,9 @@ def test_a_preemption_under_other_epochs_is_refused(host):
 
 
 def test_a_rental_that_was_stopped_starts_again_under_newer_epochs_only(host):
-    host.agent.accept(build_start(epoch=1))
+    first = build_start(epoch=1)
+    spec = msgspec.structs.replace(first.workload, volume=VolumeSpec("vol_1", 32, "/data"))
+    host.agent.accept(msgspec.structs.replace(first, workload=spec))
     host.agent.work()
     stop = msgspec.structs.replace(build_stop(epoch=2), keep_volume=True)
     host.agent.accept(stop)
@@ -313,6 +316,26 @@ def test_a_rental_that_was_stopped_starts_again_under_newer_epochs_only(host):
     assert not host.agent.accept(stop)
     host.agent.work()
     assert host.reports()["rnt_1"].state == "running"
+
+
+def test_a_kept_volume_is_known_until_it_is_destroyed(host):
+    start = build_start(epoch=1)
+    volume = VolumeSpec("vol_1", 32, "/data")
+    spec = msgspec.structs.replace(start.workload, volume=volume)
+    host.agent.accept(msgspec.structs.replace(start, workload=spec))
+    host.agent.work()
+    host.agent.accept(msgspec.structs.replace(build_stop(epoch=2), keep_volume=True))
+    host.agent.work()
+    # Longer than an ended workload is reported.
+    host.clock.ms += 2 * REPORT_MS
+    host.agent.work()
+    assert host.reports()["rnt_1"].volume_kept
+    assert host.agent.accept(build_stop(epoch=2))
+    host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.wiped, report.volume_kept, report.leases[0].epoch) == (True, False, 2)
+    assert host.runtime.discarded == ["vol_1"]
+    assert not host.agent.accept(build_stop(epoch=2)), "told twice, done once"
 
 
 def test_a_slow_engine_holds_up_neither_the_report_nor_the_energy_of_the_others(host):

@@ -12,7 +12,7 @@ from infra.cdk.tables import TABLES
 from infra.local.paths import VENV_BIN
 
 DAY = 86_400
-BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnCommandRecorded", "OnCapacityChanged"}
+BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded", "OnCapacityChanged"}
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
 
@@ -47,7 +47,7 @@ def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mista
 def test_every_source_queue_has_dead_letters_that_outlive_it(template):
     queues = select(template, "AWS::SQS::Queue")
     sources = {name: each for name, each in queues.items() if "RedrivePolicy" in each["Properties"]}
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources.values():
         redrive = source["Properties"]["RedrivePolicy"]
         dead = queues[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]
@@ -140,7 +140,7 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
         for name, each in select(template, "AWS::DynamoDB::Table").items()
     }
     protected = {name for name, table in tables.items() if table in APPEND_ONLY}
-    assert len(protected) == len(APPEND_ONLY) == 2
+    assert len(protected) == len(APPEND_ONLY) == 3
     writers = 0
     for role, statement in list_statements(template):
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.metering.model import HOUR_MS, Interval, split_by_hour, sum_energy
-from chalicelib.metering.service import TelemetryRecord, merge_shares, store_telemetry
+from chalicelib.metering.ports import TelemetryRecord
+from chalicelib.metering.service import merge_shares, store_telemetry
 from tests.factories import seed_cloud, start
 from tests.fakes import START_MS
 

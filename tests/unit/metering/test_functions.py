@@ -10,7 +10,7 @@ from chalicelib.metering.model import sum_energy
 from chalicelib.runtime.queues import Message, Rejected
 from chalicelib.wire import codec, packing, v1
 from chalicelib.wire.telemetry import pack_telemetry
-from tests.factories import seed_cloud, start
+from tests.factories import add_host, seed_cloud, start
 from tests.fakes import START_MS
 
 KEY = b"key of the host"
@@ -98,6 +98,37 @@ def test_a_heartbeat_tells_the_fleet_that_the_host_drains(seeded):
     beat = v1.Heartbeat(START_MS, "0.1.0", [], [], v1.SpoolStatus(0, 0), draining=True)
     body = v1.encode_record(beat, host_id=rental.host_id, boot_id="b", seq=0, signing_key=KEY).decode()
     functions.handle_heartbeat(Message("m", body, seeded.cloud.clock.advance_seconds(1)))
+    assert seeded.cloud.fleet_store.get_host(rental.host_id).draining
+
+
+@pytest.mark.parametrize("kind", ["heartbeat", "telemetry"])
+def test_f27_a_host_that_speaks_for_another_is_refused_and_reported(seeded, log, kind):
+    rental = start(seeded, 1)
+    other = add_host(seeded, "other").host_id
+    handle = functions.handle_heartbeat if kind == "heartbeat" else functions.handle_telemetry
+    record = v1.Heartbeat(START_MS, "0.1.0", [], [], v1.SpoolStatus(0, 0), draining=True)
+    if kind == "telemetry":
+        record = build_telemetry(rental)
+    # Signed as it should be: whoever has stolen the key still has a session of its own.
+    body = v1.encode_record(record, host_id=rental.host_id, boot_id="b", seq=0, signing_key=KEY).decode()
+    before = {name: dict(rows) for name, rows in seeded.cloud.db.tables.items()}
+    message = Message("m", body, seeded.cloud.clock.advance_seconds(1), f"AROAEXAMPLE:{other}")
+    with pytest.raises(Rejected) as refused:
+        handle(message)
+    assert refused.value.reason == "sender_mismatch"
+    assert before == {name: dict(rows) for name, rows in seeded.cloud.db.tables.items()}
+    ((text, extra),) = log.warnings
+    assert text.startswith("security")
+    assert (extra["claimed_host_id"], extra["sender_id"]) == (rental.host_id, message.sender_id)
+
+
+@pytest.mark.parametrize("sender", ["", "000000000000", "AIDAEXAMPLE", "AROAEXAMPLE:operator", "own"])
+def test_f27_a_sender_that_is_no_other_host_is_believed_by_its_signature(seeded, sender):
+    rental = start(seeded, 1)
+    beat = v1.Heartbeat(START_MS, "0.1.0", [], [], v1.SpoolStatus(0, 0), draining=True)
+    body = v1.encode_record(beat, host_id=rental.host_id, boot_id="b", seq=0, signing_key=KEY).decode()
+    sender = f"AROAEXAMPLE:{rental.host_id}" if sender == "own" else sender
+    functions.handle_heartbeat(Message("m", body, seeded.cloud.clock.advance_seconds(1), sender))
     assert seeded.cloud.fleet_store.get_host(rental.host_id).draining
 
 

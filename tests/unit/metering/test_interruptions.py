@@ -263,7 +263,9 @@ def test_f31_a_host_that_returns_after_it_was_given_up_wipes_and_only_then_is_le
         beat(seeded, rental.host_id, rental, kernel="kernel-2", state="terminated")
     host = seeded.cloud.fleet_store.get_host(rental.host_id)
     assert (find_gpu(seeded, rental).lease_state, host.free_gpus) == ("free", 1)
-    assert seeded.rental(rental.rental_id) == over
+    assert seeded.rental(rental.rental_id) == replace(
+        over, placement=replace(over.placement, lost=False), version=over.version + 1
+    )
     assert seeded.rental(rent(seeded, 1, key="again").body).leases[0].epoch > rental.leases[0].epoch + 1
 
 

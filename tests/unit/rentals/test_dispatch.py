@@ -230,7 +230,7 @@ def spot(seeded, gpus, key, **wishes):
 
 
 def test_on_demand_without_room_announces_the_end_of_spot_and_starts_in_its_place():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     victim = spot(seeded, 4, "spot", recovery="replace")
     wanted = queue(seeded, 4, "wanted")
     assert dispatch(seeded).preempted == 1
@@ -257,7 +257,7 @@ def test_on_demand_without_room_announces_the_end_of_spot_and_starts_in_its_plac
 
 
 def test_spot_that_wants_no_replacement_ends():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     victim = spot(seeded, 4, "spot")
     queue(seeded, 4, "wanted")
     dispatch(seeded)
@@ -269,14 +269,14 @@ def test_spot_that_wants_no_replacement_ends():
 
 
 def test_spot_preempts_nobody():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     spot(seeded, 4, "spot")
     queue(seeded, 4, "wanted", billing_class="spot")
     assert dispatch(seeded).preempted == 0
 
 
 def test_a_host_that_does_not_say_that_it_has_preempted_is_told_to_stop():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     victim = spot(seeded, 4, "spot")
     queue(seeded, 4, "wanted")
     dispatch(seeded)
@@ -287,7 +287,7 @@ def test_a_host_that_does_not_say_that_it_has_preempted_is_told_to_stop():
 
 
 def test_a_maximum_duration_is_announced_and_ends_the_rental():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     rental = start(seeded, 4, policies=Policies(max_duration_seconds=600))
     assert rental.ends_at_ms == rental.running_at_ms + 600_000
     seeded.cloud.clock.advance_seconds(479)
@@ -303,7 +303,7 @@ def test_a_maximum_duration_is_announced_and_ends_the_rental():
 
 
 def test_a_scheduled_start_stands_in_no_line_before_its_hour():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     at_ms = seeded.cloud.clock.now_ms() + 3_600_000
     rental = queue(seeded, 2, "later", policies=Policies(start_at_ms=at_ms))
     assert (rental.state, rental.waiting) == ("queued", None)
@@ -315,7 +315,7 @@ def test_a_scheduled_start_stands_in_no_line_before_its_hour():
 
 
 def test_a_scheduled_stop_ends_as_stopped():
-    seeded = seed_cloud(gpus=4)
+    seeded = seed_cloud(gpus=4, every_class=True)
     at_ms = seeded.cloud.clock.now_ms() + 600_000
     rental = start(seeded, 2, policies=Policies(stop_at_ms=at_ms))
     assert do_due(seeded.cloud.rentals, seeded.cloud.clock.advance_seconds(480)) == 1

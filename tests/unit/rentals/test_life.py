@@ -33,7 +33,7 @@ def run(seeded, rental, seconds):
 
 def stop(seeded, rental):
     stop_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
-    seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True, volume_kept=rental.has_volume)
+    seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True)
     return seeded.rental(rental.rental_id)
 
 
@@ -49,7 +49,7 @@ def test_a_stop_gives_the_gpus_back_and_keeps_the_volume():
     stop_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
     order = seeded.cloud.fleet_store.commands[-1]
     assert (order.kind, order.keep_volume) == ("stop", True)
-    seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True, volume_kept=True)
+    seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True)
     stopped = seeded.rental(rental.rental_id)
     assert (stopped.state, stopped.desired_state, stopped.placement) == ("stopped", "stopped", None)
     assert stopped.volume_host_id == rental.host_id
@@ -147,20 +147,19 @@ def test_a_restart_that_the_wallet_does_not_cover_ends_in_the_line():
     assert {gpu.lease_state for gpu in seeded.cloud.fleet_store.list_gpus(rental.host_id)} == {"free"}
 
 
-def test_terminating_a_stopped_rental_destroys_its_volume_first():
+def test_terminating_a_stopped_rental_orders_the_end_of_its_volume():
     seeded = seed_cloud(gpus=2)
     rental = start(seeded, 2, workload=WITH_VOLUME)
-    stop(seeded, rental)
-    ending = terminate_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
+    stopped = stop(seeded, rental)
+    over = terminate_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
+    assert (over.state, over.volume_host_id) == ("terminated", None)
     order = seeded.cloud.fleet_store.commands[-1]
-    assert (ending.state, order.kind, order.keep_volume) == ("terminating", "stop", False)
-    # The agent still repeats what it said of the stop: that is not the answer.
-    seeded.report(ending, "terminated", wiped=True, volume_kept=True)
-    assert seeded.rental(rental.rental_id).state == "terminating"
+    assert (order.kind, order.keep_volume, order.host_id) == ("stop", False, stopped.volume_host_id)
     other = start(seeded, 2, key="other")
-    seeded.report(ending, "terminated", wiped=True)
-    assert seeded.rental(rental.rental_id).state == "terminated"
-    assert seeded.rental(other.rental_id).state == "running", "the GPUs are another tenant's now"
+    # The answer comes when the GPUs are another tenant's: it changes nothing.
+    late = replace(over, placement=over.past[-1])
+    seeded.report(late, "terminated", wiped=True)
+    assert seeded.rental(other.rental_id).state == "running"
     states = {gpu.lease_state for gpu in seeded.cloud.fleet_store.list_gpus(rental.host_id)}
     assert states == {"leased"}
 

@@ -33,6 +33,17 @@ def run(count, outcomes, *, down=False):
     return handled, [each["itemIdentifier"] for each in answer["batchItemFailures"]], sqs.sent
 
 
+def test_the_sender_is_who_aws_says():
+    def read(**attributes):
+        record = {"messageId": "m", "body": "b", "attributes": {"SentTimestamp": "7"} | attributes}
+        (message,) = read_messages({"Records": [record]})
+        return message.sent_at_ms, message.sender_id, message.sender_session
+
+    assert read(SenderId="AROAX:hst_1") == (7, "AROAX:hst_1", "hst_1")
+    assert read(SenderId="123456789012") == (7, "123456789012", "")
+    assert read() == (7, "", "")
+
+
 def test_one_that_fails_comes_again_alone_and_the_others_are_handled():
     handled, failures, dead = run(4, {"m1": RuntimeError("store down")})
     assert (handled, failures, dead) == (["m0", "m1", "m2", "m3"], ["m1"], [])

@@ -89,6 +89,7 @@ def test_every_number_is_of_the_strict_kind_and_keeps_every_digit(bound):
 def test_keys_sort_as_what_they_stand_for():
     assert keys.sequence(9) < keys.sequence(10) < keys.sequence(2**53)
     assert keys.leg_version(9) < keys.leg_version(10)
+    assert keys.price_point(5) < keys.price_point(5, 9) < keys.price_point(5, 10) < keys.price_point(6)
     assert keys.created(999_999_999_999, "z") < keys.created(1_000_000_000_000, "a")
 
 
@@ -104,6 +105,10 @@ def test_keys_of_different_things_differ():
         keys.hold("x"),
         keys.legs("x"),
         keys.gpu_type("x"),
+        keys.price("x", "y", "spot"),
+        keys.price("x", "y", "on_demand"),
+        keys.price_history("x", "y", "spot"),
+        keys.template("x"),
     }
-    assert len(built) == 10
+    assert len(built) == 14
     assert issubclass(next(iter(connection.find_models())), Table)

@@ -1,0 +1,67 @@
+"""What the use cases of metering need, and what they share."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chalicelib.core.errors import Conflict
+from chalicelib.core.ports import Transaction
+from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter
+from chalicelib.rentals.ports import RentalPorts
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryRecord:
+    """One telemetry message as it came; (host_id, boot_id, seq) is its identity for ever."""
+
+    host_id: str
+    boot_id: str
+    seq: int
+    text: str
+    sent_at_ms: int
+    #: What the drivers of its boards answer, when the record tells.
+    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    capture: tuple[CaptureDatapoint, ...] = ()
+    #: The highest utilisation of each GPU that was read since the record before.
+    utilization_percent: dict[str, int] = field(default_factory=dict)
+
+
+class AlreadyStored(Conflict):
+    code = "already_stored"
+
+
+class MeterStore(Protocol):
+    def get_meter(self, rental_id: str, segment: int) -> Meter | None: ...
+    def list_meters(self, rental_id: str) -> list[Meter]:
+        """Of every stay, in their order."""
+        ...
+
+    def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
+    def count_duplicates(self, rental_id: str) -> int: ...
+    def list_open(self, shard: str) -> list[Meter]: ...
+    def open_meter(self, tx: Transaction, meter: Meter) -> None:
+        """Fails with AlreadyStored when the stay has one."""
+
+    def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
+        """Write the proofs of life. Fails with Unavailable when ``old``'s are no longer the stored ones."""
+
+    def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
+        """Advance the cursor. Fails with Unavailable when ``old.charge_seq`` is no longer the cursor."""
+
+    def add_record(self, tx: Transaction, record: TelemetryRecord) -> None:
+        """Fails with AlreadyStored when (host, boot, seq) is there."""
+
+    def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
+    def add_duplicate(self, rental_id: str) -> None: ...
+    def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
+        """Keep it unless it is there; return False when another value stands in its place."""
+
+
+class ChargeQueue(Protocol):
+    def request_charge(self, account_id: str, rental_id: str, deduplication_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPorts:
+    store: MeterStore
+    rentals: RentalPorts
+    charges: ChargeQueue

@@ -1,0 +1,75 @@
+"""A rental that lives on a host more than once: late commands of one life never touch another."""
+
+import msgspec
+import pytest
+
+from chalicelib.wire.v1 import VolumeSpec
+from tests.unit.host_agent.fakes import Host, build_start, build_stop
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+def with_volume(start):
+    spec = msgspec.structs.replace(start.workload, volume=VolumeSpec("vol_1", 32, "/data"))
+    return msgspec.structs.replace(start, workload=spec)
+
+
+def keeping(stop):
+    return msgspec.structs.replace(stop, keep_volume=True)
+
+
+def live_and_stop(host, *, keep=False):
+    host.agent.accept(with_volume(build_start(epoch=1)))
+    host.agent.work()
+    host.agent.accept(keeping(build_stop(epoch=2)) if keep else build_stop(epoch=2))
+    host.agent.work()
+
+
+def test_a_start_that_its_stop_overtook_never_runs_and_the_stop_is_answered(host):
+    live_and_stop(host)
+    host.runtime.started.clear()
+    host.agent.accept(build_stop(epoch=4))
+    host.agent.work()
+    host.agent.accept(build_start(epoch=3))
+    host.agent.work()
+    assert host.runtime.started == []
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.leases[0].epoch) == ("terminated", 4)
+
+
+def test_the_volume_of_the_life_before_outlives_a_start_that_was_overtaken(host):
+    live_and_stop(host, keep=True)
+    host.agent.accept(keeping(build_stop(epoch=4)))
+    host.agent.work()
+    assert host.reports()["rnt_1"].volume_kept
+    host.agent.accept(build_stop(epoch=4))
+    host.agent.work()
+    assert host.runtime.discarded == ["vol_1"]
+
+
+@pytest.mark.parametrize("keeps_first", [True, False])
+def test_told_to_keep_the_volume_and_not_to_keep_it_in_any_order_it_goes(host, keeps_first):
+    host.runtime.stubborn = True
+    host.agent.accept(with_volume(build_start(epoch=1)))
+    host.agent.work()
+    stops = [keeping(build_stop(epoch=2)), build_stop(epoch=2)]
+    for stop in stops if keeps_first else reversed(stops):
+        host.agent.accept(stop)
+    for _ in range(6):
+        host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.volume_kept) == ("terminated", False)
+
+
+def test_a_wipe_that_kept_what_nobody_wants_any_more_is_followed_by_another(host):
+    host.runtime.keeps_whatever_is_asked = True
+    host.agent.accept(with_volume(build_start(epoch=1)))
+    host.agent.work()
+    host.agent.accept(build_stop(epoch=2))
+    for _ in range(4):
+        host.agent.work()
+    assert host.runtime.discarded == ["vol_1"]
+    assert not host.reports()["rnt_1"].volume_kept
