@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ lock: .venv/.ready ## Resolve and lock all dependencies again
 	  --custom-compile-command "make lock" compiler.in -o compiler.txt
 	cd requirements && ../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" peers.in -o peers.txt
+
+simulate: .venv/.ready ## Run the control plane from 2,000 seeds (SEEDS=n) and check its invariants (5 minutes)
+	@$(BIN)/python -m tests.simulation $(or $(SEEDS),2000) 300
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

@@ -123,7 +123,7 @@ def give_credit(seeded: Seeded, account_id: str, amount_micros: int, *, key: str
     grant_credit(seeded.cloud.billing, seeded.operator, command, lambda _account_id: True)
 
 
-def add_host(seeded: Seeded, install_id: str, gpus: int = 8) -> Host:
+def add_host(seeded: Seeded, install_id: str, gpus: int = 8, fabric_id: str | None = None) -> Host:
     cloud = seeded.cloud
     _, token = create_enrolment(
         cloud.fleet, seeded.operator, cloud.catalog.store.read_catalog(), gpu_type=GPU_TYPE, region=REGION
@@ -132,7 +132,14 @@ def add_host(seeded: Seeded, install_id: str, gpus: int = 8) -> Host:
         Gpu(f"GPU-{install_id}-{index}", f"00000000:{index:02X}:00.0", "H100", 81_559)
         for index in range(gpus)
     ]
-    return enrol_host(cloud.fleet, token, install_id=install_id, agent_version="0.1.0", gpus=listed).host
+    return enrol_host(
+        cloud.fleet,
+        token,
+        install_id=install_id,
+        agent_version="0.1.0",
+        gpus=listed,
+        fabric_id=fabric_id,
+    ).host
 
 
 def rent(

@@ -33,22 +33,6 @@ def stale(_old: Any) -> DomainError:
     return StaleEpoch("The lease has moved on.")
 
 
-def change_free(gpus: int) -> list[Any]:
-    """The actions that add to a host's free GPUs: the number and its rank in the index, never one alone."""
-    return [
-        HostItem.free_gpus.set(HostItem.free_gpus + gpus),
-        HostItem.free_rank.set(HostItem.free_rank + gpus * RANK_STEP),
-    ]
-
-
-def name_index_key(host: Host) -> str:
-    """The key under which ``by_pool`` lists a host: what it may be offered for."""
-    if host.state != "active":
-        return keys.closed_pool(host.gpu_type, host.region)
-    offered = keys.reservable_pool if host.reservable else keys.pool
-    return offered(host.gpu_type, host.region)
-
-
 def _is_watched_as(before: Liveness | None) -> Condition:
     watched: Any = HeartbeatItem.watch_key
     known = before is not None and before.watch_key
@@ -96,6 +80,22 @@ def read_health(item: HostItem) -> dict[str, Any]:
         "hardware_incidents_ms": tuple(item.hardware_incidents or ()),
         "past_maintenance_ms": tuple((start, end) for start, end in item.past_maintenance or ()),
     }
+
+
+def change_free(gpus: int) -> list[Any]:
+    """The actions that add to a host's free GPUs: the number and its rank in the index, never one alone."""
+    return [
+        HostItem.free_gpus.set(HostItem.free_gpus + gpus),
+        HostItem.free_rank.set(HostItem.free_rank + gpus * RANK_STEP),
+    ]
+
+
+def name_index_key(host: Host) -> str:
+    """The key under which ``by_pool`` lists a host: what it may be offered for."""
+    if host.state != "active":
+        return keys.closed_pool(host.gpu_type, host.region)
+    offered = keys.reservable_pool if host.reservable else keys.pool
+    return offered(host.gpu_type, host.region)
 
 
 class DynamoHealthStore:

@@ -152,9 +152,6 @@ class HostBody(ResponseBody):
     telemetry_records_lost: int | None
     draining: bool
     notice: NoticeBody | None
-    fabric_id: str | None
-    #: Kept for reservations: only reserved and spot rentals are placed on it.
-    reservable: bool
     #: Why nothing new is placed, when an operator or the platform has closed the host.
     cordoned_reason: str | None
     lost: LossBody | None
@@ -165,6 +162,9 @@ class HostBody(ResponseBody):
     #: Hardware incidents of the last 30 days; at three the host is cordoned.
     lemon_score: int
     incident_count: int | None = None
+    fabric_id: str | None
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    reservable: bool
     gpus: list[HostGpuBody] | None = None
 
 

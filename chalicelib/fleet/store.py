@@ -299,7 +299,7 @@ def _read_host(item: HostItem) -> Host:
         created_at_ms=item.created_at_ms,
         commands_queue_url=item.commands_queue_url,
         api_key_id=item.api_key_id,
+        **read_health(item),
         reservable=bool(item.reservable),
         fabric_id=item.fabric_id,
-        **read_health(item),
     )

@@ -116,6 +116,18 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
         if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
             yield (pinned,)
         return
+    if len(start.rentals) > 1:
+        nodes = ports.fleet.find_cluster(
+            price.gpu_type,
+            price.region,
+            rental.gpu_count,
+            len(start.rentals),
+            rental_id=rental.rental_id,
+            billing_class=rental.billing_class,
+        )
+        if nodes:
+            yield nodes
+        return
     found = ports.fleet.find_candidates(
         price.gpu_type,
         price.region,

@@ -92,16 +92,6 @@ def closed_pool(gpu_type_name: str, region: str) -> str:
     return f"CLOSED#{gpu_type_name}#{region}"
 
 
-def reservable_pool(gpu_type_name: str, region: str) -> str:
-    """The index key of the hosts of that pool that are kept for reservations, and lent to spot."""
-    return f"RESERVABLE#{gpu_type_name}#{region}"
-
-
-def fabric(fabric_id: str) -> str:
-    """The hosts that one network joins."""
-    return f"FABRIC#{fabric_id}"
-
-
 def region(name: str) -> str:
     return f"REGION#{name}"
 
@@ -143,6 +133,16 @@ def read_open_window(cursor: str) -> dict[str, dict[str, str]] | None:
 
 def window(window_id: str) -> str:
     return f"WINDOW#{window_id}"
+
+
+def reservable_pool(gpu_type_name: str, region: str) -> str:
+    """The index key of the hosts of that pool that are kept for reservations, and lent to spot."""
+    return f"RESERVABLE#{gpu_type_name}#{region}"
+
+
+def fabric(fabric_id: str) -> str:
+    """The hosts that one network joins."""
+    return f"FABRIC#{fabric_id}"
 
 
 def command(command_id: str) -> str:

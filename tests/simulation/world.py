@@ -27,12 +27,12 @@ from chalicelib.rentals.policies import Policies
 from chalicelib.rentals.rules import FINAL_STATES
 from tests.factories import GPU_TYPE, REGION, add_host, add_renter, give_credit, rent, seed_cloud
 from tests.fakes import Crash
-from tests.simulation.hosts import SimHost
+from tests.simulation.hosts import SimHost, Violation
 
 POOL = name_pool(GPU_TYPE, REGION)
 HOSTS, GPUS, RENTERS = 3, 4, 2
-#: Enough for a dozen stays, so that wallets run dry in some runs.
-CREDIT = 40_000_000
+#: In some runs wallets run dry.
+CREDITS = (2_000_000, 40_000_000, 40_000_000)
 WITH_VOLUME = Workload(("work",), volume=Volume(1024, "/data"))
 PLAIN = Workload(("work",))
 
@@ -50,11 +50,13 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.seeded = seed_cloud(hosts=0, credit_micros=CREDIT, every_class=True)
+        credit_micros = self.rng.choice(CREDITS)
+        self.seeded = seed_cloud(hosts=0, credit_micros=credit_micros, every_class=True)
         self.cloud = self.seeded.cloud
         self.renters: list[Principal] = [self.seeded.renter]
         self.renters += [
-            add_renter(self.seeded, name=f"renter-{n}", credit_micros=CREDIT) for n in range(1, RENTERS)
+            add_renter(self.seeded, name=f"renter-{n}", credit_micros=credit_micros)
+            for n in range(1, RENTERS)
         ]
         self.hosts: dict[str, SimHost] = {}
         self.events: list[Event] = []
@@ -66,6 +68,7 @@ class World:
         self.faulty = True
         self.keys = itertools.count()
         self.next_watch_ms = 0
+        self.answers: dict[str, str] = {}
         for number in range(HOSTS):
             self.enrol(f"sim-{number}")
         self.cloud.db.interlude = self.interlude
@@ -82,7 +85,7 @@ class World:
     # What happens between a use case's reads and its writes.
 
     def interlude(self) -> None:
-        if self.interluding or not self.faulty or self.rng.random() > 0.04:
+        if self.interluding or not self.faulty or self.rng.random() > 0.08:
             return
         self.interluding = True
         try:
@@ -151,8 +154,10 @@ class World:
             (2, lambda: self.act(restart_rental)),
             (2, lambda: dispatch_pool(self.cloud.rentals, POOL)),
             (1, lambda: do_due(self.cloud.rentals, self.now_ms)),
-            (1, self.break_host),
-            (2, self.mend_host),
+            (2, self.charge_something),
+            (4, self.hear_something),
+            (2, self.break_host),
+            (3, self.mend_host),
             (1, self.top_up),
         ]
         (chosen,) = self.rng.choices([work for _, work in actions], [weight for weight, _ in actions])
@@ -177,6 +182,8 @@ class World:
         def ask() -> None:
             created = rent(self.seeded, gpus, key=key, principal=principal, **wishes)
             self.note("rented", created.body, created.replayed)
+            if self.answers.setdefault(key, created.body) != created.body:
+                raise Violation(f"I2: {key} started {self.answers[key]} and {created.body}")
 
         ask_again = self.faulty and rng.random() < 0.2
         self.guard(ask)
@@ -192,6 +199,16 @@ class World:
         more = {"wait": self.rng.random() < 0.5} if action is resume_rental else {}
         self.note(action.__name__, rental.rental_id)
         action(self.cloud.rentals, principal, rental.rental_id, **more)
+
+    def charge_something(self) -> None:
+        meters = [row for row in self.cloud.db.table("meters").values() if row.state != "settled"]
+        if meters:
+            charge_rental(self.cloud.billing, self.rng.choice(meters).rental_id)
+
+    def hear_something(self) -> None:
+        heard = [host for host in self.hosts.values() if host.reachable]
+        if heard:
+            record_heartbeat(self.cloud.meters, self.rng.choice(heard).beat(self.now_ms))
 
     def break_host(self) -> None:
         host = self.rng.choice(list(self.hosts.values()))

@@ -65,10 +65,6 @@ class HostItem(FleetTable):
     notice: JSONAttribute = JSONAttribute(null=True)
     draining = BooleanAttribute(null=True)
     health_version = IntegerAttribute(null=True)
-    reservable = BooleanAttribute(null=True)
-    fabric_id = UnicodeAttribute(null=True)
-    #: See `placement.pack_groups`; absent where there is nothing to choose.
-    link_groups: JSONAttribute = JSONAttribute(null=True)
     lost: JSONAttribute = JSONAttribute(null=True)
     cordon: JSONAttribute = JSONAttribute(null=True)
     maintenance: JSONAttribute = JSONAttribute(null=True)
@@ -76,6 +72,10 @@ class HostItem(FleetTable):
     downtime: JSONAttribute = JSONAttribute(null=True)
     hardware_incidents: JSONAttribute = JSONAttribute(null=True)
     past_maintenance: JSONAttribute = JSONAttribute(null=True)
+    reservable = BooleanAttribute(null=True)
+    fabric_id = UnicodeAttribute(null=True)
+    #: See `placement.pack_groups`; absent where there is nothing to choose.
+    link_groups: JSONAttribute = JSONAttribute(null=True)
 
 
 class FabricHostItem(FleetTable):

@@ -283,11 +283,8 @@ def test_a_host_says_how_its_gpus_are_joined_and_an_old_agent_says_nothing(seede
             gpus=read_gpus(body),
             fabric_id=body.fabric_id,
         )
-        hosts.append(
-            render_host(
-                *read_host(seeded.cloud.fleet, enrolled.host.host_id), now_ms=seeded.cloud.clock.now_ms()
-            )
-        )
+        shown = read_host(seeded.cloud.fleet, enrolled.host.host_id)
+        hosts.append(render_host(*shown, now_ms=START_MS))
     before, after = hosts
     assert (before.fabric_id, [each.link_group for each in before.gpus]) == (None, [None] * 4)
     assert after.fabric_id == "ib-1"
