@@ -15,6 +15,8 @@ from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
+from chalicelib.scaling import api as scaling_api
+from chalicelib.scaling import functions as scaling_functions
 
 APIS = (
     accounts_api.api,
@@ -24,6 +26,7 @@ APIS = (
     rentals_api.api,
     billing_api.api,
     carbon_api.api,
+    scaling_api.api,
 )
 FUNCTIONS = (
     accounts_functions.functions,
@@ -32,6 +35,7 @@ FUNCTIONS = (
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,
+    scaling_functions.functions,
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)

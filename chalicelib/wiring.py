@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
+    from chalicelib.scaling.ports import Instances, ScalingPorts
 
 CATALOG_TTL_MS = 60_000
 #: A function's calls to other services: fail well before API Gateway's 29 s.
@@ -63,8 +64,11 @@ def bind_tables() -> None:
 
 
 @cache
-def aws_client(service: str) -> Any:
-    """A botocore client; boto3 would double what PynamoDB has loaded."""
+def aws_client(service: str, region: str | None = None) -> Any:
+    """A botocore client, of our own region unless another is named.
+
+    boto3 would double what PynamoDB has loaded.
+    """
     from botocore.config import Config
     from botocore.session import get_session
 
@@ -73,7 +77,7 @@ def aws_client(service: str) -> Any:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"total_max_attempts": 3, "mode": "standard"},
     )
-    return get_session().create_client(service, region_name=settings().aws_region, config=config)
+    return get_session().create_client(service, region_name=region or settings().aws_region, config=config)
 
 
 def sqs_client() -> Any:
@@ -301,6 +305,61 @@ def billing_ports() -> "BillingPorts":
 
     meters = meter_ports()
     return BillingPorts(DynamoLedgerStore(), meters.store, meters.rentals, meters.charges)
+
+
+@cache
+def scaling_ports() -> "ScalingPorts":
+    from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.scaling.demands import RentalDemands
+    from chalicelib.scaling.fleet_hosts import FleetHosts
+    from chalicelib.scaling.ports import ScalingPorts
+    from chalicelib.scaling.store import DynamoScalingStore
+
+    bind_tables()
+    return ScalingPorts(
+        store=DynamoScalingStore(),
+        hosts=FleetHosts(fleet_ports(), _fail_over_gone, watch_ports().watch.drop_watch),
+        demands=RentalDemands(rental_ports()),
+        audit=DynamoAuditTrail(),
+        transactions=start_transaction,
+        clock=clock(),
+        ids=ids(),
+        read_account=_read_installation_account,
+        read_intensity=_read_intensity,
+        build_user_data=_build_user_data,
+    )
+
+
+@cache
+def instances() -> "Instances":
+    """EC2. For functions only: the API never loads EC2's description, which is large."""
+    from chalicelib.scaling.ec2_gateway import Ec2Instances
+
+    return Ec2Instances(lambda region: aws_client("ec2", region), settings().stage)
+
+
+def _fail_over_gone(host_id: str, now_ms: int) -> int:
+    from chalicelib.metering.failover import fail_over_host
+
+    return fail_over_host(meter_ports(), host_id, "host_lost", now_ms)
+
+
+def _read_installation_account() -> str:
+    installation = account_ports().store.get_installation()
+    assert installation is not None, "bootstrap the installation first"
+    return installation.account_id
+
+
+def _read_intensity(region: str) -> int:
+    from chalicelib.carbon.grid import find_intensity
+
+    return find_intensity(region).mg_co2e_per_kwh
+
+
+def _build_user_data(token: str, _region: str) -> str:
+    from chalicelib.scaling.ec2_gateway import build_user_data
+
+    return build_user_data(token, settings().public_api_url)
 
 
 def _dead_letters(queue_url: str) -> "DeadLetters":

@@ -31,6 +31,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "offers:read",
             "templates:read",
             "templates:write",
+            "pools:read",
+            "pools:write",
         }
     ),
     "renter": frozenset(

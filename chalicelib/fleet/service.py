@@ -93,6 +93,12 @@ class FleetStore(CandidateReader, Protocol):
         Fails with Unavailable when any of them has moved.
         """
 
+    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
+        """Take a host out for good. ``gpus`` are all that it has, and none of them is leased.
+
+        Fails with Unavailable when the host has changed, or any of its GPUs was leased or freed since.
+        """
+
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:

@@ -28,6 +28,8 @@ class Settings(BaseModel):
     watches_dlq_url: str
     command_queue_prefix: str
     host_role_arn: str
+    #: Where a machine that was launched enrols; known to the function that launches.
+    public_api_url: str = ""
     heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)
     telemetry_interval_seconds: int = Field(default=60, ge=1, le=600)
 

@@ -21,6 +21,7 @@ from chalicelib.storage.tables import (
     metering,
     records,
     rentals,
+    scaling,
     scheduling,
     templates,
 )
@@ -34,6 +35,7 @@ MODULES = (
     metering,
     records,
     rentals,
+    scaling,
     scheduling,
     templates,
 )

@@ -14,6 +14,11 @@ WORKLOAD = "WORKLOAD"
 ACTIVITY = "ACTIVITY"
 LINE = "LINE"
 QUOTA = "QUOTA"
+POOLS = "POOLS"
+POOL_STATE = "STATE"
+LAUNCH = "LAUNCH"
+OPEN_PREFIX = "OPEN#"
+ENDED_PREFIX = "ENDED#"
 TICKET_PREFIX = "TICKET#"
 METER_PREFIX = "METER#"
 DUPLICATES = "DUPLICATES"
@@ -168,6 +173,15 @@ def spot_stay(host_id: str, rental_id: str) -> str:
 
 def spread(account_id: str, group: str) -> str:
     return f"SPREAD#{account_id}#{group}"
+
+
+def scaling_pool(pool_name: str) -> str:
+    """A pool's minute and its launches."""
+    return f"POOL#{pool_name}"
+
+
+def launch(launch_id: str, *, ended: bool) -> str:
+    return f"{ENDED_PREFIX if ended else OPEN_PREFIX}{launch_id}"
 
 
 def meter(segment: int) -> str:

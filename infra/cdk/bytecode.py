@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 #: botocore ships 20 MB of service descriptions; these are the services that functions call.
-BOTOCORE_SERVICES = ("dynamodb", "secretsmanager", "sqs", "sts")
+BOTOCORE_SERVICES = ("dynamodb", "ec2", "secretsmanager", "sqs", "sts")
 _BOTOCORE_DATA = "/botocore/data/"
 #: The archive is immutable, so the source is never read to validate its bytecode.
 _UNCHECKED_HASH = 0b01

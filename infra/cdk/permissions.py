@@ -16,8 +16,9 @@ _WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
 #: Books and audit: a put is conditional on absence, and no role can change or remove what stands there.
 _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem")
 
-#: Lines, notes of who may be preempted, and spread groups are taken away when they have served.
-_DELETABLE = frozenset({"scheduling"})
+#: Lines, notes of who may be preempted, and spread groups are taken away when they have served; a launch
+#: that has ended changes its key.
+_DELETABLE = frozenset({"scheduling", "scaling"})
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
@@ -48,6 +49,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "ledger": "write",
         "balances": "write",
         "idempotency": "write",
+        "scaling": "write",
         "audit": "write",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
@@ -102,6 +104,14 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "incidents": "write",
         "metering": "write",
     },
+    # What ran on an instance that is gone is failed over, and placed again.
+    "ScalePools": {
+        **_PLACES,
+        "accounts": "write",
+        "liveness": "write",
+        "metering": "write",
+        "scaling": "write",
+    },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "MoveSpotPrices": {
@@ -124,7 +134,14 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "audit": "write",
     },
 }
-READS_SECRET = ("APIHandler", "BootstrapInstallation", "OnHeartbeat", "OnTelemetry", "OnCommandRecorded")
+READS_SECRET = (
+    "APIHandler",
+    "BootstrapInstallation",
+    "OnHeartbeat",
+    "OnTelemetry",
+    "OnCommandRecorded",
+    "ScalePools",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,13 @@ class Resources:
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
+    stage: str
+    #: ``arn:aws:ec2:*:account``: a pool may be in any region.
+    ec2_arn_prefix: str
+    images_arn: str
+    snapshots_arn: str
+    #: The role of the instance profile that launch templates name.
+    host_profile_role_arn: str
 
 
 def build_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
@@ -154,6 +178,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
         statements.append(_build_stream_statement(resources.tables, "commands"))
+    if function == "ScalePools":
+        statements.extend(_build_instance_statements(resources))
     if function == "OnCapacityChanged":
         statements.append(_build_stream_statement(resources.tables, "fleet"))
     return statements
@@ -166,8 +192,43 @@ def build_host_statements(resources: Resources) -> list[dict[str, Any]]:
     return [allow(SEND_ACTIONS, ingest), allow(receive, [resources.command_queues_arn])]
 
 
-def allow(actions: Sequence[str], resources: Sequence[str]) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+def allow(
+    actions: Sequence[str],
+    resources: Sequence[str],
+    condition: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return statement if condition is None else statement | {"Condition": condition}
+
+
+def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
+    """Instances of this stage only, by the tag that they get when they are made and cannot get later."""
+    prefix, stage = resources.ec2_arn_prefix, resources.stage
+
+    def name(*kinds: str) -> list[str]:
+        return [f"{prefix}:{kind}/*" for kind in kinds]
+
+    made = name("instance", "volume", "network-interface")
+    tagged = {"StringEquals": {"aws:RequestTag/provocative:stage": stage}}
+    of_stage = {"StringEquals": {"aws:ResourceTag/provocative:stage": stage}}
+    # What the template names, and nothing that an order would put in its place.
+    by_template = {"Bool": {"ec2:IsLaunchTemplateResource": "true"}}
+    used = name("subnet", "security-group", "key-pair", "placement-group")
+    images = [resources.images_arn, resources.snapshots_arn]
+    return [
+        allow(("ec2:RunInstances",), made, tagged),
+        allow(("ec2:RunInstances",), name("launch-template", "capacity-reservation"), of_stage),
+        allow(("ec2:RunInstances",), [*used, *images], by_template),
+        allow(("ec2:CreateTags",), made, {"StringEquals": {"ec2:CreateAction": "RunInstances"}}),
+        allow(("ec2:TerminateInstances",), name("instance"), of_stage),
+        # EC2 knows no resource for it.
+        allow(("ec2:DescribeInstances",), ["*"]),
+        allow(
+            ("iam:PassRole",),
+            [resources.host_profile_role_arn],
+            {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+        ),
+    ]
 
 
 def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any]]:
@@ -199,6 +260,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "DispatchCharges": [queues.charges],
         "ScheduleWatches": [queues.watches],
         "OnWatch": [queues.watches_dead, queues.charges],
+        "ScalePools": [queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []

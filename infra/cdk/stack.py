@@ -60,6 +60,11 @@ class PlatformStack(Stack):
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
             command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
             logs_arn=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}-*"),
+            stage=stage.name,
+            ec2_arn_prefix=f"arn:{self.partition}:ec2:*:{self.account}",
+            images_arn=f"arn:{self.partition}:ec2:*::image/*",
+            snapshots_arn=f"arn:{self.partition}:ec2:*::snapshot/*",
+            host_profile_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host-profile",
         )
         self.functions = Functions(
             self,
@@ -68,12 +73,20 @@ class PlatformStack(Stack):
             architecture=stage.architecture,
             resources=self.resources,
         )
+        # Of this function alone: the API's own functions cannot name the API.
+        self.functions.get_resource("ScalePools").add_property_override(
+            "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
+        )
         self._add_host_role()
         Alarms(self, "Alarms", dead=self.queues.dead_letter_queues)
         self._add_outputs()
 
     def format_service_arn(self, service: str, name: str) -> str:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
+
+    def _build_api_url(self) -> str:
+        rest_api = self.functions.get_resource("RestAPI").ref
+        return f"https://{rest_api}.execute-api.{self.region}.{self.url_suffix}/api"
 
     def _build_environment(self) -> dict[str, str]:
         stage, queues = self.stage, self.queues
@@ -123,7 +136,7 @@ class PlatformStack(Stack):
     def _add_outputs(self) -> None:
         rest_api = self.functions.get_resource("RestAPI").ref
         outputs = {
-            "ApiUrl": f"https://{rest_api}.execute-api.{self.region}.{self.url_suffix}/api",
+            "ApiUrl": self._build_api_url(),
             "RestApiId": rest_api,
             "TablePrefix": self.stage.prefix,
             "HeartbeatsQueueUrl": self.queues.heartbeats.queue_url,

@@ -58,6 +58,7 @@ TABLES = (
         ),
     ),
     TableSpec("scheduling"),
+    TableSpec("scaling", expires=True),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),

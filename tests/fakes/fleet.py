@@ -258,6 +258,29 @@ class FakeFleetStore(MemoryStore):
 
         tx.add(check, effect)
 
+    def retire_unleased(self, tx: Any, host: Host, gpus: Sequence[HostGpu]) -> None:
+        rows, free = (
+            self.db.table("hosts"),
+            {(g.gpu.gpu_uuid, g.epoch) for g in gpus if g.lease_state == "free"},
+        )
+
+        def check() -> DomainError | None:
+            now = rows[host.host_id]
+            there = {
+                (gpu.gpu.gpu_uuid, gpu.epoch)
+                for gpu in self.list_gpus(host.host_id)
+                if gpu.lease_state == "free"
+            }
+            same = (now.state, now.health_version) == (host.state, host.health_version) and there == free
+            return None if same else Unavailable("host")
+
+        def effect() -> None:
+            now = rows[host.host_id]
+            rows[host.host_id] = replace(now, state="retired", health_version=now.health_version + 1)
+
+        tx.add(check, effect)
+        move_totals(tx, self.db, host, replace(host, state="retired"))
+
     def take_leases(
         self, tx: Any, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int
     ) -> None:

@@ -43,6 +43,10 @@ ROUTES = {
     "GET /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/receipt": {"renter"},
     "GET /v1/wallet": {"renter"},
+    "GET /v1/pools": {"operator"},
+    "GET /v1/pools/{gpu_type}/{region}": {"operator"},
+    "PUT /v1/pools/{gpu_type}/{region}": {"operator"},
+    "GET /v1/scaling/plan": {"operator"},
 }
 OPERATIONS = {
     f"{operation.method} {operation.path}": operation for api in app.APIS for operation in api.operations

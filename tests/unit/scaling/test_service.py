@@ -1,0 +1,398 @@
+"""A pool against an EC2 that fails: faults F30, F36, F37 and F38, leaks and launch storms."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.errors import InvalidInput, NotFound, Unauthenticated
+from chalicelib.fleet.service import enrol_host
+from chalicelib.rentals.life import terminate_rental
+from chalicelib.scaling import service
+from chalicelib.scaling.fleet_hosts import derive_secret
+from chalicelib.scaling.model import PoolSettings
+from tests.factories import GPU_TYPE, REGION
+from tests.fakes import Crash
+from tests.unit.scaling.cloud import ON_DEMAND, OTHER_ZONE, POOL, build_cloud
+
+
+def give_back(cloud, rental):
+    """The renter has ended it, and the host has wiped."""
+    terminate_rental(cloud.seeded.cloud.rentals, cloud.seeded.renter, rental.rental_id)
+    rental = cloud.seeded.rental(rental.rental_id)
+    cloud.seeded.report(rental, "terminated", wiped=True, ended_at_ms=cloud.now_ms)
+
+
+def test_who_waits_gets_a_host_that_was_bought_for_it():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    assert rental.state == "queued"
+    cloud.run()
+    (launch,) = cloud.open()
+    assert (launch.state, launch.option) == ("launching", ON_DEMAND)
+    cloud.minutes(2)
+    assert cloud.open()[0].state == "running"
+    assert cloud.seeded.rental(rental.rental_id).host_id == launch.host_id
+    assert len(cloud.ec2.rows) == 1
+    assert {"launch.requested", "launch.instance_made", "launch.host_enrolled"} <= set(cloud.audited())
+
+
+def test_nothing_is_bought_twice_while_it_boots():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    cloud.minutes(20, boots=False)
+    assert len(cloud.ec2.rows) == 1
+    assert "way" in cloud.reports[-1].plan.reason
+
+
+def test_an_idle_host_ends_after_the_surplus_has_stood_and_its_record_says_so():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    give_back(cloud, cloud.seeded.rental(rental.rental_id))
+    cloud.minutes(30)
+    assert cloud.ec2.list_alive() == []
+    (launch,) = cloud.ended()
+    assert (launch.state, launch.last_error) == ("terminated", None)
+    assert cloud.host(launch.host_id).state == "retired"
+    assert cloud.open() == []
+
+
+def test_a_host_never_goes_below_the_warm_target_or_the_least_number():
+    warm, least = build_cloud(warm_gpus=8), build_cloud(min_hosts=2)
+    for cloud, hosts in ((warm, 1), (least, 2)):
+        cloud.minutes(60)
+        assert len(cloud.ec2.list_alive()) == len(cloud.ec2.rows) == hosts
+
+
+def test_f36_without_capacity_the_next_zone_is_tried_and_the_first_left_alone():
+    cloud = build_cloud()
+    cloud.ec2.exhausted.add(ON_DEMAND.name)
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    assert [launch.option for launch in cloud.open()] == [OTHER_ZONE]
+    (failed,) = cloud.ended()
+    assert (failed.state, failed.last_error, failed.option) == ("failed", "insufficient_capacity", ON_DEMAND)
+    assert cloud.seeded.rental(rental.rental_id).state != "queued"
+
+
+def test_f36_without_capacity_anywhere_ec2_is_not_asked_each_minute():
+    cloud = build_cloud()
+    cloud.ec2.exhausted |= {ON_DEMAND.name, OTHER_ZONE.name}
+    cloud.want(8, "one")
+    cloud.minutes(120)
+    assert cloud.ec2.launches <= 2 * 6
+    assert "left alone" in cloud.reports[-1].plan.reason
+    cloud.ec2.exhausted.clear()
+    cloud.minutes(61)
+    assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_f36_a_spot_host_that_the_provider_takes_is_retired_and_its_rental_told():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one", recovery="replace")
+    cloud.minutes(3)
+    (launch,) = cloud.open()
+    cloud.ec2.end(launch.instance_id)
+    cloud.minutes(5)
+    assert cloud.host(launch.host_id).state == "retired"
+    now = cloud.seeded.rental(rental.rental_id)
+    assert now.host_id != launch.host_id
+    assert now.host_id is not None
+    assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_f37_a_flapping_demand_ends_no_host_and_buys_no_second():
+    cloud = build_cloud()
+    for turn in range(12):
+        rental = cloud.want(8, f"turn-{turn}")
+        cloud.minutes(3)
+        give_back(cloud, cloud.seeded.rental(rental.rental_id))
+        cloud.minutes(3)
+    assert len(cloud.ec2.rows) == 1
+
+
+def test_f37_a_host_that_is_leased_between_the_look_and_the_act_stays():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    give_back(cloud, cloud.seeded.rental(rental.rental_id))
+    (launch,) = cloud.open()
+    demands = cloud.ports.demands.read_demand
+    stale = demands(cloud.settings(), cloud.now_ms)
+
+    class Stale:
+        def read_demand(self, settings, now_ms):
+            return stale
+
+    leased = cloud.want(8, "two")
+    assert leased.host_id == launch.host_id
+    cloud.ports = replace(cloud.ports, demands=Stale())
+    cloud.minutes(30)
+    assert cloud.ec2.is_alive(launch.instance_id)
+    assert cloud.host(launch.host_id).state == "active"
+    assert any("not done" in alarm for report in cloud.reports for alarm in report.alarms)
+
+
+def test_f37_one_action_a_minute_however_often_it_runs():
+    cloud = build_cloud(max_hosts=10)
+    for number in range(6):
+        cloud.want(8, f"many-{number}")
+    for _ in range(5):
+        cloud.run()
+    assert len(cloud.ec2.rows) == 1
+    cloud.minutes(2, boots=False)
+    assert len(cloud.ec2.rows) == 3
+
+
+def test_f38_two_schedulers_at_once_buy_one_host():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    ports, settings = cloud.ports, cloud.settings()
+    read = ports.demands.read_demand
+    turns = []
+
+    class Twice:
+        def read_demand(self, settings, now_ms):
+            demand = read(settings, now_ms)
+            if not turns:
+                turns.append(1)
+                service.run_pool(ports, cloud.ec2, settings)
+            return demand
+
+    report = service.run_pool(replace(ports, demands=Twice()), cloud.ec2, settings)
+    assert len(cloud.ec2.rows) == len(cloud.open()) == 1
+    assert report.alarms
+
+
+def test_f38_after_an_hour_without_a_run_everything_is_caught_up():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    (launch,) = cloud.open()
+    give_back(cloud, cloud.seeded.rental(rental.rental_id))
+    cloud.ec2.end(launch.instance_id)
+    cloud.seeded.cloud.clock.advance_seconds(3 * 3600)
+    # EC2 has forgotten the instance: an empty list alone concludes nothing.
+    cloud.run()
+    assert cloud.open()[0].state == "running"
+    assert cloud.reports[-1].blind
+    cloud.minutes(61)
+    assert [each.last_error for each in cloud.ended()] == ["gone_from_ec2"]
+    assert cloud.host(launch.host_id).state == "retired"
+
+
+@pytest.mark.parametrize("fault", ["throttled_lists", "broken_pages", "empty_lists"])
+def test_f30_a_list_that_fails_or_is_empty_is_never_no_instances(fault):
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(8)
+    (launch,) = cloud.open()
+    cloud.want(8, "two")
+    setattr(cloud.ec2, fault, 30)
+    cloud.minutes(30)
+    assert cloud.reports[-1].blind
+    assert cloud.reports[-1].alarms
+    assert cloud.open() == [launch]
+    assert cloud.host(launch.host_id).state == "active"
+    assert cloud.seeded.rental(rental.rental_id).host_id == launch.host_id
+    assert len(cloud.ec2.rows) == 1
+    cloud.minutes(3)
+    assert len(cloud.ec2.rows) == 2
+
+
+def test_f30_an_instance_that_a_list_leaves_out_is_asked_for_by_its_name():
+    cloud = build_cloud(max_hosts=2)
+    cloud.want(8, "one")
+    cloud.want(8, "two")
+    cloud.minutes(8)
+    first, second = cloud.open()
+    cloud.ec2.unlisted.add(first.instance_id)
+    cloud.minutes(90)
+    assert {launch.state for launch in cloud.open()} == {"running"}
+    assert [launch.launch_id for launch in cloud.open()] == [first.launch_id, second.launch_id]
+
+
+def test_f30_a_gpu_of_a_host_that_ec2_has_ended_is_leased_to_nobody():
+    cloud = build_cloud()
+    cloud.want(4, "one")
+    cloud.minutes(3)
+    (launch,) = cloud.open()
+    cloud.ec2.end(launch.instance_id)
+    cloud.seeded.cloud.clock.advance_seconds(70)
+    cloud.run()
+    assert cloud.host(launch.host_id).state == "retired"
+    cloud.seeded.beat(launch.host_id)
+    assert cloud.want(4, "two").host_id != launch.host_id
+
+
+@pytest.mark.parametrize("fault", ["failing_ends", "swallowed_ends"])
+def test_the_end_is_never_given_up(fault):
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    give_back(cloud, cloud.seeded.rental(rental.rental_id))
+    setattr(cloud.ec2, fault, 50)
+    cloud.minutes(120)
+    assert cloud.ec2.end_orders >= 51
+    assert cloud.ec2.list_alive() == []
+    assert any("has not ended" in alarm for report in cloud.reports for alarm in report.alarms)
+    assert cloud.ended()[0].state == "terminated"
+
+
+def test_a_lost_reply_is_asked_again_under_the_same_token():
+    cloud = build_cloud()
+    cloud.ec2.lost_replies = 1
+    cloud.want(8, "one")
+    cloud.run()
+    assert cloud.open()[0].state == "requested"
+    cloud.minutes(3)
+    assert len(cloud.ec2.rows) == 1
+    assert cloud.open()[0].last_error is None
+
+
+def test_an_order_that_is_never_answered_ends_and_its_token_is_worth_nothing():
+    cloud = build_cloud()
+    cloud.ec2.unanswered = 1_000
+    cloud.want(8, "one")
+    cloud.minutes(32)
+    failed = cloud.ended()[-1]
+    assert (failed.state, failed.last_error) == ("failed", "outcome_unknown")
+    token = cloud.ports.hosts.build_token(failed.launch_id)
+    with pytest.raises(Exception, match="another machine"):
+        enrol_host(cloud.seeded.cloud.fleet, token, install_id="late", agent_version="1", gpus=[])
+
+
+def test_a_machine_that_never_becomes_a_host_is_ended_and_not_bought_again_at_once():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    cloud.minutes(45, boots=False)
+    assert cloud.ended()[-1].last_error == "never_enrolled"
+    assert len(cloud.ec2.list_alive()) <= 1
+    assert len(cloud.ec2.rows) <= 2
+
+
+def test_a_host_that_an_operator_retired_is_ended():
+    cloud = build_cloud(min_hosts=1)
+    cloud.minutes(12)
+    (launch,) = cloud.open()
+    cloud.ports.hosts.retire(launch.host_id)
+    cloud.minutes(4)
+    assert not cloud.ec2.is_alive(launch.instance_id)
+    assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_an_instance_that_nobody_ordered_is_ended_after_its_grace():
+    cloud = build_cloud()
+    stray = cloud.ec2.add(POOL, "lch_00000000000000000000000000", "hst_00000000000000000000000000")
+    cloud.minutes(9, boots=False)
+    assert cloud.ec2.is_alive(stray)
+    cloud.minutes(5, boots=False)
+    assert not cloud.ec2.is_alive(stray)
+    assert "instance.orphan_ended" in cloud.audited()
+    assert [launch.state for launch in cloud.ended()] == ["terminated"]
+
+
+def test_a_host_whose_record_was_lost_is_adopted_and_never_ended_while_it_works():
+    cloud = build_cloud()
+    rental = cloud.want(8, "one")
+    cloud.minutes(3)
+    (launch,) = cloud.open()
+    cloud.seeded.cloud.db.table("open_launches").clear()
+    cloud.minutes(30)
+    (adopted,) = cloud.open()
+    assert (adopted.launch_id, adopted.instance_id, adopted.state) == (
+        launch.launch_id,
+        launch.instance_id,
+        "running",
+    )
+    assert cloud.seeded.rental(rental.rental_id).host_id == launch.host_id
+
+
+def test_an_instance_whose_order_had_been_given_up_ends():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    cloud.ec2.unanswered = 1_000
+    cloud.minutes(31, boots=False)
+    failed = cloud.ended()[-1]
+    late = cloud.ec2.add(POOL, failed.launch_id, failed.host_id)
+    cloud.minutes(15)
+    assert not cloud.ec2.is_alive(late)
+    assert cloud.ports.hosts.find_standing(failed.host_id) == "unknown"
+
+
+@pytest.mark.parametrize("step", range(14))
+def test_a_crash_between_any_two_calls_leaks_nothing(step):
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    cloud.ec2.crash_in = step
+    db = cloud.seeded.cloud.db
+    for _ in range(4):
+        try:
+            cloud.minutes(1)
+        except Crash:
+            cloud.ec2.crash_in = None
+    cloud.ec2.crash_in = None
+    cloud.minutes(3)
+    assert len(cloud.ec2.rows) == 1
+    assert [launch.state for launch in cloud.open()] == ["running"]
+    assert db.table("rentals")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("commit", range(4))
+def test_a_crash_at_any_commit_leaks_nothing(when, commit):
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    db = cloud.seeded.cloud.db
+    setattr(db, f"crash_{when}", db.commits + commit)
+    for _ in range(4):
+        try:
+            cloud.minutes(1)
+        except Crash:
+            db.crash_before = db.crash_after = None
+    db.crash_before = db.crash_after = None
+    cloud.minutes(3)
+    assert len(cloud.ec2.rows) == 1
+    assert [launch.state for launch in cloud.open()] == ["running"]
+
+
+def test_the_preview_tells_the_plan_and_does_nothing():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    commits = cloud.seeded.cloud.db.commits
+    view = service.preview_plan(cloud.ports, cloud.settings())
+    assert view.plan.decision is not None
+    assert view.plan.decision.kind == "launch"
+    assert (cloud.seeded.cloud.db.commits, cloud.ec2.launches) == (commits, 0)
+
+
+def test_a_pool_is_set_read_and_audited():
+    cloud = build_cloud()
+    cloud.put(max_hosts=7)
+    assert service.read_pool(cloud.ports, GPU_TYPE, REGION).settings.max_hosts == 7
+    assert cloud.settings().version == 2
+    cloud.put(max_hosts=7)
+    assert cloud.settings().version == 2
+    assert cloud.audited().count("pool.set") == 2
+    assert [view.settings.pool for view in service.list_pools(cloud.ports)] == [POOL]
+    with pytest.raises(NotFound):
+        service.read_pool(cloud.ports, GPU_TYPE, "mars")
+    with pytest.raises(InvalidInput, match="min_hosts"):
+        cloud.put(min_hosts=9, max_hosts=1)
+    with pytest.raises(InvalidInput, match="same name"):
+        cloud.put(options=(ON_DEMAND, ON_DEMAND))
+
+
+def test_a_token_is_derived_and_a_wrong_one_opens_nothing():
+    cloud = build_cloud()
+    cloud.want(8, "one")
+    cloud.run()
+    (launch,) = cloud.open()
+    token = cloud.ports.hosts.build_token(launch.launch_id)
+    assert cloud.ports.hosts.build_token(launch.launch_id) == token
+    assert token in cloud.ec2.orders[launch.launch_id].user_data
+    assert derive_secret(launch.launch_id, b"another") != derive_secret(launch.launch_id, b"pepper")
+    other = cloud.ports.hosts.build_token("lch_00000000000000000000000000")
+    with pytest.raises(Unauthenticated):
+        enrol_host(cloud.seeded.cloud.fleet, other, install_id="x", agent_version="1", gpus=[])
+    assert isinstance(cloud.settings(), PoolSettings)
