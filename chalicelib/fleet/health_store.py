@@ -301,7 +301,7 @@ class DynamoHealthStore:
                 held,
                 stale,
             )
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        actions = change_free(len(freed))
         for gpu in freed:
             path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
             actions.append(path.set(gpu.epoch + 1))
