@@ -1,10 +1,12 @@
 """Puts waiting rentals on GPUs: one transaction for a rental, or for all nodes of a cluster.
 
 Slots, leases, rental, hold, quota, price, line, command and audit entry are written together or not at all.
-Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times.
+Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times;
+hosts that were not tried come first then.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
@@ -83,6 +85,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         Conflict: ``price_cap``.
         InsufficientFunds: the wallet cannot cover the holds.
     """
+    tried = Counter[str]()
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
@@ -91,11 +94,13 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         for price in prices:
             if region not in {None, price.region}:
                 continue
-            for nodes in _find_nodes(ports, start, price):
+            # The index does not know who fell silent: the tightest fits may be no use, round after round.
+            for nodes in sorted(_find_nodes(ports, start, price), key=lambda each: _count_tries(tried, each)):
                 attempts += 1
                 try:
                     return _commit(ports, start, price, nodes)
                 except (CapacityTaken, SpreadTaken):
+                    tried.update(node.host_id for node in nodes)
                     if attempts >= ATTEMPTS_PER_ROUND:
                         break
                 except Conflict as conflict:
@@ -107,27 +112,29 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
     raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
 
 
-def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
+def _count_tries(tried: Counter[str], nodes: tuple[Candidate, ...]) -> int:
+    return sum(tried[node.host_id] for node in nodes)
+
+
+def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Candidate, ...]]:
+    """Return where the rentals could go together, best first."""
     rental = start.first
     unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:
         pinned = ports.fleet.get_candidate(start.pinned_host_id)
         owes = start.pinned_host_id in unwiped
-        if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
-            yield (pinned,)
-        return
+        fits = pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count
+        return [(pinned,)] if pinned is not None and fits else []
     if len(start.rentals) > 1:
-        nodes = ports.fleet.find_cluster(
+        return ports.fleet.find_clusters(
             price.gpu_type,
             price.region,
             rental.gpu_count,
             len(start.rentals),
+            MAX_CANDIDATES,
             rental_id=rental.rental_id,
             billing_class=rental.billing_class,
         )
-        if nodes:
-            yield nodes
-        return
     found = ports.fleet.find_candidates(
         price.gpu_type,
         price.region,
@@ -138,9 +145,8 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
     )
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
-        if candidate.host_id not in unwiped:
-            yield (candidate,)
+    ordered = order_candidates(fitting, rental.rental_id, rental.gpu_count)
+    return [(each,) for each in ordered if each.host_id not in unwiped]
 
 
 def _commit(
