@@ -134,4 +134,4 @@ def _read_candidate(item: HostItem) -> Candidate:
     free: Any = item.free_leases
     leases = tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
     groups = unpack_groups(item.link_groups or (), leases)
-    return Candidate(item.host_id, item.region, leases, groups, item.fabric_id)
+    return Candidate(item.host_id, item.region, leases, groups, item.fabric_id, bool(item.reservable))

@@ -20,7 +20,7 @@ class CandidateReader(Protocol):
         """Hosts with at least ``gpu_count`` free, fewest first, from the index; may be stale.
 
         Of more equal ones than ``limit``, those from the spread ``start`` on. On demand is placed on the
-        shared hosts, spot on those and then on reservable ones, reserved on reservable ones.
+        shared hosts, spot on those and then on reservable ones; reserved is never searched for.
         """
         ...
 

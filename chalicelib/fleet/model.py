@@ -115,6 +115,15 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservableHost:
+    """A host on whose calendar may be booked: read from an index, so only a hint."""
+
+    host_id: str
+    gpu_count: int
+    fabric_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostGpu:
     """A GPU with its lease record."""
 

@@ -15,12 +15,13 @@ from chalicelib.core.leases import Lease
 
 #: A host's rank in its pool's index is its free GPUs times this, plus its spread.
 RANK_STEP = 2**32
-#: Which hosts each class is placed on, in this order: shared (False), kept for reservations (True).
-#: Spot takes those last: whoever redeems a reservation then has the fewest to preempt.
+#: Which hosts each class is searched for on, in this order: shared (False), kept for reservations (True).
+#: Spot takes those last: whoever redeems a reservation then has the fewest to preempt. Who redeems one goes
+#: to its hosts by name: a search could find GPUs that are promised to another.
 SUB_POOLS: dict[BillingClass, tuple[bool, ...]] = {
     "on_demand": (False,),
     "spot": (False, True),
-    "reserved": (True,),
+    "reserved": (),
 }
 
 
@@ -35,6 +36,7 @@ class Candidate:
     link_groups: Mapping[str, int] = field(default_factory=dict)
     #: See `fleet.model.Host`.
     fabric_id: str | None = None
+    reservable: bool = False
 
     def name_block(self, gpu_uuid: str) -> str:
         """A GPU without a group is alone, unless no GPU has one: then nothing speaks against joining all."""

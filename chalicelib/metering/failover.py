@@ -22,6 +22,8 @@ from chalicelib.rentals.life import add_stop, finish_stay
 from chalicelib.rentals.model import Rental, begin_end
 from chalicelib.rentals.ports import SYSTEM_ACTOR, add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.reservations.ports import ReservationPorts
+from chalicelib.reservations.upkeep import rebook_host
 
 #: Adds a condition to each transaction that takes something from a host.
 Guard = Callable[[Transaction], None]
@@ -33,6 +35,7 @@ class RentalFailover:
 
     ports: MeterPorts
     watch: WatchStore
+    reservations: ReservationPorts
 
     def fail_over_host(self, host_id: str, reason: LossReason, now_ms: int) -> None:
         """See `fleet.watch.Failover`. To a renter it is the same, silent or ended."""
@@ -42,6 +45,7 @@ class RentalFailover:
             fail_over_host(
                 self.ports, host_id, "host_lost", now_ms, lambda tx: self.watch.require_lost(tx, host_id)
             )
+            rebook_host(self.reservations, host_id)
 
 
 def fail_over_host(

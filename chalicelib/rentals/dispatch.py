@@ -70,7 +70,9 @@ def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
         if why is None:
             done = replace(done, started=done.started + 1, waiting=done.waiting - 1)
             continue
-        if why == "no_capacity" and not pinned:
+        if why == "no_capacity" and ticket.billing_class == "reserved":
+            done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
+        elif why == "no_capacity" and not pinned:
             # What is as large does not fit either; nodes of a cluster are counted apart.
             too_large = min(too_large, ticket.gpu_count) if ticket.node_count == 1 else too_large
             done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
@@ -151,14 +153,22 @@ def make_room(ports: RentalPorts, ticket: Ticket, pool: str) -> int:
     if ticket.billing_class == "spot" or ticket.preempting_until_ms > now_ms or ticket.node_count > 1:
         return 0
     stays = ports.scheduling.list_stays(pool, MAX_STAYS)
-    hosts = sorted({stay.host_id for stay in stays})[:MAX_HOSTS]
+    hosts = sorted({stay.host_id for stay in stays if _may_serve(ticket, stay.host_id)})[:MAX_HOSTS]
     found = {host_id: ports.fleet.get_candidate(host_id) for host_id in hosts}
-    free = {host_id: len(each.free_leases) for host_id, each in found.items() if each is not None}
+    free = {
+        host_id: len(each.free_leases)
+        for host_id, each in found.items()
+        if each is not None and each.reservable == (ticket.billing_class == "reserved")
+    }
     chosen = choose_victims(ticket.gpu_count, free, stays, now_ms)
     if chosen is None:
         return 0
     ports.scheduling.mark_preempting(ticket, now_ms + PREEMPTION_MS)
     return sum(preempt_stay(ports, stay, now_ms) for stay in chosen[1])
+
+
+def _may_serve(ticket: Ticket, host_id: str) -> bool:
+    return ticket.pinned_host_id in {None, host_id}
 
 
 def preempt_stay(ports: RentalPorts, stay: SpotStay, now_ms: int) -> bool:

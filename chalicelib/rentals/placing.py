@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import name_pool
-from chalicelib.core.errors import Conflict, InvalidInput
+from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.leases import Lease
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import Transaction
@@ -23,6 +23,7 @@ from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unw
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
+from chalicelib.reservations.model import Reservation
 
 #: Each round reads the candidates again and tries up to ATTEMPTS_PER_ROUND of them.
 ROUNDS = 4
@@ -85,6 +86,12 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         Conflict: ``price_cap``.
         InsufficientFunds: the wallet cannot cover the holds.
     """
+    if start.first.billing_class == "reserved":
+        return redeem_now(ports, start)
+    return _place_anywhere(ports, start, region)
+
+
+def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tuple[Rental, ...]:
     tried = Counter[str]()
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
@@ -98,7 +105,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
             for nodes in sorted(_find_nodes(ports, start, price), key=lambda each: _count_tries(tried, each)):
                 attempts += 1
                 try:
-                    return _commit(ports, start, price, nodes)
+                    return _commit(ports, start, _agree(ports, price), nodes)
                 except (CapacityTaken, SpreadTaken):
                     tried.update(node.host_id for node in nodes)
                     if attempts >= ATTEMPTS_PER_ROUND:
@@ -149,12 +156,74 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Ca
     return [(each,) for each in ordered if each.host_id not in unwiped]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a stay costs, and what its transaction requires for that.
+
+    A price is required once for all nodes; a reservation, which has an end, by each.
+    """
+
+    price_micros_per_gpu_hour: int
+    require: Callable[[Transaction, Rental], None]
+    reserved_until_ms: int | None = None
+
+
+def _agree(ports: RentalPorts, price: Price) -> Terms:
+    return Terms(price.price_micros_per_gpu_hour, lambda tx, _rental: ports.catalog.require_price(tx, price))
+
+
+def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
+    """Place rentals on the hosts of the reservation that they redeem, at its price.
+
+    Raises:
+        NotFound: there is no such reservation, or it is another account's.
+        Conflict: ``reservation_not_redeemable``: it is over, of another GPU type, or its GPUs are in use.
+        NoCapacity: its GPUs are not free yet: what runs there was told to go.
+    """
+    first, now_ms = start.first, ports.clock.now_ms()
+    reservation = find_reservation(ports, first)
+    terms = Terms(
+        reservation.price_micros_per_gpu_hour,
+        lambda tx, rental: ports.reservations.redeem(
+            tx,
+            reservation.reservation_id,
+            str(rental.host_id),
+            rental.rental_id,
+            rental.gpu_count,
+            now_ms,
+        ),
+        reservation.ends_at_ms,
+    )
+    unwiped = list_unwiped_hosts(first)
+    hosts = [each.host_id for each in reservation.bookings if each.state == "open"]
+    found = [ports.fleet.get_candidate(host_id) for host_id in hosts if host_id not in unwiped]
+    free = [each for each in found if each is not None and len(each.free_leases) >= first.gpu_count]
+    if len(free) < len(start.rentals):
+        raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
+    return _commit(ports, start, terms, tuple(free[: len(start.rentals)]))
+
+
+def find_reservation(ports: RentalPorts, rental: Rental) -> Reservation:
+    """Raises NotFound or Conflict, as `redeem_now`."""
+    found = None
+    if rental.reservation_id is not None:
+        found = ports.reservations.get_reservation(rental.reservation_id)
+    if found is None or found.account_id != rental.account_id:
+        raise NotFound("There is no such reservation.")
+    if found.gpu_type != rental.gpu_type or found.state not in {"confirmed", "active"}:
+        raise Conflict(
+            f"A reservation of {found.gpu_type} that is {found.state} is not redeemed by this rental.",
+            code="reservation_not_redeemable",
+        )
+    return found
+
+
 def _commit(
-    ports: RentalPorts, start: Start, price: Price, nodes: tuple[Candidate, ...]
+    ports: RentalPorts, start: Start, terms: Terms, nodes: tuple[Candidate, ...]
 ) -> tuple[Rental, ...]:
-    pool = name_pool(price.gpu_type, price.region)
+    pool = name_pool(start.first.gpu_type, nodes[0].region)
     placed = tuple(
-        _put_on(rental, candidate, price) for rental, candidate in zip(start.rentals, nodes, strict=True)
+        _put_on(rental, candidate, terms) for rental, candidate in zip(start.rentals, nodes, strict=True)
     )
     tx = ports.transactions()
     # First, the idempotency key: of several failed conditions, the answered request explains the others.
@@ -176,21 +245,22 @@ def _commit(
         {name_hold(rental.rental_id, rental.segment): compute_hold(rental) for rental in placed},
     )
     ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed))
-    ports.catalog.require_price(tx, price)
-    if start.ticket is None:
+    for rental in placed if terms.reserved_until_ms is not None else placed[:1]:
+        terms.require(tx, rental)
+    if start.ticket is None and terms.reserved_until_ms is None:
         ports.scheduling.require_no_line(tx, pool)
-    else:
+    elif start.ticket is not None:
         ports.scheduling.remove_ticket(tx, start.ticket.pools, start.ticket.ticket_key)
     tx.commit()
     return placed
 
 
-def _put_on(rental: Rental, candidate: Candidate, price: Price) -> Rental:
+def _put_on(rental: Rental, candidate: Candidate, terms: Terms) -> Rental:
     free = choose_leases(candidate, rental.gpu_count, rental.rental_id)
     placement = Placement(
         rental.segment + 1, candidate.host_id, candidate.region, tuple(lease.advance() for lease in free)
     )
-    return place(rental, placement, price.price_micros_per_gpu_hour)
+    return place(rental, placement, terms.price_micros_per_gpu_hour, terms.reserved_until_ms)
 
 
 def _add_stay(ports: RentalPorts, tx: Transaction, rental: Rental, workload: Workload, pool: str) -> None:
