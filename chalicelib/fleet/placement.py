@@ -157,18 +157,22 @@ def list_clusters(
     enough = [name for name, hosts in fabrics.items() if len(hosts) >= node_count]
     enough.sort(key=lambda name: (len(fabrics[name]), _hash(rental_id, name)))
     ordered = [order_candidates(list(fabrics[name].values()), rental_id, gpu_count) for name in enough]
-    best = [tuple(hosts[:node_count]) for hosts in ordered]
-    others = [chosen for hosts in ordered for chosen in _list_swaps(hosts, node_count)]
-    return [*best, *others][:limit]
+    choices = [list_choices(hosts, node_count) for hosts in ordered]
+    best = [each[0] for each in choices]
+    return [*best, *(other for each in choices for other in each[1:])][:limit]
 
 
-def _list_swaps(hosts: Sequence[Candidate], node_count: int) -> list[tuple[Candidate, ...]]:
-    """Return choices that between them do without each of the first ``node_count`` hosts."""
+def list_choices(hosts: Sequence[Candidate], node_count: int) -> list[tuple[Candidate, ...]]:
+    """Return the first ``node_count`` hosts, and choices that between them do without each of those.
+
+    Nothing when there are fewer, and nothing but the first when none is to spare.
+    """
     spare = hosts[node_count : 2 * node_count]
-    return [
+    swapped = [
         (*hosts[:first], *hosts[first + len(spare) : node_count], *spare[: node_count - first])
         for first in range(0, node_count if spare else 0, len(spare) or 1)
     ]
+    return [tuple(hosts[:node_count]), *swapped] if len(hosts) >= node_count else []
 
 
 def pack_groups(gpus: Sequence[tuple[str, str | None]]) -> list[list[str]]:

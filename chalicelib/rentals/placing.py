@@ -5,6 +5,7 @@ Losing a race for a GPU tries another candidate, then reads the candidates again
 hosts that were not tried come first then.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
-from chalicelib.fleet.placement import Candidate, choose_leases, compute_spread, order_candidates
+from chalicelib.fleet.placement import (
+    Candidate,
+    choose_leases,
+    compute_spread,
+    list_choices,
+    order_candidates,
+)
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
@@ -178,7 +185,7 @@ def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
     Raises:
         NotFound: there is no such reservation, or it is another account's.
         Conflict: ``reservation_not_redeemable``: it is over, of another GPU type, or its GPUs are in use.
-        NoCapacity: its GPUs are not free yet: what runs there was told to go.
+        NoCapacity: its GPUs are not free yet, as what runs there was told to go, or its host is silent.
     """
     first, now_ms = start.first, ports.clock.now_ms()
     reservation = find_reservation(ports, first)
@@ -198,9 +205,11 @@ def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
     hosts = [each.host_id for each in reservation.bookings if each.state == "open"]
     found = [ports.fleet.get_candidate(host_id) for host_id in hosts if host_id not in unwiped]
     free = [each for each in found if each is not None and len(each.free_leases) >= first.gpu_count]
-    if len(free) < len(start.rentals):
-        raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
-    return _commit(ports, start, terms, tuple(free[: len(start.rentals)]))
+    for nodes in list_choices(free, len(start.rentals)):
+        # A host that fell silent is not the reservation's end: it is waited for, or another of it serves.
+        with contextlib.suppress(CapacityTaken):
+            return _commit(ports, start, terms, nodes)
+    raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
 
 
 def find_reservation(ports: RentalPorts, rental: Rental) -> Reservation:
