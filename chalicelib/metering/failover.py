@@ -40,12 +40,13 @@ class RentalFailover:
     def fail_over_host(self, host_id: str, reason: LossReason, now_ms: int) -> None:
         """See `fleet.watch.Failover`. To a renter it is the same, silent or ended."""
         del reason
+        # First: a ticket that redeems a reservation looks for it where it is then.
+        rebook_host(self.reservations, host_id)
         # A host that has come back keeps what runs on it.
         with contextlib.suppress(NotLost):
             fail_over_host(
                 self.ports, host_id, "host_lost", now_ms, lambda tx: self.watch.require_lost(tx, host_id)
             )
-            rebook_host(self.reservations, host_id)
 
 
 def fail_over_host(

@@ -7,7 +7,7 @@ its ticket away.
 from dataclasses import dataclass, replace
 
 from chalicelib.core.capacity import WhyNot
-from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, Unavailable
+from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, NotFound, Unavailable
 from chalicelib.fleet.model import HostCommand
 from chalicelib.rentals.life import leave_line
 from chalicelib.rentals.model import NOTICE_MS, PlannedEnd, Rental
@@ -110,14 +110,25 @@ def serve_ticket(ports: RentalPorts, ticket: Ticket, pool: str) -> WhyNot | None
         why = "balance"
     except Unavailable:
         return "no_capacity"
-    except Conflict as conflict:
-        if conflict.code != "price_cap":
-            raise
-        why = "price_cap"
+    except (Conflict, NotFound) as error:
+        if error.code == "price_cap":
+            why = "price_cap"
+        else:
+            # What it waited for is no more: its reservation was cancelled, or it was placed too often.
+            _give_up(ports, waiting)
+            return None
     else:
         return None
     _explain(ports, waiting, why)
     return why
+
+
+def _give_up(ports: RentalPorts, waiting: tuple[Rental, ...]) -> None:
+    try:
+        leave_line(ports, waiting[0], "start_impossible", ports.clock.now_ms(), SYSTEM_ACTOR)
+    except (Unavailable, Conflict):
+        # Somebody else moved it: the next look knows more.
+        return
 
 
 def _explain(ports: RentalPorts, waiting: tuple[Rental, ...], why: WhyNot) -> None:

@@ -163,6 +163,26 @@ def test_a_lost_host_moves_reservation_and_rental_to_another():
     assert again.price_micros_per_gpu_hour == PRICES["reserved"]
 
 
+def test_a_rental_whose_reservation_was_cancelled_holds_nobody_up():
+    seeded = seed()
+    reservation = book(seeded)
+    go_to(seeded, reservation.starts_at_ms)
+    # A fault keeps the host from being offered, so that the rental has to wait.
+    host = seeded.cloud.fleet_store.get_host(reservation.bookings[0].host_id)
+    hosts = seeded.cloud.db.table("hosts")
+    hosts[host.host_id] = replace(host, state="draining")
+    waiting = redeem(seeded, reservation)
+    assert waiting.state == "queued"
+    rows = seeded.cloud.db.table("reservations")
+    rows[reservation.reservation_id] = replace(rows[reservation.reservation_id], state="cancelled")
+    behind = seeded.rental(rent(seeded, 2, key="behind", waits=True).body)
+    seeded.beat(add_host(seeded, "shared", 2).host_id)
+    seeded.dispatch()
+    over = seeded.rental(waiting.rental_id)
+    assert (over.state, over.reason, over.charge_micros) == ("failed", "start_impossible", 0)
+    assert seeded.rental(behind.rental_id).state == "provisioning"
+
+
 def test_a_host_that_is_added_later_is_shared():
     seeded = seed()
     seeded.beat(add_host(seeded, "shared", 2).host_id)
