@@ -1,10 +1,13 @@
 """Puts waiting rentals on GPUs: one transaction for a rental, or for all nodes of a cluster.
 
 Slots, leases, rental, hold, quota, price, line, command and audit entry are written together or not at all.
-Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times.
+Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times;
+hosts that were not tried come first then.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
@@ -15,7 +18,13 @@ from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
-from chalicelib.fleet.placement import Candidate, choose_leases, compute_spread, order_candidates
+from chalicelib.fleet.placement import (
+    Candidate,
+    choose_leases,
+    compute_spread,
+    list_choices,
+    order_candidates,
+)
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
@@ -90,6 +99,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
 
 
 def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tuple[Rental, ...]:
+    tried = Counter[str]()
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
@@ -98,11 +108,13 @@ def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tup
         for price in prices:
             if region not in {None, price.region}:
                 continue
-            for nodes in _find_nodes(ports, start, price):
+            # The index does not know who fell silent: the tightest fits may be no use, round after round.
+            for nodes in sorted(_find_nodes(ports, start, price), key=lambda each: _count_tries(tried, each)):
                 attempts += 1
                 try:
                     return _commit(ports, start, _agree(ports, price), nodes)
                 except (CapacityTaken, SpreadTaken):
+                    tried.update(node.host_id for node in nodes)
                     if attempts >= ATTEMPTS_PER_ROUND:
                         break
                 except Conflict as conflict:
@@ -114,27 +126,29 @@ def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tup
     raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
 
 
-def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
+def _count_tries(tried: Counter[str], nodes: tuple[Candidate, ...]) -> int:
+    return sum(tried[node.host_id] for node in nodes)
+
+
+def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Candidate, ...]]:
+    """Return where the rentals could go together, best first."""
     rental = start.first
     unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:
         pinned = ports.fleet.get_candidate(start.pinned_host_id)
         owes = start.pinned_host_id in unwiped
-        if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
-            yield (pinned,)
-        return
+        fits = pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count
+        return [(pinned,)] if pinned is not None and fits else []
     if len(start.rentals) > 1:
-        nodes = ports.fleet.find_cluster(
+        return ports.fleet.find_clusters(
             price.gpu_type,
             price.region,
             rental.gpu_count,
             len(start.rentals),
+            MAX_CANDIDATES,
             rental_id=rental.rental_id,
             billing_class=rental.billing_class,
         )
-        if nodes:
-            yield nodes
-        return
     found = ports.fleet.find_candidates(
         price.gpu_type,
         price.region,
@@ -145,9 +159,8 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
     )
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
-        if candidate.host_id not in unwiped:
-            yield (candidate,)
+    ordered = order_candidates(fitting, rental.rental_id, rental.gpu_count)
+    return [(each,) for each in ordered if each.host_id not in unwiped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +185,7 @@ def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
     Raises:
         NotFound: there is no such reservation, or it is another account's.
         Conflict: ``reservation_not_redeemable``: it is over, of another GPU type, or its GPUs are in use.
-        NoCapacity: its GPUs are not free yet: what runs there was told to go.
+        NoCapacity: its GPUs are not free yet, as what runs there was told to go, or its host is silent.
     """
     first, now_ms = start.first, ports.clock.now_ms()
     reservation = find_reservation(ports, first)
@@ -192,9 +205,11 @@ def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
     hosts = [each.host_id for each in reservation.bookings if each.state == "open"]
     found = [ports.fleet.get_candidate(host_id) for host_id in hosts if host_id not in unwiped]
     free = [each for each in found if each is not None and len(each.free_leases) >= first.gpu_count]
-    if len(free) < len(start.rentals):
-        raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
-    return _commit(ports, start, terms, tuple(free[: len(start.rentals)]))
+    for nodes in list_choices(free, len(start.rentals)):
+        # A host that fell silent is not the reservation's end: it is waited for, or another of it serves.
+        with contextlib.suppress(CapacityTaken):
+            return _commit(ports, start, terms, nodes)
+    raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
 
 
 def find_reservation(ports: RentalPorts, rental: Rental) -> Reservation:

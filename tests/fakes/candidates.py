@@ -11,8 +11,8 @@ from chalicelib.fleet.placement import (
     SUB_POOLS,
     Candidate,
     Crowds,
-    choose_fabric,
     compute_rank,
+    list_clusters,
     pack_groups,
     search,
     unpack_groups,
@@ -82,24 +82,25 @@ class FakeCandidateStore(MemoryStore):
         groups = unpack_groups(pack_groups(rows), leases)
         return Candidate(host_id, host.region, leases, groups, host.fabric_id, host.reservable)
 
-    def find_cluster(
+    def find_clusters(
         self,
         gpu_type: str,
         region: str,
         gpu_count: int,
         node_count: int,
+        limit: int,
         *,
         rental_id: str,
         billing_class: BillingClass = "on_demand",
-    ) -> tuple[Candidate, ...]:
+    ) -> list[tuple[Candidate, ...]]:
         """Sees every host, where the real one reads a page."""
         with self.db.lock:
             for reservable in SUB_POOLS[billing_class]:
                 offered = [each for _, each in self._rank(gpu_type, region, reservable=reservable)]
-                chosen = choose_fabric(offered, gpu_count, node_count, rental_id)
-                if chosen:
-                    return chosen
-            return ()
+                found = list_clusters(offered, gpu_count, node_count, rental_id, limit)
+                if found:
+                    return found
+            return []
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         offered = self._list_offered(gpu_type, region, reservable=False)

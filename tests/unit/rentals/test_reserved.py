@@ -187,3 +187,35 @@ def test_a_host_that_is_added_later_is_shared():
     seeded = seed()
     seeded.beat(add_host(seeded, "shared", 2).host_id)
     assert seeded.rental(rent(seeded, 2).body).state == "provisioning"
+
+
+def fall_silent(seeded):
+    seeded.cloud.clock.advance_seconds(31)
+
+
+def test_who_redeems_on_a_silent_host_waits_for_it_and_starts_when_it_is_heard():
+    seeded = seed()
+    reservation = book(seeded)
+    go_to(seeded, reservation.starts_at_ms)
+    fall_silent(seeded)
+    waiting = redeem(seeded, reservation)
+    assert (waiting.state, waiting.waiting.why) == ("queued", "no_capacity")
+    (host_id,) = seeded.cloud.db.table("hosts")
+    seeded.beat(host_id)
+    seeded.dispatch()
+    assert seeded.rental(waiting.rental_id).state == "provisioning"
+
+
+def test_a_silent_host_of_a_reservation_holds_up_nobody_else_in_line():
+    seeded = seed()
+    reservation = book(seeded)
+    go_to(seeded, reservation.starts_at_ms)
+    fall_silent(seeded)
+    waiting = redeem(seeded, reservation)
+    other = rent(seeded, 2, key="other", waits=True).body
+    assert seeded.rental(other).state == "queued"
+    shared = add_host(seeded, "shared", 4)
+    seeded.beat(shared.host_id)
+    seeded.dispatch()
+    assert seeded.rental(other).state == "provisioning"
+    assert seeded.rental(waiting.rental_id).state == "queued"
