@@ -229,11 +229,14 @@ def watch_ports() -> "WatchPorts":
     from chalicelib.fleet.watch import WatchPorts
     from chalicelib.fleet.watch_store import DynamoWatchStore
     from chalicelib.metering.failover import RentalFailover
+    from chalicelib.scaling.fleet_hosts import LaunchedInstances
+    from chalicelib.scaling.store import DynamoScalingStore
 
     bind_tables()
     store = DynamoWatchStore()
     failover = RentalFailover(meter_ports(), store, reservation_ports())
-    return WatchPorts(store, _fleet_store(), store, account_ports(), failover)
+    states = LaunchedInstances(DynamoScalingStore(), instances())
+    return WatchPorts(store, _fleet_store(), store, account_ports(), failover, states)
 
 
 def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
@@ -366,7 +369,7 @@ def scaling_ports() -> "ScalingPorts":
 
 @cache
 def instances() -> "Instances":
-    """EC2. For functions only: the API never loads EC2's description, which is large."""
+    """EC2. A region's client is made at its first call: the API, which makes none, loads no description."""
     from chalicelib.scaling.ec2_gateway import Ec2Instances
 
     return Ec2Instances(lambda region: aws_client("ec2", region), settings().stage)

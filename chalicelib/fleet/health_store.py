@@ -4,7 +4,7 @@ Access: host, GPU, heartbeat (a table of its own) by key. A heartbeat that says 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pynamodb.exceptions import UpdateError
@@ -268,6 +268,23 @@ class DynamoHealthStore:
         for incident in derive_incidents(old, new, gpus):
             put_incident(tx, incident)
 
+    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
+        # Epochs rise with each change of holder: the same free map at commit means that nobody had one.
+        free = [gpu for gpu in gpus if gpu.lease_state == "free"]
+        version: Any = HostItem.health_version
+        condition: Condition = (
+            version == host.health_version if host.health_version else version.does_not_exist()
+        )
+        condition &= (HostItem.free_gpus == len(free)) & (HostItem.state == host.state)
+        for gpu in free:
+            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
+            condition &= path == gpu.epoch
+        retired = replace(host, state="retired")
+        actions = _list_health_actions(host, retired)
+        key = (keys.host(host.host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, condition, unexpected("The host"))
+        move_totals(tx, host, retired)
+
     def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
         freed = [gpu for gpu in gpus if not gpu.faulty]
         for gpu in gpus:
@@ -284,7 +301,7 @@ class DynamoHealthStore:
                 held,
                 stale,
             )
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        actions = change_free(len(freed))
         for gpu in freed:
             path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
             actions.append(path.set(gpu.epoch + 1))

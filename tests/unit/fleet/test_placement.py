@@ -2,11 +2,13 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chalicelib
 from chalicelib.core.leases import Lease
 from chalicelib.fleet.placement import (
     RANK_STEP,
@@ -218,3 +220,14 @@ def test_a_cluster_is_found_whole_exactly_when_a_fabric_has_room(fleet, wanted, 
         assert len({each.host_id for each in chosen}) == nodes
         assert all(len(each.free_leases) >= wanted for each in chosen)
         assert nodes == 1 or len({each.fabric_id for each in chosen} - {None}) == 1
+
+
+def test_free_gpus_and_their_rank_are_changed_in_one_place():
+    changed = [
+        path.name
+        for path in (Path(chalicelib.__file__).parent / "fleet").rglob("*.py")
+        for _ in range(
+            path.read_text().count("HostItem.free_gpus.set(") + path.read_text().count("free_rank.set(")
+        )
+    ]
+    assert changed == ["health_store.py"] * 2
