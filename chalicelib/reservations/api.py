@@ -8,17 +8,16 @@ from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.reservations import ports, service
 from chalicelib.reservations.schemas import (
+    MAX_GPUS_PER_HOST,
     CreateReservationRequest,
     ReservationActionRequest,
     ReservationListBody,
-    read_gpu_count,
-    read_instant,
     read_request,
     render_availability,
     render_reservation,
 )
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_limit
+from chalicelib.runtime.listing import PAGING, read_instant, read_integer, read_limit
 
 api = Api(__name__, wiring.authenticate)
 
@@ -58,16 +57,16 @@ def list_reservations(call: Call) -> Answer:
 @api.route("GET", "/v1/reservations/availability", permission="reservations:read", query=_PREVIEW)
 def preview_availability(call: Call) -> Answer:
     """Show hour by hour what one host could promise."""
-    missing = sorted(name for name in ("gpu_type", "region") if not call.query.get(name))
+    missing = sorted(name for name in _PREVIEW - {"gpu_count"} if not call.query.get(name))
     if missing:
-        raise InvalidInput(f"Name the {missing[0]}.")
+        raise InvalidInput(f"Name the query parameter {missing[0]}.")
     preview = service.preview(
         wiring.reservation_ports(),
         gpu_type=call.query["gpu_type"],
         region=call.query["region"],
-        from_ms=read_instant(call.query, "from"),
-        to_ms=read_instant(call.query, "to"),
-        gpu_count=read_gpu_count(call.query),
+        from_ms=read_instant(call.query, "from") or 0,
+        to_ms=read_instant(call.query, "to") or 0,
+        gpu_count=read_integer(call.query, "gpu_count", minimum=1, maximum=MAX_GPUS_PER_HOST) or 1,
     )
     return Answer(render_availability(preview, wiring.settings().currency))
 

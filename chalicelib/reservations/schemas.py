@@ -1,19 +1,15 @@
 """Bodies of the reservation routes."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from chalicelib.core.clock import format_instant
-from chalicelib.core.errors import InvalidInput
 from chalicelib.reservations.model import MAX_NODES, Reservation, see_state
 from chalicelib.reservations.service import Preview, ReservationRequest
-from chalicelib.runtime import listing
 from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 MAX_GPUS_PER_HOST = 64
-_MAX_DIGITS = 3
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -90,23 +86,6 @@ def read_request(body: CreateReservationRequest) -> ReservationRequest:
         node_count=body.node_count,
         label=body.label,
     )
-
-
-def read_instant(query: Mapping[str, str], name: str) -> int:
-    """Raises InvalidInput: the parameter is missing, or is no instant."""
-    instant_ms = listing.read_instant(query, name)
-    if instant_ms is None:
-        raise InvalidInput(f"{name} is missing: an instant such as 2026-11-23T09:00:00Z.")
-    return instant_ms
-
-
-def read_gpu_count(query: Mapping[str, str]) -> int:
-    """Raises InvalidInput: ``gpu_count`` is out of range."""
-    text = query.get("gpu_count", "1")
-    whole = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
-    if not (whole and 1 <= int(text) <= MAX_GPUS_PER_HOST):
-        raise InvalidInput(f"gpu_count is a whole number from 1 to {MAX_GPUS_PER_HOST}.")
-    return int(text)
 
 
 def render_reservation(reservation: Reservation, now_ms: int) -> ReservationBody:

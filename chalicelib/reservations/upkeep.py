@@ -24,7 +24,7 @@ from chalicelib.reservations.ports import (
 )
 
 #: Of one shard, in one sweep: the next one goes on.
-MAX_DUE = 100
+MAX_DUE = 250
 #: Bookings of one host that are moved by one call; the next one goes on.
 MAX_MOVES = 100
 MAX_HOSTS = 32
