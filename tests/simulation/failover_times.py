@@ -24,11 +24,12 @@ HOSTS, GPUS = 50, 8
 #: About two thirds of the GPUs are leased.
 SIZES = (1, 1, 2, 2, 4, 8)
 LEASED_GPUS = HOSTS * GPUS * 2 // 3
-#: A rental is placed at most a hundred times, and the brake bears eight losses in its two minutes.
+#: A rental is placed at most a hundred times.
 KILLS_PER_REGION = 250
-KILL_EACH_MS = 18_000
-#: From its death until a machine has booted again: nobody waits for it.
-DEAD_MS = 150_000
+#: So that dead and suspect hosts together stay under a fifth of the region, where the brake is.
+KILL_EACH_MS = 14_000
+#: From its death until a machine has booted again: its rentals are elsewhere by then.
+DEAD_MS = 90_000
 MAX_DELAY_MS = 2_000
 MINUTE_MS = 60_000
 
@@ -233,6 +234,8 @@ def measure_kills(seed: int, kills: int) -> list[KillTimes]:
             region.run(region.random.randrange(KILL_EACH_MS * 3 // 4, KILL_EACH_MS * 5 // 4))
             region.kill()
         region.run(3 * MINUTE_MS)
+        kinds = {incident.kind for incident in region.cloud.watch_store.incidents}
+        assert kinds == {"host_lost"}, f"a region with {kinds} does not show single failures"
         assert not region.false_lost
         times += [kill.times for kill in region.kills]
     return times
