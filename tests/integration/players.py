@@ -4,14 +4,13 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chalicelib import wiring
 from chalicelib.billing.service import charge_rental
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import DomainError, NotFound, Unavailable
 from chalicelib.core.idempotency import compute_fingerprint
-from chalicelib.core.leases import Lease
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.watch import lose_host
@@ -70,9 +69,7 @@ class Stage:
     def pool(self) -> str:
         return name_pool(self.gpu_type, REGION)
 
-    def record(
-        self, process: int, kind: str, subject: str, work: Callable[[Seen], None]
-    ) -> Operation:
+    def record(self, process: int, kind: str, subject: str, work: Callable[[Seen], None]) -> Operation:
         """Do it and write down what came of it: who got no answer does not know whether it happened.
 
         What takes several transactions may have done some of them when it is refused.

@@ -70,7 +70,9 @@ def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     counts = Counter((each.kind, each.outcome) for each in stage.operations[:played])
     print(f"seed {SEED}: {played} operations in {took:.0f} s, {len(rentals)} rentals, {dict(faults.counts)}")
     print("  " + ", ".join(f"{kind} {outcome} {n}" for (kind, outcome), n in sorted(counts.items())))
-    print(f"  without an answer: {dict(Counter((e.kind, e.detail) for e in stage.operations if e.outcome == 'info'))}")
+    print(
+        f"  without an answer: {dict(Counter((e.kind, e.detail) for e in stage.operations if e.outcome == 'info'))}"
+    )
     objections = check_history(stage.operations, rest)
     assert not objections, f"seed {SEED}, {len(objections)} objections:\n" + "\n".join(
         map(str, objections[:10])
@@ -106,15 +108,11 @@ def come_to_rest(stage: Stage) -> list[Rental]:
                 "terminate",
                 rental.rental_id,
                 lambda seen, rental=rental: seen.look_at(
-                    terminate_rental(
-                        wiring.rental_ports(), by_account[rental.account_id], rental.rental_id
-                    )
+                    terminate_rental(wiring.rental_ports(), by_account[rental.account_id], rental.rental_id)
                 ),
             )
         for host_id in stage.host_ids:
-            stage.record(
-                -1, "beat", host_id, lambda seen, host_id=host_id: stage.beat(host_id, seen, rng)
-            )
+            stage.record(-1, "beat", host_id, lambda seen, host_id=host_id: stage.beat(host_id, seen, rng))
         for rental in unsettled:
             stage.record(-1, "charge", rental.rental_id, lambda _seen, rental=rental: settle(rental))
     return list_rentals(stage.renters)

@@ -1,6 +1,7 @@
-"""A region under the real watch, failover and dispatch: how long a killed host is not noticed, and its rentals
-are without GPUs. Heartbeats, ticks and commands are messages that take their time; no machine is told to be
-dead by anybody but its silence.
+"""Killed hosts under the real watch, failover and dispatch: how long until each step of the failover.
+
+Heartbeats, ticks and commands are messages that take their time; nothing but its silence tells that a
+machine is dead.
 """
 
 import heapq
@@ -17,6 +18,7 @@ from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.service import set_quota
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud
+from tests.fakes import Crash
 from tests.simulation.hosts import SimHost
 
 POOL = name_pool(GPU_TYPE, REGION)
@@ -30,6 +32,8 @@ KILLS_PER_REGION = 250
 KILL_EACH_MS = 14_000
 #: From its death until a machine has booted again: its rentals are elsewhere by then.
 DEAD_MS = 90_000
+#: Of ticks: far more than of functions that run.
+CRASHES = 0.2
 MAX_DELAY_MS = 2_000
 MINUTE_MS = 60_000
 
@@ -72,7 +76,11 @@ def draw_delay(rng: random.Random, _at_ms: int) -> int:
 
 
 class Region:
-    """``delay_ms``: of a heartbeat on its queue, from the generator and the time since the beginning."""
+    """``delay_ms``: of a heartbeat on its queue, from the generator and the time since the beginning.
+
+    ``loss``: of heartbeats that never arrive; ``crash``: of ticks whose function dies around one of the
+    first commits that it makes, and leaves the rest to the next.
+    """
 
     def __init__(
         self,
@@ -81,10 +89,11 @@ class Region:
         hosts: int = HOSTS,
         leased_gpus: int = LEASED_GPUS,
         loss: float = 0.0,
+        crash: float = 0.0,
         delay_ms: Callable[[random.Random, int], int] = draw_delay,
     ) -> None:
         self.random, self.steady = random.Random(seed), Steady()
-        self.loss, self.delay_ms = loss, delay_ms
+        self.loss, self.crash, self.delay_ms = loss, crash, delay_ms
         self.seeded = seed_cloud(hosts=0, credit_micros=10**15)
         self.cloud = self.seeded.cloud
         self.began_ms = self.now_ms
@@ -95,7 +104,9 @@ class Region:
         self.open_kills: list[Kill] = []
         #: Hosts that were given up while they lived.
         self.false_lost: list[str] = []
-        self.blind_ticks = 0
+        #: Hosts that were killed once: booted again, they may still stand as lost until they are heard.
+        self.rebooted: set[str] = set()
+        self.blind_ticks = self.crashes = 0
         self.hosts: dict[str, SimHost] = {}
         set_quota(self.cloud.rentals, self.seeded.operator, self.seeded.renter.account_id, 10**6)
         for number in range(hosts):
@@ -172,15 +183,18 @@ class Region:
         """A tick each five seconds; its message may come late."""
         until_next_ms = TICK_MS - (self.now_ms - self.began_ms) % TICK_MS
         self.later(until_next_ms + self.random.randrange(MAX_DELAY_MS), self.tick)
-        ports = replace(self.cloud.watch, failover=self.cloud.failover)
-        report = watch_region(ports, REGION, self.now_ms)
-        self.blind_ticks += report.watch.blind_since_ms is not None
-        for host_id in report.lost:
-            kill = next((each for each in self.open_kills if each.host_id == host_id), None)
-            if kill is None:
-                self.false_lost.append(host_id)
-            else:
-                kill.lost_at_ms = self.now_ms
+        ports, db = replace(self.cloud.watch, failover=self.cloud.failover), self.cloud.db
+        if self.random.random() < self.crash:
+            point = db.commits + self.random.randrange(4)
+            setattr(db, self.random.choice(("crash_before", "crash_after")), point)
+        try:
+            report = watch_region(ports, REGION, self.now_ms)
+            self.blind_ticks += report.watch.blind_since_ms is not None
+        except Crash:
+            self.crashes += 1
+        finally:
+            db.crash_before = db.crash_after = None
+        self.note_lost()
         self.note_replaced()
         self.deliver_commands()
 
@@ -189,6 +203,16 @@ class Region:
         dispatch_pool(self.cloud.rentals, POOL)
         self.note_replaced()
         self.deliver_commands()
+
+    def note_lost(self) -> None:
+        for host_id, host in self.hosts.items():
+            if self.cloud.fleet_store.get_host(host_id).state != "lost":
+                continue
+            if host.online and host_id not in self.false_lost and host_id not in self.rebooted:
+                self.false_lost.append(host_id)
+            for kill in self.open_kills:
+                if kill.host_id == host_id and kill.lost_at_ms is None:
+                    kill.lost_at_ms = self.now_ms
 
     def note_replaced(self) -> None:
         for kill in self.open_kills:
@@ -216,6 +240,7 @@ class Region:
         host = self.hosts[host_id]
         host.crash(self.now_ms)
         kill = Kill(host_id, self.now_ms, running[host_id])
+        self.rebooted.add(host_id)
         self.kills.append(kill)
         self.open_kills.append(kill)
         self.later(DEAD_MS, host.boot_again)
@@ -228,7 +253,7 @@ def measure_kills(seed: int, kills: int) -> list[KillTimes]:
     """Kill hosts one after the other in regions of `HOSTS` hosts."""
     times: list[KillTimes] = []
     for first in range(0, kills, KILLS_PER_REGION):
-        region = Region(seed + first)
+        region = Region(seed + first, crash=CRASHES)
         region.run(2 * MINUTE_MS)
         for _ in range(min(KILLS_PER_REGION, kills - first)):
             region.run(region.random.randrange(KILL_EACH_MS * 3 // 4, KILL_EACH_MS * 5 // 4))

@@ -9,6 +9,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 Outcome = Literal["ok", "fail", "info"]
@@ -45,7 +46,9 @@ class Operation:
     wiped: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        found = f"{self.invoked_us}-{self.ended_us} #{self.process} {self.kind} {self.subject}: {self.outcome}"
+        found = (
+            f"{self.invoked_us}-{self.ended_us} #{self.process} {self.kind} {self.subject}: {self.outcome}"
+        )
         held = "".join(f" {each.gpu_uuid[-6:]}@{each.epoch}" for each in self.held)
         return f"{found} {self.detail} {self.rental_id or ''}{held}"
 
@@ -204,7 +207,7 @@ def _check_wipes(operations: Sequence[Operation], rest: Rest) -> Iterator[Object
         epochs[gpu_uuid].append(epoch)
     for gpu_uuid, leased in epochs.items():
         leased.sort()
-        for before, after in zip(leased, leased[1:], strict=False):
+        for before, after in pairwise(leased):
             acknowledged_us = begun.get((gpu_uuid, before + 1))
             seen = first_seen.get((gpu_uuid, after))
             if acknowledged_us is None:

@@ -1,4 +1,4 @@
-"""A thousand killed hosts, lost and late messages, hosts that fall silent: the real use cases on a simulated clock.
+"""A thousand killed hosts, messages that are lost or late, silence: the real use cases on a simulated clock.
 
 The seeds are stated: with 5 % of the heartbeats lost, five in a row of one host are lost once in three
 million, and then a host that lives is given up (see `tests/unit/fleet/test_detector.py`).
@@ -27,14 +27,14 @@ def test_a_thousand_killed_hosts_are_noticed_within_sixty_seconds_and_replaced_w
         )
     assert find_percentile(detected, 99) <= 60_000
     assert find_percentile(replaced, 99) <= 90_000
-    # A tick that comes two seconds late is all that there is beyond the figure.
-    assert max(detected) <= 62_000
+    # A tick that dies leaves its work to the next.
+    assert max(detected) <= 75_000
     # Nobody is given up before a minute's heartbeats could tell.
     assert min(detected) > 40_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_lost_heartbeats_and_a_slow_queue_give_up_nobody_in_hours(seed):
     """5 % loss, 20 s of delay in every other ten minutes: 50 hosts, 2 hours."""
     region = Region(

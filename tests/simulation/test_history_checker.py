@@ -30,9 +30,7 @@ GOOD = (
     replace(did("rent", 80, 90, subject="c"), outcome="fail", detail="no_capacity"),
 )
 A, B = ended("rnt_a", "a", FIRST), ended("rnt_b", "b", SECOND)
-REST = Rest(
-    rentals=(A, B), held_micros={"acc": 0}, used_gpus={"acc": 0}, tickets=(), gpus={GPU: ("free", 4)}
-)
+REST = Rest(rentals=(A, B), held_micros={"acc": 0}, used_gpus={"acc": 0}, tickets=(), gpus={GPU: ("free", 4)})
 
 
 def rules(operations=GOOD, rest=REST):
