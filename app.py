@@ -15,6 +15,8 @@ from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
+from chalicelib.reservations import api as reservations_api
+from chalicelib.reservations import functions as reservations_functions
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 
@@ -23,6 +25,7 @@ APIS = (
     catalog_api.api,
     fleet_api.api,
     fleet_health_api.api,
+    reservations_api.api,
     rentals_api.api,
     billing_api.api,
     carbon_api.api,
@@ -32,6 +35,7 @@ FUNCTIONS = (
     accounts_functions.functions,
     catalog_functions.functions,
     fleet_functions.functions,
+    reservations_functions.functions,
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,

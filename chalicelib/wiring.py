@@ -5,7 +5,7 @@ Only `api.py` and `functions.py` import this module. Nothing here runs at import
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chalicelib.core.principal import Principal
 from chalicelib.runtime.settings import Settings, get_settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chalicelib.fleet.watch import WatchPorts
     from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
+    from chalicelib.reservations.ports import ReservationPorts
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
     from chalicelib.scaling.ports import Instances, ScalingPorts
@@ -228,11 +229,14 @@ def watch_ports() -> "WatchPorts":
     from chalicelib.fleet.watch import WatchPorts
     from chalicelib.fleet.watch_store import DynamoWatchStore
     from chalicelib.metering.failover import RentalFailover
+    from chalicelib.scaling.fleet_hosts import LaunchedInstances
+    from chalicelib.scaling.store import DynamoScalingStore
 
     bind_tables()
     store = DynamoWatchStore()
-    failover = RentalFailover(meter_ports(), store)
-    return WatchPorts(store, _fleet_store(), store, account_ports(), failover)
+    failover = RentalFailover(meter_ports(), store, reservation_ports())
+    states = LaunchedInstances(DynamoScalingStore(), instances())
+    return WatchPorts(store, _fleet_store(), store, account_ports(), failover, states)
 
 
 def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
@@ -269,12 +273,14 @@ def rental_ports() -> "RentalPorts":
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
     from chalicelib.rentals.store import DynamoRentalStore
+    from chalicelib.reservations.store import DynamoReservationStore
     from chalicelib.storage.idempotency import DynamoIdempotencyStore
 
     bind_tables()
     return RentalPorts(
         store=DynamoRentalStore(),
         scheduling=DynamoSchedulingStore(),
+        reservations=DynamoReservationStore(),
         fleet=_fleet_store(),
         catalog=catalog_ports().store,
         cached_catalog=cached_catalog(),
@@ -286,6 +292,36 @@ def rental_ports() -> "RentalPorts":
         ids=ids(),
         currency=settings().currency,
     )
+
+
+@cache
+def reservation_ports() -> "ReservationPorts":
+    from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.reservations.ports import ReservationPorts
+    from chalicelib.reservations.store import DynamoReservationStore
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    bind_tables()
+    return ReservationPorts(
+        store=DynamoReservationStore(),
+        fleet=_fleet_store(),
+        catalog=catalog_ports().store,
+        cached_catalog=cached_catalog(),
+        idempotency=DynamoIdempotencyStore(),
+        audit=DynamoAuditTrail(),
+        transactions=start_transaction,
+        clock=clock(),
+        ids=ids(),
+        currency=settings().currency,
+    )
+
+
+def keep_for_reservations(principal: Principal, host_id: str, *, reservable: bool) -> None:
+    """For the fleet's routes, which know nothing of reservations."""
+    from chalicelib.reservations.hosts import make_reservable, make_shared
+
+    change = make_reservable if reservable else make_shared
+    change(reservation_ports(), principal, host_id)
 
 
 @cache
@@ -311,6 +347,7 @@ def billing_ports() -> "BillingPorts":
 def scaling_ports() -> "ScalingPorts":
     from chalicelib.compliance.store import DynamoAuditTrail
     from chalicelib.scaling.demands import RentalDemands
+    from chalicelib.scaling.ec2_gateway import build_user_data
     from chalicelib.scaling.fleet_hosts import FleetHosts
     from chalicelib.scaling.ports import ScalingPorts
     from chalicelib.scaling.store import DynamoScalingStore
@@ -326,13 +363,13 @@ def scaling_ports() -> "ScalingPorts":
         ids=ids(),
         read_account=_read_installation_account,
         read_intensity=_read_intensity,
-        build_user_data=_build_user_data,
+        build_user_data=lambda token, _region: build_user_data(token, settings().public_api_url),
     )
 
 
 @cache
 def instances() -> "Instances":
-    """EC2. For functions only: the API never loads EC2's description, which is large."""
+    """EC2. A region's client is made at its first call: the API, which makes none, loads no description."""
     from chalicelib.scaling.ec2_gateway import Ec2Instances
 
     return Ec2Instances(lambda region: aws_client("ec2", region), settings().stage)
@@ -356,29 +393,8 @@ def _read_intensity(region: str) -> int:
     return find_intensity(region).mg_co2e_per_kwh
 
 
-def _build_user_data(token: str, _region: str) -> str:
-    from chalicelib.scaling.ec2_gateway import build_user_data
-
-    return build_user_data(token, settings().public_api_url)
-
-
-def _dead_letters(queue_url: str) -> "DeadLetters":
+def dead_letters(name: Literal["heartbeats", "telemetry", "charges", "watches"]) -> "DeadLetters":
+    """The dead letters of a queue."""
     from chalicelib.runtime.queues import DeadLetters
 
-    return DeadLetters(sqs_client(), queue_url)
-
-
-def heartbeats_dead_letters() -> "DeadLetters":
-    return _dead_letters(settings().heartbeats_dlq_url)
-
-
-def telemetry_dead_letters() -> "DeadLetters":
-    return _dead_letters(settings().telemetry_dlq_url)
-
-
-def charges_dead_letters() -> "DeadLetters":
-    return _dead_letters(settings().charges_dlq_url)
-
-
-def watches_dead_letters() -> "DeadLetters":
-    return _dead_letters(settings().watches_dlq_url)
+    return DeadLetters(sqs_client(), getattr(settings(), f"{name}_dlq_url"))

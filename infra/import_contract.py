@@ -64,6 +64,7 @@ KINDS = {
     "life": "service",
     "dispatch": "service",
     "due": "service",
+    "reserving": "service",
     "scheduling_store": "store",
     "spot": "model",
     "offers": "service",
@@ -81,6 +82,10 @@ KINDS = {
     "watch_store": "store",
     "health_schemas": "schemas",
     "health_api": "api",
+    "calendars": "model",
+    "hosts": "service",
+    "reservable_store": "store",
+    "upkeep": "service",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

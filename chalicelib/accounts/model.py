@@ -29,10 +29,10 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "hosts:read",
             "hosts:write",
             "offers:read",
-            "templates:read",
-            "templates:write",
             "pools:read",
             "pools:write",
+            "templates:read",
+            "templates:write",
         }
     ),
     "renter": frozenset(
@@ -45,6 +45,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "rentals:write",
             "templates:read",
             "templates:write",
+            "reservations:read",
+            "reservations:write",
         }
     ),
     "host": frozenset({"hosts:connect"}),

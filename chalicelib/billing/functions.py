@@ -26,7 +26,7 @@ def dispatch_charges(_event: CloudWatchEvent) -> None:
     queue_arn=os.environ.get("CHARGES_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_charge"
 )
 def on_charge(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
-    return consume(read_messages(event.to_dict()), handle_charge, wiring.charges_dead_letters())
+    return consume(read_messages(event.to_dict()), handle_charge, wiring.dead_letters("charges"))
 
 
 def handle_charge(message: Message) -> None:

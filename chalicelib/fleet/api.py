@@ -88,6 +88,8 @@ def act_on_host(call: Call, host_id: str) -> Answer:
         freed = operations.force_release(ports, call.principal, host_id, body.gpu_uuids or [], reason)
         # Who waited for that wipe waits no longer.
         wiring.give_up_stays(host_id, freed)
+    elif body.action in {"make_reservable", "make_shared"}:
+        wiring.keep_for_reservations(call.principal, host_id, reservable=body.action == "make_reservable")
     else:
         service.clear_host_faults(ports.fleet, call.principal, host_id)
     return Answer(_show_host(host_id))

@@ -15,8 +15,8 @@ from chalicelib.fleet.placement import (
     SUB_POOLS,
     Candidate,
     Crowds,
-    choose_fabric,
     compute_spread,
+    list_clusters,
     search,
     unpack_groups,
 )
@@ -58,29 +58,30 @@ class DynamoCandidateStore:
             return None
         return _read_candidate(item) if item.state == "active" else None
 
-    def find_cluster(
+    def find_clusters(
         self,
         gpu_type: str,
         region: str,
         gpu_count: int,
         node_count: int,
+        limit: int,
         *,
         rental_id: str,
         billing_class: BillingClass = "on_demand",
-    ) -> tuple[Candidate, ...]:
+    ) -> list[tuple[Candidate, ...]]:
         start = compute_spread(rental_id)
         for pool in _list_pools(gpu_type, region, billing_class):
             page = _read_from(pool, gpu_count, start)
-            chosen = choose_fabric(page, gpu_count, node_count, rental_id)
-            if chosen:
-                return chosen
+            found = list_clusters(page, gpu_count, node_count, rental_id, limit)
+            if found:
+                return found
             seen = Counter(each.fabric_id for each in page if each.fabric_id is not None)
             for fabric_id, _ in seen.most_common(FABRICS_TRIED):
                 members = _read_fabric(fabric_id, pool)
-                chosen = choose_fabric(members, gpu_count, node_count, rental_id)
-                if chosen:
-                    return chosen
-        return ()
+                found = list_clusters(members, gpu_count, node_count, rental_id, limit)
+                if found:
+                    return found
+        return []
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         found = HostItem.by_pool.query(
@@ -133,4 +134,4 @@ def _read_candidate(item: HostItem) -> Candidate:
     free: Any = item.free_leases
     leases = tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
     groups = unpack_groups(item.link_groups or (), leases)
-    return Candidate(item.host_id, item.region, leases, groups, item.fabric_id)
+    return Candidate(item.host_id, item.region, leases, groups, item.fabric_id, bool(item.reservable))

@@ -20,21 +20,25 @@ class CandidateReader(Protocol):
         """Hosts with at least ``gpu_count`` free, fewest first, from the index; may be stale.
 
         Of more equal ones than ``limit``, those from the spread ``start`` on. On demand is placed on the
-        shared hosts, spot on those and then on reservable ones, reserved on reservable ones.
+        shared hosts, spot on those and then on reservable ones; reserved is never searched for.
         """
         ...
 
-    def find_cluster(
+    def find_clusters(
         self,
         gpu_type: str,
         region: str,
         gpu_count: int,
         node_count: int,
+        limit: int,
         *,
         rental_id: str,
         billing_class: BillingClass = "on_demand",
-    ) -> tuple[Candidate, ...]:
-        """So many hosts of one fabric with ``gpu_count`` free on each, or none. Reads a bounded number."""
+    ) -> list[tuple[Candidate, ...]]:
+        """Up to ``limit`` choices of so many hosts of one fabric with ``gpu_count`` free on each, best first.
+
+        Reads a bounded number of hosts.
+        """
         ...
 
     def get_candidate(self, host_id: str) -> Candidate | None:

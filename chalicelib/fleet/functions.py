@@ -140,7 +140,7 @@ def send_ticks(ticks: list[Tick]) -> None:
     queue_arn=os.environ.get("WATCHES_QUEUE_ARN", _UNSET_QUEUE), batch_size=1, name="on_watch"
 )
 def on_watch(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
-    return consume(read_messages(event.to_dict()), handle_watch, wiring.watches_dead_letters())
+    return consume(read_messages(event.to_dict()), handle_watch, wiring.dead_letters("watches"))
 
 
 def handle_watch(message: Message) -> None:

@@ -4,7 +4,7 @@ Access: host, GPU, heartbeat (a table of its own) by key. A heartbeat that says 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pynamodb.exceptions import UpdateError
@@ -96,6 +96,13 @@ def name_index_key(host: Host) -> str:
         return keys.closed_pool(host.gpu_type, host.region)
     offered = keys.reservable_pool if host.reservable else keys.pool
     return offered(host.gpu_type, host.region)
+
+
+def is_same_health(host: Host) -> Condition:
+    # A host that never had a fault or a notice has no version yet.
+    if host.health_version:
+        return HostItem.health_version == host.health_version
+    return HostItem.health_version.does_not_exist()
 
 
 class DynamoHealthStore:
@@ -255,17 +262,28 @@ class DynamoHealthStore:
             if before.lease_state != after.lease_state:
                 actions.append(path.set(after.epoch) if after.lease_state == "free" else path.remove())
             self._replace_fault(tx, new.host_id, before, after)
-        # A host that never had a fault or a notice has no version yet.
-        same = (
-            HostItem.health_version == old.health_version
-            if old.health_version
-            else HostItem.health_version.does_not_exist()
-        )
         key = (keys.host(new.host_id), keys.HOST)
-        dynamo(tx).update(HostItem, key, actions, same, unexpected("The host"))
+        dynamo(tx).update(HostItem, key, actions, is_same_health(old), unexpected("The host"))
         move_totals(tx, old, new)
         for incident in derive_incidents(old, new, gpus):
             put_incident(tx, incident)
+
+    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
+        # Epochs rise with each change of holder: the same free map at commit means that nobody had one.
+        free = [gpu for gpu in gpus if gpu.lease_state == "free"]
+        version: Any = HostItem.health_version
+        condition: Condition = (
+            version == host.health_version if host.health_version else version.does_not_exist()
+        )
+        condition &= (HostItem.free_gpus == len(free)) & (HostItem.state == host.state)
+        for gpu in free:
+            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
+            condition &= path == gpu.epoch
+        retired = replace(host, state="retired")
+        actions = _list_health_actions(host, retired)
+        key = (keys.host(host.host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, condition, unexpected("The host"))
+        move_totals(tx, host, retired)
 
     def force_free(self, tx: Transaction, host_id: str, gpus: Sequence[HostGpu]) -> None:
         freed = [gpu for gpu in gpus if not gpu.faulty]
@@ -283,7 +301,7 @@ class DynamoHealthStore:
                 held,
                 stale,
             )
-        actions: list[Any] = [HostItem.free_gpus.set(HostItem.free_gpus + len(freed))]
+        actions = change_free(len(freed))
         for gpu in freed:
             path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
             actions.append(path.set(gpu.epoch + 1))

@@ -91,6 +91,11 @@ class Host:
     draining: bool = False
     #: Rises with every change of notice, owner's wish and the GPUs' faults.
     health_version: int = 0
+    #: Kept for reservations: only reserved and spot rentals are placed on it.
+    #: Its place in the index follows from it and from ``state``: a change raises ``health_version``.
+    reservable: bool = False
+    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+    fabric_id: str | None = None
     #: The last loss; kept when the host is back.
     lost: Loss | None = None
     cordon: Cordon | None = None
@@ -108,9 +113,13 @@ class Host:
             return self.past_maintenance_ms
         return (*self.past_maintenance_ms, (self.maintenance.starts_at_ms, self.maintenance.ends_at_ms))
 
-    #: Kept for reservations: only reserved and spot rentals are placed on it.
-    reservable: bool = False
-    #: The network that joins it to other hosts (InfiniBand or EFA fabric, placement group), if any.
+
+@dataclass(frozen=True, slots=True)
+class ReservableHost:
+    """A host on whose calendar may be booked: read from an index, so only a hint."""
+
+    host_id: str
+    gpu_count: int
     fabric_id: str | None = None
 
 

@@ -15,12 +15,13 @@ from chalicelib.core.leases import Lease
 
 #: A host's rank in its pool's index is its free GPUs times this, plus its spread.
 RANK_STEP = 2**32
-#: Which hosts each class is placed on, in this order: shared (False), kept for reservations (True).
-#: Spot takes those last: whoever redeems a reservation then has the fewest to preempt.
+#: Which hosts each class is searched for on, in this order: shared (False), kept for reservations (True).
+#: Spot takes those last: whoever redeems a reservation then has the fewest to preempt. Who redeems one goes
+#: to its hosts by name: a search could find GPUs that are promised to another.
 SUB_POOLS: dict[BillingClass, tuple[bool, ...]] = {
     "on_demand": (False,),
     "spot": (False, True),
-    "reserved": (True,),
+    "reserved": (),
 }
 
 
@@ -35,6 +36,7 @@ class Candidate:
     link_groups: Mapping[str, int] = field(default_factory=dict)
     #: See `fleet.model.Host`.
     fabric_id: str | None = None
+    reservable: bool = False
 
     def name_block(self, gpu_uuid: str) -> str:
         """A GPU without a group is alone, unless no GPU has one: then nothing speaks against joining all."""
@@ -135,26 +137,42 @@ def choose_leases(candidate: Candidate, gpu_count: int, rental_id: str) -> tuple
     return tuple(sorted(chosen, key=lambda lease: lease.gpu_uuid))
 
 
-def choose_fabric(
-    candidates: Sequence[Candidate], gpu_count: int, node_count: int, rental_id: str
-) -> tuple[Candidate, ...]:
-    """Return ``node_count`` hosts of one fabric with ``gpu_count`` free on each, or none at all.
+def list_clusters(
+    candidates: Sequence[Candidate], gpu_count: int, node_count: int, rental_id: str, limit: int
+) -> list[tuple[Candidate, ...]]:
+    """Return choices of ``node_count`` hosts of one fabric with ``gpu_count`` free on each, best first.
 
-    Of the fabrics that have enough, the one with the fewest such hosts to spare; in it the tightest fits. A
-    host that says no fabric is joined to nothing, and serves a cluster of one.
+    Of the fabrics that have enough, the one with the fewest such hosts to spare comes first; in it the
+    tightest fits. After the best of each fabric come its others: hosts to spare in the place of some of the
+    best, so that one that cannot be had does not cost the whole fabric. A host that says no fabric is joined
+    to nothing, and serves a cluster of one.
     """
     fitting = [each for each in candidates if len(each.free_leases) >= gpu_count]
     if node_count == 1:
-        return tuple(order_candidates(fitting, rental_id, gpu_count)[:1])
+        return [(each,) for each in order_candidates(fitting, rental_id, gpu_count)[:limit]]
     fabrics: dict[str, dict[str, Candidate]] = {}
     for each in fitting:
         if each.fabric_id is not None:
             fabrics.setdefault(each.fabric_id, {})[each.host_id] = each
     enough = [name for name, hosts in fabrics.items() if len(hosts) >= node_count]
-    if not enough:
-        return ()
-    best = min(enough, key=lambda name: (len(fabrics[name]), _hash(rental_id, name)))
-    return tuple(order_candidates(list(fabrics[best].values()), rental_id, gpu_count)[:node_count])
+    enough.sort(key=lambda name: (len(fabrics[name]), _hash(rental_id, name)))
+    ordered = [order_candidates(list(fabrics[name].values()), rental_id, gpu_count) for name in enough]
+    choices = [list_choices(hosts, node_count) for hosts in ordered]
+    best = [each[0] for each in choices]
+    return [*best, *(other for each in choices for other in each[1:])][:limit]
+
+
+def list_choices(hosts: Sequence[Candidate], node_count: int) -> list[tuple[Candidate, ...]]:
+    """Return the first ``node_count`` hosts, and choices that between them do without each of those.
+
+    Nothing when there are fewer, and nothing but the first when none is to spare.
+    """
+    spare = hosts[node_count : 2 * node_count]
+    swapped = [
+        (*hosts[:first], *hosts[first + len(spare) : node_count], *spare[: node_count - first])
+        for first in range(0, node_count if spare else 0, len(spare) or 1)
+    ]
+    return [tuple(hosts[:node_count]), *swapped] if len(hosts) >= node_count else []
 
 
 def pack_groups(gpus: Sequence[tuple[str, str | None]]) -> list[list[str]]:

@@ -91,7 +91,9 @@ class FaultBody(ResponseBody):
 class HostActionRequest(RequestBody):
     """``reason`` is needed for everything that closes a host or takes something from it."""
 
-    action: Literal["cordon", "uncordon", "retire", "force_release", "clear_faults"]
+    action: Literal[
+        "cordon", "uncordon", "retire", "force_release", "clear_faults", "make_reservable", "make_shared"
+    ]
     reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00-\x1f]*$")] | None = None
     #: For ``force_release``: GPUs that are stuck in ``wiping``.
     gpu_uuids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_GPUS_PER_HOST)] | None = None

@@ -24,6 +24,7 @@ from chalicelib.fleet.model import (
     HostCommand,
     HostGpu,
     Liveness,
+    ReservableHost,
     clear_faults,
 )
 
@@ -48,6 +49,20 @@ class FleetStore(CandidateReader, Protocol):
     def get_liveness(self, host_id: str) -> Liveness | None: ...
     def list_gpus(self, host_id: str) -> list[HostGpu]: ...
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
+    def list_reservable(self, gpu_type: str, region: str, limit: int) -> list[ReservableHost]:
+        """Hosts of a pool that are kept for reservations and not closed. One index query; may be stale."""
+        ...
+
+    def require_reservable(self, tx: Transaction, host_id: str, gpu_count: int) -> None:
+        """Fails with CapacityTaken unless the host is active, kept for reservations, with that many GPUs."""
+
+    def set_reservable(self, tx: Transaction, host: Host, *, reservable: bool) -> None:
+        """Move a host to or from the sub-pool of reservations.
+
+        Fails with Conflict (``host_in_use``) while any GPU of a host that becomes reservable is not free, and
+        with Unavailable when it has moved since it was read.
+        """
+
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None: ...
     def use_enrolment(self, tx: Transaction, enrolment: Enrolment, install_id: str) -> None:
         """Fails with Conflict when another machine has used it."""

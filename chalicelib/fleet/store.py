@@ -6,7 +6,7 @@ starts share (the host) are changed by arithmetic under conditions; a lease by i
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
@@ -34,6 +34,7 @@ from chalicelib.fleet.model import (
     LeaseState,
 )
 from chalicelib.fleet.placement import compute_rank, pack_groups
+from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.fleet.watch_store import move_totals
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import (
@@ -50,7 +51,7 @@ from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 COMMAND_RETENTION_SECONDS = 14 * 86_400
 
 
-class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
+class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore, DynamoReservableStore):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         try:
             item = EnrolmentItem.get(keys.enrolment(enrolment_id), keys.ENROLMENT, consistent_read=True)
@@ -179,26 +180,6 @@ class DynamoFleetStore(DynamoHealthStore, DynamoCandidateStore):
             HostItem.api_key_id == host.api_key_id,
             unexpected("The host's key"),
         )
-
-    def retire_unleased(self, tx: Transaction, host: Host, gpus: Sequence[HostGpu]) -> None:
-        # Epochs rise with each change of holder: the same free map at commit means that nobody had one.
-        free = [gpu for gpu in gpus if gpu.lease_state == "free"]
-        version: Any = HostItem.health_version
-        offered: Any = HostItem.pool
-        same = version == host.health_version if host.health_version else version.does_not_exist()
-        condition: Condition = same & (HostItem.free_gpus == len(free)) & (HostItem.state == host.state)
-        for gpu in free:
-            path: Any = HostItem.free_leases[gpu.gpu.gpu_uuid]
-            condition &= path == gpu.epoch
-        actions: list[Any] = [
-            HostItem.state.set("retired"),
-            # Listed nowhere any more.
-            offered.remove(),
-            HostItem.health_version.set(host.health_version + 1),
-        ]
-        move_totals(tx, host, replace(host, state="retired"))
-        key = (keys.host(host.host_id), keys.HOST)
-        dynamo(tx).update(HostItem, key, actions, condition, unexpected("The host"))
 
     def take_leases(
         self, tx: Transaction, host_id: str, rental_id: str, leases: Sequence[Lease], alive_since_ms: int

@@ -22,6 +22,8 @@ from chalicelib.rentals.life import add_stop, finish_stay
 from chalicelib.rentals.model import Rental, begin_end
 from chalicelib.rentals.ports import SYSTEM_ACTOR, add_audit
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.reservations.ports import ReservationPorts
+from chalicelib.reservations.upkeep import rebook_host
 
 #: Adds a condition to each transaction that takes something from a host.
 Guard = Callable[[Transaction], None]
@@ -33,10 +35,13 @@ class RentalFailover:
 
     ports: MeterPorts
     watch: WatchStore
+    reservations: ReservationPorts
 
     def fail_over_host(self, host_id: str, reason: LossReason, now_ms: int) -> None:
         """See `fleet.watch.Failover`. To a renter it is the same, silent or ended."""
         del reason
+        # First: a ticket that redeems a reservation looks for it where it is then.
+        rebook_host(self.reservations, host_id)
         # A host that has come back keeps what runs on it.
         with contextlib.suppress(NotLost):
             fail_over_host(

@@ -28,14 +28,14 @@ _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
     queue_arn=os.environ.get("HEARTBEATS_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_heartbeat"
 )
 def on_heartbeat(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
-    return consume(read_messages(event.to_dict()), handle_heartbeat, wiring.heartbeats_dead_letters())
+    return consume(read_messages(event.to_dict()), handle_heartbeat, wiring.dead_letters("heartbeats"))
 
 
 @functions.on_sqs_message(
     queue_arn=os.environ.get("TELEMETRY_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_telemetry"
 )
 def on_telemetry(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
-    return consume(read_messages(event.to_dict()), handle_telemetry, wiring.telemetry_dead_letters())
+    return consume(read_messages(event.to_dict()), handle_telemetry, wiring.dead_letters("telemetry"))
 
 
 def handle_heartbeat(message: Message) -> None:

@@ -7,7 +7,7 @@ its ticket away.
 from dataclasses import dataclass, replace
 
 from chalicelib.core.capacity import WhyNot
-from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, Unavailable
+from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, NotFound, Unavailable
 from chalicelib.fleet.model import HostCommand
 from chalicelib.rentals.life import leave_line
 from chalicelib.rentals.model import NOTICE_MS, PlannedEnd, Rental
@@ -70,7 +70,9 @@ def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
         if why is None:
             done = replace(done, started=done.started + 1, waiting=done.waiting - 1)
             continue
-        if why == "no_capacity" and not pinned:
+        if why == "no_capacity" and ticket.billing_class == "reserved":
+            done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
+        elif why == "no_capacity" and not pinned:
             # What is as large does not fit either; nodes of a cluster are counted apart.
             too_large = min(too_large, ticket.gpu_count) if ticket.node_count == 1 else too_large
             done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
@@ -108,14 +110,25 @@ def serve_ticket(ports: RentalPorts, ticket: Ticket, pool: str) -> WhyNot | None
         why = "balance"
     except Unavailable:
         return "no_capacity"
-    except Conflict as conflict:
-        if conflict.code != "price_cap":
-            raise
-        why = "price_cap"
+    except (Conflict, NotFound) as error:
+        if error.code == "price_cap":
+            why = "price_cap"
+        else:
+            # What it waited for is no more: its reservation was cancelled, or it was placed too often.
+            _give_up(ports, waiting)
+            return None
     else:
         return None
     _explain(ports, waiting, why)
     return why
+
+
+def _give_up(ports: RentalPorts, waiting: tuple[Rental, ...]) -> None:
+    try:
+        leave_line(ports, waiting[0], "start_impossible", ports.clock.now_ms(), SYSTEM_ACTOR)
+    except (Unavailable, Conflict):
+        # Somebody else moved it: the next look knows more.
+        return
 
 
 def _explain(ports: RentalPorts, waiting: tuple[Rental, ...], why: WhyNot) -> None:
@@ -151,14 +164,22 @@ def make_room(ports: RentalPorts, ticket: Ticket, pool: str) -> int:
     if ticket.billing_class == "spot" or ticket.preempting_until_ms > now_ms or ticket.node_count > 1:
         return 0
     stays = ports.scheduling.list_stays(pool, MAX_STAYS)
-    hosts = sorted({stay.host_id for stay in stays})[:MAX_HOSTS]
+    hosts = sorted({stay.host_id for stay in stays if _may_serve(ticket, stay.host_id)})[:MAX_HOSTS]
     found = {host_id: ports.fleet.get_candidate(host_id) for host_id in hosts}
-    free = {host_id: len(each.free_leases) for host_id, each in found.items() if each is not None}
+    free = {
+        host_id: len(each.free_leases)
+        for host_id, each in found.items()
+        if each is not None and each.reservable == (ticket.billing_class == "reserved")
+    }
     chosen = choose_victims(ticket.gpu_count, free, stays, now_ms)
     if chosen is None:
         return 0
     ports.scheduling.mark_preempting(ticket, now_ms + PREEMPTION_MS)
     return sum(preempt_stay(ports, stay, now_ms) for stay in chosen[1])
+
+
+def _may_serve(ticket: Ticket, host_id: str) -> bool:
+    return ticket.pinned_host_id in {None, host_id}
 
 
 def preempt_stay(ports: RentalPorts, stay: SpotStay, now_ms: int) -> bool:

@@ -12,8 +12,8 @@ from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume
 from chalicelib.rentals.model import PlannedEnd, Rental
 from chalicelib.rentals.policies import GRACE_MS
 from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit
-from chalicelib.rentals.rules import ACTIVE_STATES, Reason
-from chalicelib.rentals.timing import find_due
+from chalicelib.rentals.rules import ACTIVE_STATES
+from chalicelib.rentals.timing import find_due, list_ends
 
 #: Index keys under which rentals that are due are listed (see `rentals.store.choose_due_shard`).
 SHARDS = 8
@@ -50,17 +50,8 @@ def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
         # Its host was to end it and did not say that it has.
         end_rental(ports, rental, rental.planned_end.reason, rental.planned_end.at_ms, SYSTEM_ACTOR)
         return True
-    ends_at_ms, reason = _find_next_end(rental)
+    ends_at_ms, reason = min(list_ends(rental))
     return announce_end(ports, rental, PlannedEnd(reason, now_ms, max(ends_at_ms, now_ms + GRACE_MS)))
-
-
-def _find_next_end(rental: Rental) -> tuple[int, Reason]:
-    ends: list[tuple[int, Reason]] = []
-    if rental.ends_at_ms is not None:
-        ends.append((rental.ends_at_ms, "max_duration_reached"))
-    if rental.policies.stop_at_ms is not None:
-        ends.append((rental.policies.stop_at_ms, "stop_scheduled"))
-    return min(ends)
 
 
 def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:

@@ -14,6 +14,7 @@ from chalicelib import wiring
 from chalicelib.core.capacity import name_pool
 from chalicelib.rentals import dispatch
 from chalicelib.rentals.due import do_due
+from chalicelib.rentals.reserving import clear_way
 from chalicelib.runtime.observability import get_logger
 
 functions = Blueprint(__name__)
@@ -48,7 +49,8 @@ def sweep_lines(_event: CloudWatchEvent) -> None:
     """Serve every pool's line and do what is due, whatever was missed."""
     now_ms = wiring.clock().now_ms()
     done = do_due(wiring.rental_ports(), now_ms)
-    get_logger().info("due", extra={"rentals": done})
+    told = clear_way(wiring.rental_ports(), wiring.reservation_ports(), now_ms)
+    get_logger().info("due", extra={"rentals": done, "spot_told": told})
     for gpu_type, region in wiring.list_pools():
         try:
             _dispatch(name_pool(gpu_type, region))

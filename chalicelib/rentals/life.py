@@ -22,7 +22,14 @@ from chalicelib.rentals.model import (
     place,
     require_action,
 )
-from chalicelib.rentals.placing import Start, add_start_command, compute_hold, find_prices, place_now
+from chalicelib.rentals.placing import (
+    Start,
+    add_start_command,
+    compute_hold,
+    find_prices,
+    find_reservation,
+    place_now,
+)
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, add_audit, get_rental, name_hold
 from chalicelib.rentals.queue import RECOVERY_PRIORITY, Ticket, build_ticket_key, rank
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES, Reason, State
@@ -91,12 +98,23 @@ def add_stop(ports: RentalPorts, tx: Transaction, ended: Rental, *, keep_volume:
 
 
 def _give_back(ports: RentalPorts, tx: Transaction, rental: Rental, placement: Placement) -> None:
+    _release(ports, tx, rental, placement.host_id)
     ports.scheduling.give_back_quota(tx, rental.account_id, rental.gpu_count)
     if rental.spread_group is not None:
         ports.scheduling.give_back_spread(tx, rental.account_id, rental.spread_group, placement.host_id)
     if rental.billing_class == "spot":
         pool = name_pool(rental.gpu_type, placement.region)
         ports.scheduling.remove_stay(tx, pool, placement.host_id, rental.rental_id)
+
+
+def _release(ports: RentalPorts, tx: Transaction, rental: Rental, host_id: str) -> None:
+    """Give the reservation its GPUs back, unless it is over and knows of them no more."""
+    if rental.reservation_id is None:
+        return
+    reservation = ports.reservations.get_reservation(rental.reservation_id)
+    for booking in () if reservation is None else reservation.bookings:
+        if booking.host_id == host_id and rental.rental_id in booking.uses:
+            ports.reservations.release(tx, rental.reservation_id, host_id, rental.rental_id, rental.gpu_count)
 
 
 def finish_stay(
@@ -119,7 +137,7 @@ def finish_stay(
     finished = finish_end(rental, at_ms, waiting, lost=before is not None)
     ports.store.replace_rental(tx, before or rental, finished)
     if ticket is not None:
-        pinned = finished.volume_host_id
+        pinned = finished.volume_host_id or ticket.pinned_host_id
         ports.scheduling.add_ticket(tx, replace(ticket, pinned_host_id=pinned))
     return finished
 
@@ -140,7 +158,7 @@ def restart_stay(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: int
     left = replace(finish_end(replace(rental, desired_state="stopped"), at_ms))
     leases = tuple(lease.advance() for lease in placement.wipe_leases)
     again = Placement(rental.segment + 1, placement.host_id, placement.region, leases)
-    restarted = place(left, again, price)
+    restarted = place(left, again, price, rental.reserved_until_ms)
     ports.store.replace_rental(tx, rental, restarted)
     ports.fleet.renew_leases(tx, placement.host_id, rental.rental_id, placement.wipe_leases)
     ports.wallets.add_holds(
@@ -166,6 +184,8 @@ def return_gpus(ports: RentalPorts, tx: Transaction, placement: Placement, renta
 
 def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: int) -> Ticket:
     """Return a place in line in every pool whose price the rental could pay, or may once it falls."""
+    if rental.billing_class == "reserved":
+        return _build_reserved_ticket(ports, rental, since_ms, priority)
     prices = find_prices(ports.cached_catalog.get(), rental, since_ms)
     ranked = rank(priority, rental.billing_class)
     pools = tuple(name_pool(price.gpu_type, price.region) for price in prices[:MAX_POOLS_PER_TICKET])
@@ -183,6 +203,27 @@ def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: in
         max_price_micros_per_gpu_hour=rental.max_price_micros_per_gpu_hour,
         deadline_at_ms=rental.deadline_at_ms,
         pinned_host_id=rental.volume_host_id,
+    )
+
+
+def _build_reserved_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: int) -> Ticket:
+    """Return a place in the line of the reservation's pool; its hosts are its own, so it holds nobody up."""
+    reservation = find_reservation(ports, rental)
+    ranked = rank(priority, rental.billing_class)
+    hosts = [each.host_id for each in reservation.bookings if each.state == "open"]
+    return Ticket(
+        ticket_id=rental.rental_id,
+        ticket_key=build_ticket_key(ranked, since_ms, rental.rental_id),
+        rental_ids=(rental.rental_id,),
+        account_id=rental.account_id,
+        gpu_type=rental.gpu_type,
+        pools=(name_pool(reservation.gpu_type, reservation.region),),
+        gpu_count=rental.gpu_count,
+        billing_class=rental.billing_class,
+        priority=ranked,
+        since_ms=since_ms,
+        deadline_at_ms=reservation.ends_at_ms,
+        pinned_host_id=hosts[0] if hosts else None,
     )
 
 

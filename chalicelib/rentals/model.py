@@ -117,6 +117,8 @@ class Rental:
     policies: Policies = field(default_factory=Policies)
     #: Set when it runs: when its policies end this stay.
     ends_at_ms: int | None = None
+    #: When the reservation that this stay redeems is over.
+    reserved_until_ms: int | None = None
     #: The host that keeps the volume of a rental that has no stay.
     volume_host_id: str | None = None
     volume_lost_at_ms: int | None = None
@@ -182,7 +184,12 @@ def require_action(rental: Rental, action: Action) -> None:
         raise Conflict(f"A rental that is {rental.state} cannot take '{action}' now.", code=refusal)
 
 
-def place(rental: Rental, placement: Placement, price_micros_per_gpu_hour: int) -> Rental:
+def place(
+    rental: Rental,
+    placement: Placement,
+    price_micros_per_gpu_hour: int,
+    reserved_until_ms: int | None = None,
+) -> Rental:
     """Return the rental on its GPUs; what it pays for this stay is fixed here.
 
     Raises:
@@ -205,6 +212,7 @@ def place(rental: Rental, placement: Placement, price_micros_per_gpu_hour: int) 
         planned_end=None,
         volume_host_id=None,
         ends_at_ms=None,
+        reserved_until_ms=reserved_until_ms,
         running_at_ms=None,
         stop_requested_at_ms=None,
         endpoints=(),

@@ -1,26 +1,36 @@
 """Puts waiting rentals on GPUs: one transaction for a rental, or for all nodes of a cluster.
 
 Slots, leases, rental, hold, quota, price, line, command and audit entry are written together or not at all.
-Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times.
+Losing a race for a GPU tries another candidate, then reads the candidates again, a bounded number of times;
+hosts that were not tried come first then.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import name_pool
-from chalicelib.core.errors import Conflict, InvalidInput
+from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.leases import Lease
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
-from chalicelib.fleet.placement import Candidate, choose_leases, compute_spread, order_candidates
+from chalicelib.fleet.placement import (
+    Candidate,
+    choose_leases,
+    compute_spread,
+    list_choices,
+    order_candidates,
+)
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
+from chalicelib.reservations.model import Reservation
 
 #: Each round reads the candidates again and tries up to ATTEMPTS_PER_ROUND of them.
 ROUNDS = 4
@@ -83,6 +93,13 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         Conflict: ``price_cap``.
         InsufficientFunds: the wallet cannot cover the holds.
     """
+    if start.first.billing_class == "reserved":
+        return redeem_now(ports, start)
+    return _place_anywhere(ports, start, region)
+
+
+def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tuple[Rental, ...]:
+    tried = Counter[str]()
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         catalog = ports.cached_catalog.get(fresh=round_number > 0)
@@ -91,11 +108,13 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         for price in prices:
             if region not in {None, price.region}:
                 continue
-            for nodes in _find_nodes(ports, start, price):
+            # The index does not know who fell silent: the tightest fits may be no use, round after round.
+            for nodes in sorted(_find_nodes(ports, start, price), key=lambda each: _count_tries(tried, each)):
                 attempts += 1
                 try:
-                    return _commit(ports, start, price, nodes)
+                    return _commit(ports, start, _agree(ports, price), nodes)
                 except (CapacityTaken, SpreadTaken):
+                    tried.update(node.host_id for node in nodes)
                     if attempts >= ATTEMPTS_PER_ROUND:
                         break
                 except Conflict as conflict:
@@ -107,27 +126,29 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
     raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
 
 
-def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tuple[Candidate, ...]]:
+def _count_tries(tried: Counter[str], nodes: tuple[Candidate, ...]) -> int:
+    return sum(tried[node.host_id] for node in nodes)
+
+
+def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Candidate, ...]]:
+    """Return where the rentals could go together, best first."""
     rental = start.first
     unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:
         pinned = ports.fleet.get_candidate(start.pinned_host_id)
         owes = start.pinned_host_id in unwiped
-        if pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count:
-            yield (pinned,)
-        return
+        fits = pinned is not None and not owes and len(pinned.free_leases) >= rental.gpu_count
+        return [(pinned,)] if pinned is not None and fits else []
     if len(start.rentals) > 1:
-        nodes = ports.fleet.find_cluster(
+        return ports.fleet.find_clusters(
             price.gpu_type,
             price.region,
             rental.gpu_count,
             len(start.rentals),
+            MAX_CANDIDATES,
             rental_id=rental.rental_id,
             billing_class=rental.billing_class,
         )
-        if nodes:
-            yield nodes
-        return
     found = ports.fleet.find_candidates(
         price.gpu_type,
         price.region,
@@ -138,17 +159,80 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> Iterator[tupl
     )
     # The index may lag behind the host's own map: what it lists must still be enough.
     fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    for candidate in order_candidates(fitting, rental.rental_id, rental.gpu_count):
-        if candidate.host_id not in unwiped:
-            yield (candidate,)
+    ordered = order_candidates(fitting, rental.rental_id, rental.gpu_count)
+    return [(each,) for each in ordered if each.host_id not in unwiped]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a stay costs, and what its transaction requires for that.
+
+    A price is required once for all nodes; a reservation, which has an end, by each.
+    """
+
+    price_micros_per_gpu_hour: int
+    require: Callable[[Transaction, Rental], None]
+    reserved_until_ms: int | None = None
+
+
+def _agree(ports: RentalPorts, price: Price) -> Terms:
+    return Terms(price.price_micros_per_gpu_hour, lambda tx, _rental: ports.catalog.require_price(tx, price))
+
+
+def redeem_now(ports: RentalPorts, start: Start) -> tuple[Rental, ...]:
+    """Place rentals on the hosts of the reservation that they redeem, at its price.
+
+    Raises:
+        NotFound: there is no such reservation, or it is another account's.
+        Conflict: ``reservation_not_redeemable``: it is over, of another GPU type, or its GPUs are in use.
+        NoCapacity: its GPUs are not free yet, as what runs there was told to go, or its host is silent.
+    """
+    first, now_ms = start.first, ports.clock.now_ms()
+    reservation = find_reservation(ports, first)
+    terms = Terms(
+        reservation.price_micros_per_gpu_hour,
+        lambda tx, rental: ports.reservations.redeem(
+            tx,
+            reservation.reservation_id,
+            str(rental.host_id),
+            rental.rental_id,
+            rental.gpu_count,
+            now_ms,
+        ),
+        reservation.ends_at_ms,
+    )
+    unwiped = list_unwiped_hosts(first)
+    hosts = [each.host_id for each in reservation.bookings if each.state == "open"]
+    found = [ports.fleet.get_candidate(host_id) for host_id in hosts if host_id not in unwiped]
+    free = [each for each in found if each is not None and len(each.free_leases) >= first.gpu_count]
+    for nodes in list_choices(free, len(start.rentals)):
+        # A host that fell silent is not the reservation's end: it is waited for, or another of it serves.
+        with contextlib.suppress(CapacityTaken):
+            return _commit(ports, start, terms, nodes)
+    raise NoCapacity("The GPUs of the reservation are not free yet.", extra={"why": "no_capacity"})
+
+
+def find_reservation(ports: RentalPorts, rental: Rental) -> Reservation:
+    """Raises NotFound or Conflict, as `redeem_now`."""
+    found = None
+    if rental.reservation_id is not None:
+        found = ports.reservations.get_reservation(rental.reservation_id)
+    if found is None or found.account_id != rental.account_id:
+        raise NotFound("There is no such reservation.")
+    if found.gpu_type != rental.gpu_type or found.state not in {"confirmed", "active"}:
+        raise Conflict(
+            f"A reservation of {found.gpu_type} that is {found.state} is not redeemed by this rental.",
+            code="reservation_not_redeemable",
+        )
+    return found
 
 
 def _commit(
-    ports: RentalPorts, start: Start, price: Price, nodes: tuple[Candidate, ...]
+    ports: RentalPorts, start: Start, terms: Terms, nodes: tuple[Candidate, ...]
 ) -> tuple[Rental, ...]:
-    pool = name_pool(price.gpu_type, price.region)
+    pool = name_pool(start.first.gpu_type, nodes[0].region)
     placed = tuple(
-        _put_on(rental, candidate, price) for rental, candidate in zip(start.rentals, nodes, strict=True)
+        _put_on(rental, candidate, terms) for rental, candidate in zip(start.rentals, nodes, strict=True)
     )
     tx = ports.transactions()
     # First, the idempotency key: of several failed conditions, the answered request explains the others.
@@ -170,21 +254,22 @@ def _commit(
         {name_hold(rental.rental_id, rental.segment): compute_hold(rental) for rental in placed},
     )
     ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed))
-    ports.catalog.require_price(tx, price)
-    if start.ticket is None:
+    for rental in placed if terms.reserved_until_ms is not None else placed[:1]:
+        terms.require(tx, rental)
+    if start.ticket is None and terms.reserved_until_ms is None:
         ports.scheduling.require_no_line(tx, pool)
-    else:
+    elif start.ticket is not None:
         ports.scheduling.remove_ticket(tx, start.ticket.pools, start.ticket.ticket_key)
     tx.commit()
     return placed
 
 
-def _put_on(rental: Rental, candidate: Candidate, price: Price) -> Rental:
+def _put_on(rental: Rental, candidate: Candidate, terms: Terms) -> Rental:
     free = choose_leases(candidate, rental.gpu_count, rental.rental_id)
     placement = Placement(
         rental.segment + 1, candidate.host_id, candidate.region, tuple(lease.advance() for lease in free)
     )
-    return place(rental, placement, price.price_micros_per_gpu_hour)
+    return place(rental, placement, terms.price_micros_per_gpu_hour, terms.reserved_until_ms)
 
 
 def _add_stay(ports: RentalPorts, tx: Transaction, rental: Rental, workload: Workload, pool: str) -> None:

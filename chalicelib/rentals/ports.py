@@ -17,6 +17,7 @@ from chalicelib.rentals.model import Rental
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.reservations.ports import ReservationStore
 
 SYSTEM_ACTOR = "system"
 
@@ -138,6 +139,7 @@ DEFAULT_MAX_GPUS = 64
 class RentalPorts:
     store: RentalStore
     scheduling: SchedulingStore
+    reservations: ReservationStore
     fleet: FleetStore
     catalog: CatalogStore
     cached_catalog: CachedCatalog

@@ -35,6 +35,7 @@ Reason = Literal[
     "preempted",
     "reservation_ended",
     "deadline_passed",
+    "start_impossible",
     "gpu_failed",
     "host_interrupted",
     "host_lost",
@@ -92,6 +93,8 @@ REASONS: Mapping[Reason, ReasonRule] = {
     "reservation_ended": ReasonRule("terminated"),
     # It never had a GPU.
     "deadline_passed": ReasonRule("failed", billable=False),
+    # What it waited for cannot come any more.
+    "start_impossible": ReasonRule("failed", billable=False),
     # Billed to the first evidence.
     "gpu_failed": ReasonRule("failed", credit=True, retry=True),
     "host_interrupted": ReasonRule("failed", credit=True, retry=True),

@@ -15,7 +15,7 @@ from chalicelib.fleet.model import HostCommand
 from chalicelib.rentals.life import build_ticket, wait_in_line
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Recovery, Rental
-from chalicelib.rentals.placing import Start, find_prices, place_now
+from chalicelib.rentals.placing import Start, find_prices, find_reservation, place_now
 from chalicelib.rentals.policies import Policies
 from chalicelib.rentals.ports import Quota, RentalPorts, add_audit, get_rental
 from chalicelib.rentals.queue import Line, estimate_wait_ms
@@ -115,7 +115,7 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
     request, now_ms = command.request, ports.clock.now_ms()
     if request.deadline_at_ms is not None and request.deadline_at_ms <= now_ms:
         raise InvalidInput("deadline_at has passed.", code="deadline_passed")
-    rentals = build_rentals(ports, principal, request, now_ms)
+    rentals = await_window(ports, build_rentals(ports, principal, request, now_ms), now_ms)
     bodies: list[str] = []
 
     def add(tx: Transaction, made: tuple[Rental, ...]) -> None:
@@ -132,7 +132,8 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
 
     workloads = (request.workload,) * len(rentals)
     start = Start(rentals, workloads, principal.key_id, is_new=True, add=add)
-    if request.policies.start_at_ms is not None and request.policies.start_at_ms > now_ms:
+    start_at_ms = rentals[0].policies.start_at_ms
+    if start_at_ms is not None and start_at_ms > now_ms:
         _schedule(ports, start)
         return Created(HTTP_CREATED, bodies[-1], replayed=False)
     try:
@@ -176,9 +177,25 @@ def build_rentals(
     )
 
 
+def await_window(ports: RentalPorts, rentals: tuple[Rental, ...], now_ms: int) -> tuple[Rental, ...]:
+    """Return rentals that redeem a reservation as ones that start when its window begins, at the earliest.
+
+    Raises:
+        NotFound: there is no such reservation, or it is another account's.
+        Conflict: ``reservation_not_redeemable``.
+    """
+    if rentals[0].billing_class != "reserved":
+        return rentals
+    starts_at_ms = find_reservation(ports, rentals[0]).starts_at_ms
+    asked_ms = rentals[0].policies.start_at_ms or now_ms
+    if max(starts_at_ms, asked_ms) <= now_ms:
+        return rentals
+    policies = replace(rentals[0].policies, start_at_ms=max(starts_at_ms, asked_ms))
+    return tuple(replace(rental, policies=policies) for rental in rentals)
+
+
 def _queue(ports: RentalPorts, start: Start, why: WhyNot) -> None:
     first, now_ms = start.first, ports.clock.now_ms()
-    find_prices(ports.cached_catalog.get(), first, now_ms)
     ids = tuple(rental.rental_id for rental in start.rentals)
     ticket = replace(build_ticket(ports, first, now_ms, first.priority), rental_ids=ids)
     waiting = tuple(wait_in_line(rental, ticket, why) for rental in start.rentals)
@@ -194,7 +211,8 @@ def _queue(ports: RentalPorts, start: Start, why: WhyNot) -> None:
 
 def _schedule(ports: RentalPorts, start: Start) -> None:
     """Keep rentals until their hour; whatever stands against them then is told then."""
-    find_prices(ports.cached_catalog.get(), start.first, ports.clock.now_ms())
+    if start.first.billing_class != "reserved":
+        find_prices(ports.cached_catalog.get(), start.first, ports.clock.now_ms())
     tx = ports.transactions()
     assert start.add is not None, "a new rental answers its key"
     start.add(tx, start.rentals)

@@ -33,8 +33,18 @@ def find_due(rental: Rental) -> int | None:
     if rental.planned_end is not None:
         # The host ends it by then; whoever comes later sees to it that it has.
         return rental.planned_end.at_ms + GRACE_MS
-    ends = [at for at in (rental.ends_at_ms, rental.policies.stop_at_ms) if at is not None]
-    return min(ends) - GRACE_MS if ends else None
+    ends = list_ends(rental)
+    return min(ends)[0] - GRACE_MS if ends else None
+
+
+def list_ends(rental: Rental) -> list[tuple[int, Reason]]:
+    """Return when the present stay ends by itself, and why."""
+    ends: tuple[tuple[int | None, Reason], ...] = (
+        (rental.ends_at_ms, "max_duration_reached"),
+        (rental.policies.stop_at_ms, "stop_scheduled"),
+        (rental.reserved_until_ms, "reservation_ended"),
+    )
+    return [(at_ms, reason) for at_ms, reason in ends if at_ms is not None]
 
 
 def is_imminent(rental: Rental, at_ms: int) -> bool:

@@ -1,9 +1,9 @@
 """What is waited for and what is there, read from rentals and fleet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.capacity import name_pool
+from chalicelib.core.capacity import BillingClass, name_pool
 from chalicelib.fleet.model import Host, HostGpu
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.rentals.queue import Ticket, is_expired
@@ -30,13 +30,15 @@ class RentalDemands:
 
     def read_demand(self, settings: PoolSettings, now_ms: int) -> Demand:
         pool = name_pool(settings.gpu_type, settings.region)
-        catalog = self.rentals.catalog.read_catalog()
-        prices = catalog.find_prices(settings.gpu_type, settings.region, at_ms=now_ms)
-        cheapest = min((price.price_micros_per_gpu_hour for price in prices), default=0)
+        prices = {
+            price.billing_class: price.price_micros_per_gpu_hour
+            for price in self.rentals.catalog.read_catalog().list_prices(now_ms)
+            if (price.gpu_type, price.region) == (settings.gpu_type, settings.region)
+        }
         waiting = tuple(
             Waiting(ticket.gpu_count, ticket.node_count, ticket.since_ms)
             for ticket in self.rentals.scheduling.list_tickets(pool, MAX_TICKETS)
-            if is_served_by_a_host(ticket, pool, cheapest, now_ms)
+            if is_served_by_a_host(ticket, pool, prices, now_ms)
         )
         hosts = tuple(
             self._read_use(host)
@@ -53,7 +55,8 @@ class RentalDemands:
             free, busy = 0, count(gpus, "leased") + count(gpus, "wiping")
         protected_until_ms = host.created_at_ms + NEW_HOST_MS
         # Somebody works on the machine, or has been promised it.
-        if host.draining or host.reservable:
+        held = host.maintenance is not None or (host.cordon is not None and not host.cordon.automatic)
+        if held or host.draining or host.reservable:
             protected_until_ms = _FOREVER_MS
         return HostUse(host.host_id, host.gpu_count, free, busy, None, protected_until_ms)
 
@@ -62,15 +65,15 @@ def count(gpus: list[HostGpu], state: str) -> int:
     return sum(gpu.lease_state == state for gpu in gpus)
 
 
-def is_served_by_a_host(ticket: Ticket, pool: str, price_micros: int, now_ms: int) -> bool:
-    """Say whether one more host in ``pool`` would end this wait."""
+def is_served_by_a_host(ticket: Ticket, pool: str, prices: Mapping[BillingClass, int], now_ms: int) -> bool:
+    """Say whether one more host in ``pool`` would end this wait. ``prices`` are in force, by class."""
     if ticket.pinned_host_id is not None or is_expired(ticket, now_ms):
         return False
     if ticket.preempting_until_ms > now_ms:
         # Room was made elsewhere, and is on its way.
         return False
-    cap = ticket.max_price_micros_per_gpu_hour
-    if cap is not None and cap < price_micros:
+    price, cap = prices.get(ticket.billing_class), ticket.max_price_micros_per_gpu_hour
+    if price is None or (cap is not None and cap < price):
         return False
     turn = ticket.pools.index(pool) if pool in ticket.pools else 0
     return now_ms - ticket.since_ms >= turn * NEXT_POOL_AFTER_MS

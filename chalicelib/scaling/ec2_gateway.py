@@ -157,6 +157,9 @@ def build_request(order: LaunchOrder, stage: str) -> dict[str, Any]:
             ("host_id", order.host_id),
         )
     ]
+    kinds = ["instance", "volume", "network-interface"]
+    if option.purchase == "spot":
+        kinds.append("spot-instances-request")
     request: dict[str, Any] = {
         "ClientToken": order.launch_id,
         "MinCount": 1,
@@ -171,9 +174,7 @@ def build_request(order: LaunchOrder, stage: str) -> dict[str, Any]:
             "HttpEndpoint": "enabled",
         },
         "UserData": order.user_data,
-        "TagSpecifications": [
-            {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
-        ],
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds],
     }
     return request | _build_market(option)
 

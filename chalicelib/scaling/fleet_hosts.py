@@ -7,7 +7,7 @@ The token is derived from the launch, so that an order repeated after a crash is
 import hashlib
 import hmac
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.accounts.model import build_token, compute_digest
@@ -15,7 +15,14 @@ from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import ENROLMENT_LIFETIME_MS, Enrolment, Host, HostGpu
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.scaling.model import PoolSettings
-from chalicelib.scaling.ports import SCALING_ACTOR, HostInUse, HostStanding
+from chalicelib.scaling.ports import (
+    SCALING_ACTOR,
+    HostInUse,
+    HostStanding,
+    InstanceError,
+    Instances,
+    ScalingStore,
+)
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SECRET_CHARACTERS = 32
@@ -97,6 +104,29 @@ class FleetHosts:
         if enrolment.install_id not in {None, _REVOKED_BY}:
             raise HostInUse("The machine enrolled at the same time.")
         self.fleet.store.use_enrolment(tx, enrolment, _REVOKED_BY)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchedInstances:
+    """The fleet's `InstanceStates`, of hosts that scaling launched."""
+
+    store: ScalingStore
+    instances: Instances
+
+    def list_ended(self, host_ids: Sequence[str]) -> frozenset[str]:
+        """See `fleet.watch.InstanceStates`. EC2 that does not answer is asked no more in this round."""
+        ended = set()
+        for host_id in host_ids:
+            launch = self.store.find_by_host(host_id)
+            if launch is None or launch.instance_id is None:
+                continue
+            try:
+                instance = self.instances.find_instance(launch.region, launch.instance_id)
+            except InstanceError:
+                break
+            if instance is not None and instance.state in {"terminated", "stopped"}:
+                ended.add(host_id)
+        return frozenset(ended)
 
 
 def name_enrolment(launch_id: str) -> str:

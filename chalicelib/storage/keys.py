@@ -9,6 +9,8 @@ ENROLMENT = "ENROLMENT"
 HOST = "HOST"
 HEARTBEAT = "HEARTBEAT"
 RENTAL = "RENTAL"
+RESERVATION = "RESERVATION"
+CALENDAR_HEAD = "HEAD"
 LOG = "LOG"
 WORKLOAD = "WORKLOAD"
 ACTIVITY = "ACTIVITY"
@@ -39,6 +41,7 @@ WATCH = "WATCH"
 WINDOW = "WINDOW"
 OPEN_WINDOWS = "OPEN"
 POOL_TOTALS_PREFIX = "POOL#"
+BOOKING_PREFIX = "BOOKING#"
 
 
 def account(account_id: str) -> str:
@@ -190,6 +193,23 @@ def meter(segment: int) -> str:
 
 def rental(rental_id: str) -> str:
     return f"RENTAL#{rental_id}"
+
+
+def reservation(reservation_id: str) -> str:
+    return f"RESERVATION#{reservation_id}"
+
+
+def booking(host_id: str) -> str:
+    return f"{BOOKING_PREFIX}{host_id}"
+
+
+def calendar(host_id: str) -> str:
+    return f"CALENDAR#{host_id}"
+
+
+def day(name: str) -> str:
+    """``name`` is ``yyyy-mm-dd``, UTC."""
+    return f"DAY#{name}"
 
 
 def created(created_at_ms: int, entity_id: str) -> str:

@@ -26,6 +26,7 @@ _PLACES: Mapping[str, Access] = {
     "catalog": "read",
     "rentals": "write",
     "scheduling": "write",
+    "reservations": "write",
     "commands": "write",
     "balances": "write",
     "audit": "write",
@@ -46,6 +47,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "metering": "write",
+        "reservations": "write",
         "ledger": "write",
         "balances": "write",
         "idempotency": "write",
@@ -61,6 +63,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "incidents": "write",
         "rentals": "write",
         "scheduling": "write",
+        "reservations": "write",
         "balances": "write",
         "metering": "write",
         "commands": "write",
@@ -72,6 +75,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         "rentals": "write",
         "scheduling": "write",
+        "reservations": "write",
         "fleet": "write",
         "liveness": "read",
         "incidents": "write",
@@ -80,6 +84,15 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     },
     "OnCapacityChanged": _PLACES,
     "SweepLines": _PLACES,
+    # What ran on an instance that is gone is failed over, and placed again.
+    "ScalePools": {
+        **_PLACES,
+        "accounts": "write",
+        "liveness": "write",
+        "incidents": "write",
+        "metering": "write",
+        "scaling": "write",
+    },
     # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
     "ScheduleWatches": {
         "accounts": "read",
@@ -103,15 +116,10 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "liveness": "write",
         "incidents": "write",
         "metering": "write",
+        # Which instance a silent host is: EC2's word on it shortens the wait.
+        "scaling": "read",
     },
-    # What ran on an instance that is gone is failed over, and placed again.
-    "ScalePools": {
-        **_PLACES,
-        "accounts": "write",
-        "liveness": "write",
-        "metering": "write",
-        "scaling": "write",
-    },
+    "SweepReservations": {"reservations": "write", "audit": "write"},
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "MoveSpotPrices": {
@@ -126,6 +134,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "catalog": "read",
         "rentals": "write",
         "scheduling": "write",
+        "reservations": "write",
         "fleet": "write",
         "liveness": "read",
         "commands": "write",
@@ -178,6 +187,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
         statements.append(_build_stream_statement(resources.tables, "commands"))
+    if function == "OnWatch":
+        statements.append(allow(("ec2:DescribeInstances",), ["*"]))
     if function == "ScalePools":
         statements.extend(_build_instance_statements(resources))
     if function == "OnCapacityChanged":
@@ -208,7 +219,7 @@ def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
     def name(*kinds: str) -> list[str]:
         return [f"{prefix}:{kind}/*" for kind in kinds]
 
-    made = name("instance", "volume", "network-interface")
+    made = name("instance", "volume", "network-interface", "spot-instances-request")
     tagged = {"StringEquals": {"aws:RequestTag/provocative:stage": stage}}
     of_stage = {"StringEquals": {"aws:ResourceTag/provocative:stage": stage}}
     # What the template names, and nothing that an order would put in its place.
@@ -258,9 +269,9 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnTelemetry": [queues.telemetry_dead],
         "OnCharge": [queues.charges_dead],
         "DispatchCharges": [queues.charges],
+        "ScalePools": [queues.charges],
         "ScheduleWatches": [queues.watches],
         "OnWatch": [queues.watches_dead, queues.charges],
-        "ScalePools": [queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []

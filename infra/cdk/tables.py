@@ -59,6 +59,15 @@ TABLES = (
     ),
     TableSpec("scheduling"),
     TableSpec("scaling", expires=True),
+    TableSpec(
+        "reservations",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_boundary", "boundary_shard", "boundary_at_ms", NUMBER),
+            IndexSpec("by_host", "open_host_id", "ends_at_ms", NUMBER),
+        ),
+        expires=True,
+    ),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),

@@ -11,11 +11,13 @@ from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
+from chalicelib.reservations.ports import ReservationPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 
@@ -55,6 +57,7 @@ class FakeCloud:
         self.rentals = RentalPorts(
             store=FakeRentalStore(self.db),
             scheduling=FakeSchedulingStore(self.db),
+            reservations=FakeReservationStore(self.db),
             fleet=self.fleet_store,
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
@@ -66,6 +69,18 @@ class FakeCloud:
             ids=self.ids,
             currency="USD",
         )
+        self.reservations = ReservationPorts(
+            store=FakeReservationStore(self.db),
+            fleet=self.fleet_store,
+            catalog=catalog_store,
+            cached_catalog=self.rentals.cached_catalog,
+            idempotency=self.rentals.idempotency,
+            audit=self.audit,
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
+            currency="USD",
+        )
         self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
-        self.failover = RentalFailover(self.meters, self.watch_store)
+        self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
         self.billing = BillingPorts(ledger, self.meters.store, self.rentals, self.charges)

@@ -1,121 +1,24 @@
 """Hosts, leases and commands in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.fleet.incident import derive_incidents
 from chalicelib.fleet.model import Enrolment, Gpu, Host, HostCommand, HostGpu, Liveness
-from chalicelib.fleet.placement import (
-    SUB_POOLS,
-    Candidate,
-    Crowds,
-    choose_fabric,
-    compute_rank,
-    pack_groups,
-    search,
-    unpack_groups,
-)
 from chalicelib.fleet.service import CapacityTaken, HostCredentials, StaleEpoch
-from tests.fakes.database import START_MS, MemoryStore
+from tests.fakes.candidates import FakeCandidateStore
+from tests.fakes.database import START_MS
 from tests.fakes.watch import move_totals, put_incident
 
 
-@dataclass
-class FakeFleetStore(MemoryStore):
+class FakeFleetStore(FakeCandidateStore):
     """Rows: hosts (host_id), gpus ((host_id, uuid)), liveness, enrolments, commands."""
-
-    crowds: Crowds = field(default_factory=Crowds)
 
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None:
         return self.db.table("enrolments").get(enrolment_id)
-
-    def get_host(self, host_id: str) -> Host | None:
-        return self.db.table("hosts").get(host_id)
-
-    def get_liveness(self, host_id: str) -> Liveness | None:
-        return self.db.table("liveness").get(host_id)
-
-    def list_gpus(self, host_id: str) -> list[HostGpu]:
-        return [row for (host, _), row in self.db.table("gpus").items() if host == host_id]
-
-    def list_hosts(self, gpu_type: str, region: str) -> list[Host]:
-        hosts = self.db.table("hosts").values()
-        return [host for host in hosts if (host.gpu_type, host.region) == (gpu_type, region)]
-
-    def find_candidates(
-        self,
-        gpu_type: str,
-        region: str,
-        gpu_count: int,
-        limit: int,
-        *,
-        start: int,
-        billing_class: BillingClass = "on_demand",
-    ) -> list[Candidate]:
-        with self.db.lock:
-            for reservable in SUB_POOLS[billing_class]:
-                ranked = self._rank(gpu_type, region, reservable=reservable)
-
-                def read(low: int, high: int, ranked: Any = ranked) -> list[Candidate]:
-                    return [each for rank, each in ranked if low <= rank <= high][:limit]
-
-                pool = f"{gpu_type}#{region}#{reservable}"
-                found = search(read, pool, gpu_count, limit, start, self.crowds)
-                if found:
-                    return found
-            return []
-
-    def _rank(self, gpu_type: str, region: str, *, reservable: bool) -> list[tuple[int, Candidate]]:
-        """The index: the hosts that may be offered, by rank."""
-        ranked = []
-        for host in self._list_offered(gpu_type, region, reservable=reservable):
-            candidate = self.get_candidate(host.host_id)
-            assert candidate is not None
-            ranked.append((compute_rank(len(candidate.free_leases), host.host_id), candidate))
-        return sorted(ranked, key=lambda each: each[0])
-
-    def get_candidate(self, host_id: str) -> Candidate | None:
-        host = self.get_host(host_id)
-        if host is None or host.state != "active":
-            return None
-        free = [gpu for gpu in self.list_gpus(host_id) if gpu.lease_state == "free"]
-        leases = tuple(Lease(gpu.gpu.gpu_uuid, gpu.epoch) for gpu in free)
-        rows = [
-            (row.gpu.gpu_uuid, row.gpu.link_group or row.gpu.parent_uuid) for row in self.list_gpus(host_id)
-        ]
-        groups = unpack_groups(pack_groups(rows), leases)
-        return Candidate(host_id, host.region, leases, groups, host.fabric_id)
-
-    def find_cluster(
-        self,
-        gpu_type: str,
-        region: str,
-        gpu_count: int,
-        node_count: int,
-        *,
-        rental_id: str,
-        billing_class: BillingClass = "on_demand",
-    ) -> tuple[Candidate, ...]:
-        """Sees every host, where the real one reads a page."""
-        with self.db.lock:
-            for reservable in SUB_POOLS[billing_class]:
-                offered = [each for _, each in self._rank(gpu_type, region, reservable=reservable)]
-                chosen = choose_fabric(offered, gpu_count, node_count, rental_id)
-                if chosen:
-                    return chosen
-            return ()
-
-    def list_free(self, gpu_type: str, region: str) -> list[int]:
-        offered = self._list_offered(gpu_type, region, reservable=False)
-        return sorted([host.free_gpus for host in offered if host.free_gpus], reverse=True)
-
-    def _list_offered(self, gpu_type: str, region: str, *, reservable: bool) -> list[Host]:
-        hosts = self.list_hosts(gpu_type, region)
-        return [host for host in hosts if host.state == "active" and host.reservable == reservable]
 
     def add_enrolment(self, tx: Any, enrolment: Enrolment) -> None:
         tx.put_new("enrolments", enrolment.enrolment_id, enrolment, Unavailable("enrolment"))

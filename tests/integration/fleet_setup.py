@@ -7,6 +7,7 @@ from chalicelib.accounts.service import authenticate, bootstrap_installation, cr
 from chalicelib.billing.service import GrantCredit, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
+from chalicelib.core.capacity import BillingClass
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
@@ -28,7 +29,7 @@ def become_operator() -> Principal:
     return authenticate(wiring.account_ports(), token)
 
 
-def offer(operator: Principal, gpu_type: str) -> None:
+def offer(operator: Principal, gpu_type: str, billing_class: BillingClass = "on_demand") -> None:
     put_gpu_type(wiring.catalog_ports(), operator, GpuType(gpu_type, "Hopper", 81_559, 700))
     put_price(
         wiring.catalog_ports(),
@@ -37,6 +38,7 @@ def offer(operator: Principal, gpu_type: str) -> None:
         region=REGION,
         price_micros_per_gpu_hour=PRICE,
         known_regions=wiring.known_regions(),
+        billing_class=billing_class,
     )
 
 

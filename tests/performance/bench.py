@@ -61,7 +61,8 @@ def main() -> int:
     except StepFailed as failed:
         progress.say(f"FAILED: {failed.reason}\n        {failed.hint}")
         return 1
-    OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
+    known = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
+    OUTPUT.write_text(json.dumps(known | results, indent=2) + "\n")
     progress.say(f"  written to {OUTPUT.name}")
     return 0
 

@@ -30,6 +30,8 @@ class SimHost:
     dark: bool = False
     boot: int = 0
     next_beat_ms: int = 0
+    #: That a workload ends by itself, at each look.
+    exit_chance: float = 0.002
     #: When each live workload began; by rental and instance.
     live_since_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     #: Milliseconds that workloads of a rental have really run, without those that still do.
@@ -62,6 +64,7 @@ class SimHost:
     def work(self, now_ms: int, rng: random.Random) -> bool:
         """Advance each workload by a step; return whether anything changed that the cloud should hear."""
         changed = False
+        self.known = assignments.forget_old(self.known, now_ms)
         for rental_id, workload in list(self.known.workloads.items()):
             if workload.phase == "starting" and rng.random() < 0.8:
                 self._begin(workload, now_ms)
@@ -69,7 +72,7 @@ class SimHost:
                 changed = True
             elif workload.phase == "live":
                 due = workload.deadline_at_ms is not None and now_ms >= workload.deadline_at_ms - 30_000
-                exits = rng.random() < 0.002
+                exits = rng.random() < self.exit_chance
                 if due or exits:
                     self._finish(workload, now_ms)
                     facts = {"phase": "ended", "ended_at_ms": now_ms, "exit_code": 0}

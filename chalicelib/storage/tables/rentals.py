@@ -66,6 +66,7 @@ class RentalItem(RentalsTable):
     policies: JSONAttribute = JSONAttribute(null=True)
     planned_end: JSONAttribute = JSONAttribute(null=True)
     ends_at_ms = IntegerAttribute(null=True)
+    reserved_until_ms = IntegerAttribute(null=True)
     running_at_ms = IntegerAttribute(null=True)
     stop_requested_at_ms = IntegerAttribute(null=True)
     terminated_at_ms = IntegerAttribute(null=True)

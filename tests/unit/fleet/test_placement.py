@@ -2,20 +2,22 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chalicelib
 from chalicelib.core.leases import Lease
 from chalicelib.fleet.placement import (
     RANK_STEP,
     Candidate,
     Crowds,
-    choose_fabric,
     choose_leases,
     compute_rank,
     compute_spread,
+    list_clusters,
     order_candidates,
     pack_groups,
     search,
@@ -190,17 +192,21 @@ def place(name, free, fabric_id):
     return Candidate(name, REGION, build(name, free).free_leases, {}, fabric_id)
 
 
+def choose_best(hosts, gpu_count, node_count):
+    return next(iter(list_clusters(hosts, gpu_count, node_count, "rnt", LIMIT)), ())
+
+
 def test_a_cluster_takes_the_fabric_with_the_least_to_spare_or_nothing():
     hosts = [place(f"big-{n}", 8, "big") for n in range(5)]
     hosts += [place(f"small-{n}", 8, "small") for n in range(3)]
     hosts += [place(f"lone-{n}", 8, None) for n in range(9)] + [place("full", 2, "small")]
     for nodes, fabric in ((2, "small"), (3, "small"), (4, "big"), (5, "big")):
-        chosen = choose_fabric(hosts, 8, nodes, "rnt")
+        chosen = choose_best(hosts, 8, nodes)
         assert len({each.host_id for each in chosen}) == nodes
         assert {each.fabric_id for each in chosen} == {fabric}
-    assert choose_fabric(hosts, 8, 6, "rnt") == ()
-    assert [each.fabric_id for each in choose_fabric(hosts, 2, 4, "rnt")] == ["small"] * 4
-    (alone,) = choose_fabric([each for each in hosts if each.fabric_id is None], 8, 1, "rnt")
+    assert choose_best(hosts, 8, 6) == ()
+    assert [each.fabric_id for each in choose_best(hosts, 2, 4)] == ["small"] * 4
+    (alone,) = choose_best([each for each in hosts if each.fabric_id is None], 8, 1)
     assert alone.host_id.startswith("lone")
 
 
@@ -210,7 +216,7 @@ fleets = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([None, "a", "b", 
 @given(fleets, st.integers(1, 8), st.integers(1, 6))
 def test_a_cluster_is_found_whole_exactly_when_a_fabric_has_room(fleet, wanted, nodes):
     hosts = [place(f"hst_{n}", free, fabric) for n, (free, fabric) in enumerate(fleet)]
-    chosen = choose_fabric(hosts, wanted, nodes, "rnt")
+    chosen = choose_best(hosts, wanted, nodes)
     room = Counter(each.fabric_id for each in hosts if len(each.free_leases) >= wanted)
     alone = nodes == 1 and room.total() > 0
     assert bool(chosen) == (alone or any(n >= nodes for name, n in room.items() if name is not None))
@@ -218,3 +224,33 @@ def test_a_cluster_is_found_whole_exactly_when_a_fabric_has_room(fleet, wanted, 
         assert len({each.host_id for each in chosen}) == nodes
         assert all(len(each.free_leases) >= wanted for each in chosen)
         assert nodes == 1 or len({each.fabric_id for each in chosen} - {None}) == 1
+
+
+def test_free_gpus_and_their_rank_are_changed_in_one_place():
+    changed = [
+        path.name
+        for path in (Path(chalicelib.__file__).parent / "fleet").rglob("*.py")
+        for _ in range(
+            path.read_text().count("HostItem.free_gpus.set(") + path.read_text().count("free_rank.set(")
+        )
+    ]
+    assert changed == ["health_store.py"] * 2
+
+
+@given(st.integers(2, 6), st.integers(1, 12), st.data())
+def test_a_fabric_with_one_to_spare_can_do_without_any_one_host(nodes, spare, data):
+    hosts = [place(f"hst_{n}", 8, "a") for n in range(nodes + spare)]
+    found = list_clusters(hosts, 8, nodes, data.draw(st.text(min_size=1, max_size=5)), LIMIT)
+    names = [{each.host_id for each in chosen} for chosen in found]
+    assert all(len(chosen) == nodes for chosen in names)
+    assert len(set(map(frozenset, names))) == len(names) <= LIMIT
+    missed = data.draw(st.sampled_from(sorted(host.host_id for host in hosts)))
+    assert any(missed not in chosen for chosen in names)
+
+
+def test_the_best_of_each_fabric_comes_before_any_fabric_s_second():
+    hosts = [place(f"{fabric}-{n}", 8, fabric) for fabric, size in (("a", 4), ("b", 3)) for n in range(size)]
+    found = list_clusters(hosts, 8, 2, "rnt", LIMIT)
+    assert [chosen[0].fabric_id for chosen in found] == ["b", "a", "b", "b", "a"]
+    assert all(len({each.fabric_id for each in chosen}) == 1 for chosen in found)
+    assert len(list_clusters(hosts, 8, 2, "rnt", 3)) == 3

@@ -56,7 +56,7 @@ class NoisyHost:
             self.counters[gpu_uuid] += self._rng.randrange(400_000, 700_000) * seconds
         readings = self.read()
         cut = self.meter.cut(readings)
-        return Telemetry(build_samples(readings), cut.intervals), cut.state
+        return Telemetry(build_samples(readings, {}), cut.intervals), cut.state
 
     def commit(self, state: MeterState) -> None:
         self.meter.state = state

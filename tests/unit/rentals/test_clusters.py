@@ -71,3 +71,43 @@ def test_a_member_that_runs_ends_alone():
     first, second = ask(seeded, 2)
     terminate_rental(seeded.cloud.rentals, seeded.renter, first.rental_id)
     assert seeded.rental(second.rental_id).state == "provisioning"
+
+
+def seed_heard(*hosts):
+    """Hosts of (fabric, whether it still says that it is there)."""
+    seeded = seed_cloud(hosts=0)
+    ids = []
+    for number, (fabric_id, _) in enumerate(hosts):
+        ids.append(add_host(seeded, f"node-{number}", 2, fabric_id=fabric_id).host_id)
+        seeded.beat(ids[-1])
+    seeded.cloud.clock.advance_seconds(31)
+    for host_id, (_, heard) in zip(ids, hosts, strict=True):
+        if heard:
+            seeded.beat(host_id)
+    return seeded
+
+
+def list_fabrics(seeded, members):
+    return {seeded.cloud.fleet_store.get_host(member.host_id).fabric_id for member in members}
+
+
+def test_a_silent_host_of_the_tightest_fabric_leaves_the_others():
+    seeded = seed_heard(("a", False), ("a", True), ("b", True), ("b", True), ("b", True))
+    members = ask(seeded, 2)
+    assert list_fabrics(seeded, members) == {"b"}
+
+
+@pytest.mark.parametrize("silent", range(4))
+def test_any_silent_host_of_a_fabric_is_replaced_by_the_one_to_spare(silent):
+    seeded = seed_heard(*(("a", number != silent) for number in range(4)))
+    members = ask(seeded, 3)
+    assert {member.state for member in members} == {"provisioning"}
+    assert len({member.host_id for member in members}) == 3
+
+
+def test_a_cluster_starts_nowhere_when_silence_leaves_too_few():
+    seeded = seed_heard(("a", False), ("a", True), ("a", True), ("b", True), ("b", False))
+    with pytest.raises(Conflict) as refused:
+        ask(seeded, 3)
+    assert refused.value.code == "no_capacity"
+    assert seeded.cloud.db.table("rentals") == {}

@@ -82,6 +82,17 @@ def test_without_room_nothing_is_held_and_the_code_says_so():
     assert read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
 
 
+def test_silent_hosts_that_fit_more_tightly_do_not_hide_the_others():
+    seeded = seed_cloud(hosts=0)
+    silent = [add_host(seeded, f"silent-{number}", 2).host_id for number in range(5)]
+    alive = add_host(seeded, "alive", 4).host_id
+    for host_id in (*silent, alive):
+        seeded.beat(host_id)
+    seeded.cloud.clock.advance_seconds(31)
+    seeded.beat(alive)
+    assert seeded.rental(rent(seeded, 2).body).host_id == alive
+
+
 def test_a_silent_host_gets_no_rental():
     seeded = seed_cloud()
     seeded.cloud.clock.advance_seconds(31)

@@ -120,7 +120,9 @@ def build_cloud(**changes: object) -> ScalingCloud:
     ports = ScalingPorts(
         store=store,
         hosts=FleetHosts(
-            cloud.fleet, lambda host_id, now_ms: fail_over_host(cloud.meters, host_id, "host_lost", now_ms)
+            cloud.fleet,
+            lambda host_id, now_ms: fail_over_host(cloud.meters, host_id, "host_lost", now_ms),
+            cloud.watch_store.drop_watch,
         ),
         demands=RentalDemands(cloud.rentals),
         audit=cloud.audit,

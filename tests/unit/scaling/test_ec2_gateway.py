@@ -80,6 +80,7 @@ def test_spot_and_capacity_blocks_are_asked_for_as_such():
     assert spot["InstanceMarketOptions"]["MarketType"] == "spot"
     assert spot["InstanceMarketOptions"]["SpotOptions"]["InstanceInterruptionBehavior"] == "terminate"
     assert "InstanceInitiatedShutdownBehavior" not in spot
+    assert "spot-instances-request" in {each["ResourceType"] for each in spot["TagSpecifications"]}
     option = replace(ON_DEMAND, purchase="capacity_block", capacity_reservation_id="cr-1")
     block = build_request(replace(ORDER, option=option), "prod")
     assert block["InstanceMarketOptions"] == {"MarketType": "capacity-block"}

@@ -4,14 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.errors import InvalidInput, NotFound, Unauthenticated
+from chalicelib.fleet.model import Cordon
 from chalicelib.fleet.service import enrol_host
 from chalicelib.rentals.life import terminate_rental
 from chalicelib.scaling import service
-from chalicelib.scaling.fleet_hosts import derive_secret
-from chalicelib.scaling.model import PoolSettings
-from tests.factories import GPU_TYPE, REGION
-from tests.fakes import Crash
+from chalicelib.scaling.fleet_hosts import LaunchedInstances
 from tests.unit.scaling.cloud import ON_DEMAND, OTHER_ZONE, POOL, build_cloud
 
 
@@ -320,79 +317,28 @@ def test_an_instance_whose_order_had_been_given_up_ends():
     assert cloud.ports.hosts.find_standing(failed.host_id) == "unknown"
 
 
-@pytest.mark.parametrize("step", range(14))
-def test_a_crash_between_any_two_calls_leaks_nothing(step):
-    cloud = build_cloud()
+def test_f30_the_watch_is_told_which_silent_hosts_ec2_has_ended():
+    cloud = build_cloud(max_hosts=2)
     cloud.want(8, "one")
-    cloud.ec2.crash_in = step
-    db = cloud.seeded.cloud.db
-    for _ in range(4):
-        try:
-            cloud.minutes(1)
-        except Crash:
-            cloud.ec2.crash_in = None
-    cloud.ec2.crash_in = None
-    cloud.minutes(3)
-    assert len(cloud.ec2.rows) == 1
-    assert [launch.state for launch in cloud.open()] == ["running"]
-    assert db.table("rentals")
+    cloud.want(8, "two")
+    cloud.minutes(4)
+    first, second = cloud.open()
+    states = LaunchedInstances(cloud.store, cloud.ec2)
+    hosts = [first.host_id, second.host_id, "hst_by_hand"]
+    assert states.list_ended(hosts) == frozenset()
+    cloud.ec2.end(first.instance_id)
+    cloud.seeded.cloud.clock.advance_seconds(61)
+    assert states.list_ended(hosts) == {first.host_id}
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("commit", range(4))
-def test_a_crash_at_any_commit_leaks_nothing(when, commit):
-    cloud = build_cloud()
-    cloud.want(8, "one")
-    db = cloud.seeded.cloud.db
-    setattr(db, f"crash_{when}", db.commits + commit)
-    for _ in range(4):
-        try:
-            cloud.minutes(1)
-        except Crash:
-            db.crash_before = db.crash_after = None
-    db.crash_before = db.crash_after = None
-    cloud.minutes(3)
-    assert len(cloud.ec2.rows) == 1
-    assert [launch.state for launch in cloud.open()] == ["running"]
-
-
-def test_the_preview_tells_the_plan_and_does_nothing():
-    cloud = build_cloud()
-    cloud.want(8, "one")
-    commits = cloud.seeded.cloud.db.commits
-    view = service.preview_plan(cloud.ports, cloud.settings())
-    assert view.plan.decision is not None
-    assert view.plan.decision.kind == "launch"
-    assert (cloud.seeded.cloud.db.commits, cloud.ec2.launches) == (commits, 0)
-
-
-def test_a_pool_is_set_read_and_audited():
-    cloud = build_cloud()
-    cloud.put(max_hosts=7)
-    assert service.read_pool(cloud.ports, GPU_TYPE, REGION).settings.max_hosts == 7
-    assert cloud.settings().version == 2
-    cloud.put(max_hosts=7)
-    assert cloud.settings().version == 2
-    assert cloud.audited().count("pool.set") == 2
-    assert [view.settings.pool for view in service.list_pools(cloud.ports)] == [POOL]
-    with pytest.raises(NotFound):
-        service.read_pool(cloud.ports, GPU_TYPE, "mars")
-    with pytest.raises(InvalidInput, match="min_hosts"):
-        cloud.put(min_hosts=9, max_hosts=1)
-    with pytest.raises(InvalidInput, match="same name"):
-        cloud.put(options=(ON_DEMAND, ON_DEMAND))
-
-
-def test_a_token_is_derived_and_a_wrong_one_opens_nothing():
-    cloud = build_cloud()
-    cloud.want(8, "one")
-    cloud.run()
-    (launch,) = cloud.open()
-    token = cloud.ports.hosts.build_token(launch.launch_id)
-    assert cloud.ports.hosts.build_token(launch.launch_id) == token
-    assert token in cloud.ec2.orders[launch.launch_id].user_data
-    assert derive_secret(launch.launch_id, b"another") != derive_secret(launch.launch_id, b"pepper")
-    other = cloud.ports.hosts.build_token("lch_00000000000000000000000000")
-    with pytest.raises(Unauthenticated):
-        enrol_host(cloud.seeded.cloud.fleet, other, install_id="x", agent_version="1", gpus=[])
-    assert isinstance(cloud.settings(), PoolSettings)
+def test_a_host_under_somebodys_hands_is_not_ended_and_one_that_is_worn_out_is():
+    for automatic, alive in ((False, 1), (True, 0)):
+        cloud = build_cloud(min_hosts=1)
+        cloud.minutes(3)
+        (launch,) = cloud.open()
+        cloud.put(min_hosts=0)
+        rows = cloud.seeded.cloud.db.table("hosts")
+        cordon = Cordon("looked at", cloud.now_ms, automatic=automatic)
+        rows[launch.host_id] = replace(rows[launch.host_id], cordon=cordon, state="draining")
+        cloud.minutes(40)
+        assert len(cloud.ec2.list_alive()) == alive

@@ -1,0 +1,92 @@
+"""Routes of reservations."""
+
+from http import HTTPStatus
+
+from chalicelib import wiring
+from chalicelib.core.errors import InvalidInput
+from chalicelib.core.idempotency import compute_fingerprint
+from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.reservations import ports, service
+from chalicelib.reservations.schemas import (
+    CreateReservationRequest,
+    ReservationActionRequest,
+    ReservationListBody,
+    read_gpu_count,
+    read_instant,
+    read_request,
+    render_availability,
+    render_reservation,
+)
+from chalicelib.runtime.http import Answer, Api, Call
+from chalicelib.runtime.listing import PAGING, read_limit
+
+api = Api(__name__, wiring.authenticate)
+
+_PREVIEW = frozenset({"gpu_type", "region", "from", "to", "gpu_count"})
+
+
+@api.route("POST", "/v1/reservations", permission="reservations:write", body=CreateReservationRequest)
+def create_reservation(call: Call) -> Answer:
+    """Book GPUs on one host, or several whole hosts, from one quarter of an hour to another."""
+    body: CreateReservationRequest = call.read_body(CreateReservationRequest)
+    now_ms = wiring.clock().now_ms()
+    created = service.create_reservation(
+        wiring.reservation_ports(),
+        call.principal,
+        service.CreateReservation(
+            request=read_request(body),
+            idempotency_key=call.idempotency_key,
+            fingerprint=compute_fingerprint("POST /v1/reservations", call.raw_body),
+            render=lambda reservation: render_reservation(reservation, now_ms).model_dump_json(),
+        ),
+    )
+    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
+    return Answer(created.body, HTTPStatus(created.status), headers)
+
+
+@api.route("GET", "/v1/reservations", permission="reservations:read", query=PAGING)
+def list_reservations(call: Call) -> Answer:
+    """List the account's reservations, newest first."""
+    page = wiring.reservation_ports().store.list_reservations(
+        call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
+    )
+    now_ms = wiring.clock().now_ms()
+    items = [render_reservation(reservation, now_ms) for reservation in page.items]
+    return Answer(ReservationListBody(items=items, next_cursor=encode_cursor(page.next_key)))
+
+
+@api.route("GET", "/v1/reservations/availability", permission="reservations:read", query=_PREVIEW)
+def preview_availability(call: Call) -> Answer:
+    """Show hour by hour what one host could promise."""
+    missing = sorted(name for name in ("gpu_type", "region") if not call.query.get(name))
+    if missing:
+        raise InvalidInput(f"Name the {missing[0]}.")
+    preview = service.preview(
+        wiring.reservation_ports(),
+        gpu_type=call.query["gpu_type"],
+        region=call.query["region"],
+        from_ms=read_instant(call.query, "from"),
+        to_ms=read_instant(call.query, "to"),
+        gpu_count=read_gpu_count(call.query),
+    )
+    return Answer(render_availability(preview, wiring.settings().currency))
+
+
+@api.route("GET", "/v1/reservations/{reservation_id}", permission="reservations:read")
+def get_reservation(call: Call, reservation_id: str) -> Answer:
+    """Show one reservation, and which of its GPUs are in use."""
+    reservation = ports.get_reservation(wiring.reservation_ports(), call.principal, reservation_id)
+    return Answer(render_reservation(reservation, wiring.clock().now_ms()))
+
+
+@api.route(
+    "POST",
+    "/v1/reservations/{reservation_id}/actions",
+    permission="reservations:write",
+    body=ReservationActionRequest,
+)
+def act_on_reservation(call: Call, reservation_id: str) -> Answer:
+    """Cancel a reservation; what the early-cancel rule keeps is in the answer."""
+    call.read_body(ReservationActionRequest)
+    reservation = service.cancel_reservation(wiring.reservation_ports(), call.principal, reservation_id)
+    return Answer(render_reservation(reservation, wiring.clock().now_ms()))

@@ -1,0 +1,193 @@
+"""Reservations and calendars in memory, under the conditions that the DynamoDB store sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
+from chalicelib.core.paging import Page
+from chalicelib.reservations.calendars import EMPTY_DAY, promise
+from chalicelib.reservations.model import Booking, Reservation, Span, find_boundary
+from chalicelib.reservations.ports import CalendarMoved, NotRedeemable, ReservationInUse
+from chalicelib.reservations.store import choose_shard
+from chalicelib.storage import keys
+from tests.fakes.database import MemoryStore
+
+
+class FakeReservationStore(MemoryStore):
+    """Rows: reservations (id), days ((host_id, day)), heads (host_id -> open bookings)."""
+
+    @property
+    def rows(self) -> dict[str, Reservation]:
+        return self.db.table("reservations")
+
+    def get_reservation(self, reservation_id: str) -> Reservation | None:
+        return self.rows.get(reservation_id)
+
+    def list_reservations(self, account_id: str, limit: int, start: str | None) -> Page[Reservation]:
+        with self.db.lock:
+            own = [row for row in self.rows.values() if row.account_id == account_id]
+        found = sorted(own, key=_name, reverse=True)
+        rest = [row for row in found if start is None or _name(row) < start]
+        return Page(rest[:limit], _name(rest[limit - 1]) if len(rest) > limit else None)
+
+    def list_boundaries(self, shard: str, until_ms: int, limit: int) -> list[str]:
+        with self.db.lock:
+            found = [
+                (boundary_ms, row.reservation_id)
+                for row in self.rows.values()
+                if (boundary_ms := find_boundary(row)) is not None
+                and boundary_ms <= until_ms
+                and choose_shard(row.reservation_id) == shard
+            ]
+        return [reservation_id for _, reservation_id in sorted(found)[:limit]]
+
+    def list_on_host(self, host_id: str, limit: int) -> list[str]:
+        with self.db.lock:
+            found = [
+                (row.ends_at_ms, row.reservation_id)
+                for row in self.rows.values()
+                for booking in row.bookings
+                if booking.host_id == host_id and booking.state != "closed"
+            ]
+        return [reservation_id for _, reservation_id in sorted(found)[:limit]]
+
+    def read_days(self, host_id: str, first_day: str, last_day: str) -> dict[str, tuple[int, ...]]:
+        with self.db.lock:
+            return {
+                day: promised
+                for (host, day), promised in self.db.table("days").items()
+                if host == host_id and first_day <= day <= last_day
+            }
+
+    def add_reservation(self, tx: Any, reservation: Reservation) -> None:
+        tx.put_new("reservations", reservation.reservation_id, reservation, Unavailable("reservation"))
+        for booking in reservation.bookings:
+            tx.add(lambda: None, lambda host_id=booking.host_id: self._count(host_id, 1))
+
+    def replace_reservation(
+        self, tx: Any, old: Reservation, new: Reservation, *, unused: bool = False
+    ) -> None:
+        rows, key = self.rows, new.reservation_id
+
+        def check() -> DomainError | None:
+            return None if rows[key].version == old.version else Unavailable("reservation")
+
+        def effect() -> None:
+            # Redemptions change without the version: what is stored of them stays.
+            uses = {booking.host_id: booking.uses for booking in rows[key].bookings}
+            bookings = tuple(replace(each, uses=uses.get(each.host_id, {})) for each in new.bookings)
+            rows[key] = replace(new, bookings=bookings, version=old.version + 1)
+
+        tx.add(check, effect)
+        known = {booking.host_id: booking for booking in old.bookings}
+        for booking in new.bookings:
+            before = known.get(booking.host_id)
+            if before is None:
+                tx.add(lambda: None, lambda host_id=booking.host_id: self._count(host_id, 1))
+            elif before.state != booking.state:
+                self._change_booking(tx, key, before, unused=unused)
+
+    def _change_booking(self, tx: Any, reservation_id: str, before: Booking, *, unused: bool) -> None:
+        def check() -> DomainError | None:
+            stored = self._find_booking(reservation_id, before.host_id)
+            if stored is None or stored.state != before.state:
+                return Unavailable("booking")
+            return ReservationInUse("in use") if unused and stored.uses else None
+
+        change = -1 if before.state == "open" else 0
+        tx.add(check, lambda: self._count(before.host_id, change))
+
+    def take_slots(
+        self,
+        tx: Any,
+        host_id: str,
+        spans: Sequence[Span],
+        gpus: int,
+        capacity: int,
+        known_days: frozenset[str],
+    ) -> None:
+        assert 0 < gpus <= capacity
+        for span in spans:
+
+            def check(span: Span = span) -> DomainError | None:
+                day = self.db.table("days").get((host_id, span.day))
+                if (day is not None) != (span.day in known_days):
+                    return CalendarMoved("day")
+                full = day is not None and max(day[span.first : span.end]) > capacity - gpus
+                return CalendarMoved("slots") if full else None
+
+            tx.add(check, lambda span=span: self._promise(host_id, span, gpus))
+
+    def give_back_slots(self, tx: Any, host_id: str, spans: Sequence[Span], gpus: int) -> None:
+        for span in spans:
+
+            def check(span: Span = span) -> DomainError | None:
+                day = self.db.table("days").get((host_id, span.day))
+                short = day is None or min(day[span.first : span.end]) < gpus
+                return Unavailable("calendar") if short else None
+
+            tx.add(check, lambda span=span: self._promise(host_id, span, -gpus))
+
+    def require_unbooked(self, tx: Any, host_id: str) -> None:
+        def check() -> DomainError | None:
+            booked = self.db.table("heads").get(host_id, 0)
+            return Conflict("booked", code="host_booked") if booked else None
+
+        tx.add(check, lambda: None)
+
+    def redeem(
+        self, tx: Any, reservation_id: str, host_id: str, rental_id: str, gpu_count: int, now_ms: int
+    ) -> None:
+        def check() -> DomainError | None:
+            row, booking = self.rows.get(reservation_id), self._find_booking(reservation_id, host_id)
+            if row is None or booking is None or booking.state != "open":
+                return NotRedeemable("booking")
+            inside = row.starts_at_ms <= now_ms < row.ends_at_ms
+            room = booking.gpu_count - booking.used_gpus >= gpu_count
+            return None if inside and room and rental_id not in booking.uses else NotRedeemable("room")
+
+        def effect() -> None:
+            booking = self._find_booking(reservation_id, host_id)
+            assert booking is not None
+            self._set_uses(reservation_id, host_id, {**booking.uses, rental_id: gpu_count})
+
+        tx.add(check, effect)
+
+    def release(self, tx: Any, reservation_id: str, host_id: str, rental_id: str, gpu_count: int) -> None:
+        def check() -> DomainError | None:
+            booking = self._find_booking(reservation_id, host_id)
+            held = booking is not None and booking.uses.get(rental_id) == gpu_count
+            return None if held else NotRedeemable("nothing redeemed")
+
+        def effect() -> None:
+            booking = self._find_booking(reservation_id, host_id)
+            assert booking is not None
+            uses = {rental: gpus for rental, gpus in booking.uses.items() if rental != rental_id}
+            self._set_uses(reservation_id, host_id, uses)
+
+        tx.add(check, effect)
+
+    def _find_booking(self, reservation_id: str, host_id: str) -> Booking | None:
+        row = self.rows.get(reservation_id)
+        found = [] if row is None else [each for each in row.bookings if each.host_id == host_id]
+        return found[0] if found else None
+
+    def _set_uses(self, reservation_id: str, host_id: str, uses: Mapping[str, int]) -> None:
+        row = self.rows[reservation_id]
+        bookings = tuple(
+            replace(each, uses=uses) if each.host_id == host_id else each for each in row.bookings
+        )
+        self.rows[reservation_id] = replace(row, bookings=bookings)
+
+    def _promise(self, host_id: str, span: Span, gpus: int) -> None:
+        days = self.db.table("days")
+        days[host_id, span.day] = promise(days.get((host_id, span.day), EMPTY_DAY), span, gpus)
+
+    def _count(self, host_id: str, change: int) -> None:
+        heads = self.db.table("heads")
+        heads[host_id] = heads.get(host_id, 0) + change
+
+
+def _name(reservation: Reservation) -> str:
+    return keys.created(reservation.created_at_ms, reservation.reservation_id)
