@@ -104,7 +104,7 @@ class Stage:
 
     # Hosts.
 
-    def beat(self, host_id: str, seen: Seen, rng: random.Random) -> None:
+    def beat(self, host_id: str, seen: Seen, *, rng: random.Random) -> None:
         """A heartbeat that tells what the host would have by what it was ordered."""
         rows = wiring.rental_ports().fleet.list_gpus(host_id)
         seen.epochs = tuple((row.gpu.gpu_uuid, row.epoch) for row in rows)
@@ -250,7 +250,7 @@ class Player:
 
     def beat(self) -> None:
         host_id = self.random.choice(self.stage.host_ids)
-        self.record("beat", host_id, lambda seen: self.stage.beat(host_id, seen, self.random))
+        self.record("beat", host_id, lambda seen: self.stage.beat(host_id, seen, rng=self.random))
 
     def lose_host(self) -> None:
         host_id = self.random.choice(self.stage.host_ids)

@@ -33,6 +33,7 @@ from tests.integration.in_process import wire_to
 from tests.performance.bench import OUTPUT
 from tests.performance.consumption import Consumption, watch_consumption
 from tests.performance.packing import GPUS_PER_HOST, compare
+from tests.simulation.failover_times import find_percentile, measure_kills
 
 FLEET_GPUS = (100, 10_000, 100_000)
 #: 24 starts in the proportions of `packing`'s trace, 45 GPUs.
@@ -48,6 +49,8 @@ STARTS_REPLAYED = 40
 
 PACKING_SEEDS, PACKING_HOSTS, PACKING_JOBS, PACKING_LOAD = range(8), 64, 12_000, 0.8
 
+FAILOVER_SEED, FAILOVER_KILLS = 20_261_123, 1_000
+
 Record = Callable[[str, float, str], None]
 
 
@@ -61,6 +64,8 @@ def main() -> int:
     try:
         with progress.step("packing, simulated"):
             measure_packing(record)
+        with progress.step("failover, simulated"):
+            measure_failover(record)
         with run_cloud("bench-scheduler", progress) as cloud:
             seed_installation(cloud)
             for measure in ON_CLOUD:
@@ -114,6 +119,15 @@ def measure_packing(record: Record) -> None:
         record(f"packing_wait_mean_seconds_{name}", each.wait_mean_seconds, "s")
         record(f"packing_split_percent_{name}", each.split * 100, "%")
     Console().print(table)
+
+
+def measure_failover(record: Record) -> None:
+    """From the kill of a host: until it is given up, and until the last of its rentals is leased GPUs."""
+    kills = measure_kills(FAILOVER_SEED, FAILOVER_KILLS)
+    detected = find_percentile([kill.detected_ms for kill in kills], 99)
+    replaced = find_percentile([kill.replaced_ms for kill in kills], 99)
+    record("kill_to_detect_p99_seconds", detected / 1000, "s")
+    record("detect_to_replace_p99_seconds", replaced / 1000, "s")
 
 
 def measure_allocation(operator: Principal, gpus: int, record: Record) -> None:

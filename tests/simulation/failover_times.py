@@ -47,13 +47,6 @@ class KillTimes:
     rentals: int
 
 
-class Steady(random.Random):
-    """For workloads that begin at the first occasion and never end by themselves."""
-
-    def random(self) -> float:
-        return 0.5
-
-
 @dataclass
 class Kill:
     host_id: str
@@ -92,14 +85,13 @@ class Region:
         crash: float = 0.0,
         delay_ms: Callable[[random.Random, int], int] = draw_delay,
     ) -> None:
-        self.random, self.steady = random.Random(seed), Steady()
+        self.random = random.Random(seed)
         self.loss, self.crash, self.delay_ms = loss, crash, delay_ms
         self.seeded = seed_cloud(hosts=0, credit_micros=10**15)
         self.cloud = self.seeded.cloud
         self.began_ms = self.now_ms
         self.events: list[tuple[int, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
-        self.commands_taken = 0
         self.kills: list[Kill] = []
         self.open_kills: list[Kill] = []
         #: Hosts that were given up while they lived.
@@ -113,7 +105,7 @@ class Region:
             host = add_host(self.seeded, f"sim-{number}", GPUS)
             self.seeded.beat(host.host_id)
             gpus = tuple(gpu.gpu.gpu_uuid for gpu in self.cloud.fleet_store.list_gpus(host.host_id))
-            self.hosts[host.host_id] = SimHost(host.host_id, gpus)
+            self.hosts[host.host_id] = SimHost(host.host_id, gpus, exit_chance=0)
             self.later(
                 self.random.randrange(10_000), lambda host_id=host.host_id: self.beat(self.hosts[host_id])
             )
@@ -152,7 +144,7 @@ class Region:
         self.later(10_000 + self.random.randint(-1_000, 1_000), lambda: self.beat(host))
         if not host.online:
             return
-        host.work(self.now_ms, self.steady)
+        host.work(self.now_ms, self.random)
         if host.dark or self.random.random() < self.loss:
             return
         beat = host.beat(self.now_ms)
@@ -164,10 +156,10 @@ class Region:
         self.deliver_commands()
 
     def deliver_commands(self) -> None:
-        commands = self.cloud.fleet_store.commands
-        for command in commands[self.commands_taken :]:
+        rows = self.cloud.db.table("commands")
+        while rows:
+            command = rows.pop(next(iter(rows)))
             self.later(self.random.randrange(MAX_DELAY_MS), lambda command=command: self.hand_over(command))
-        self.commands_taken = len(commands)
 
     def hand_over(self, command) -> None:
         host = self.hosts[command.host_id]
@@ -175,7 +167,7 @@ class Region:
             host.accept(command)
         else:
             # It waits on the host's queue.
-            self.later(MINUTE_MS, lambda: self.hand_over(command))
+            self.later(3_000, lambda: self.hand_over(command))
 
     # Schedules.
 
@@ -244,9 +236,6 @@ class Region:
         self.kills.append(kill)
         self.open_kills.append(kill)
         self.later(DEAD_MS, host.boot_again)
-
-    def count_segments(self) -> int:
-        return sum(rental.segment for rental in self.rentals)
 
 
 def measure_kills(seed: int, kills: int) -> list[KillTimes]:
