@@ -18,8 +18,9 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib import wiring
 from chalicelib.storage.connection import bind
 
-#: Chances in a thousand, of each call and of each transaction.
-LOST_REPLIES, THROTTLES, CONFLICTS = 7, 7, 30
+#: Chances in a thousand: of each call, and of each transaction.
+LOST_REPLIES, THROTTLES = 5, 5
+LOST_COMMITS, CONFLICTS = 40, 40
 
 
 @dataclass
@@ -57,7 +58,8 @@ class Faults:
 
     def after(self, model: Any, **_: Any) -> None:
         rng = getattr(self._local, "random", None)
-        if rng is not None and rng.randrange(1000) < LOST_REPLIES:
+        chance = LOST_COMMITS if model.name == "TransactWriteItems" else LOST_REPLIES
+        if rng is not None and rng.randrange(1000) < chance:
             self.counts["lost reply"] += 1
             self.counts[f"lost reply of {model.name}"] += 1
             raise ReadTimeoutError(endpoint_url="http://dynamodb")
