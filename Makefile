@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler history simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ lock: .venv/.ready ## Resolve and lock all dependencies again
 
 simulate: .venv/.ready ## Run the control plane from 2,000 seeds (SEEDS=n) and check its invariants (5 minutes)
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),2000) 300
+
+history: .venv/.ready ## Record what 16 processes do under faults and check it (SEED=n, OPERATIONS=n)
+	@HISTORY_SEED=$(or $(SEED),20261123) HISTORY_OPERATIONS=$(or $(OPERATIONS),5000) \
+	  $(BIN)/python -m pytest -s tests/integration/test_history.py
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

@@ -1,7 +1,7 @@
 """``make bench-scheduler``: what placing rentals costs at any size of the fleet, and how well it packs.
 
-Adds its figures to bench.json. Nothing here is timed: calls are counted, capacity is computed from the items
-that were touched, packing is simulated from seeds.
+Adds its figures to bench.json. Calls are counted, capacity is computed from the items that were touched,
+packing and failover are simulated from seeds; only the start of many rentals is timed.
 """
 
 import itertools
@@ -32,7 +32,9 @@ from tests.integration.fleet_setup import REGION, add_renter, become_operator, o
 from tests.integration.in_process import wire_to
 from tests.performance.bench import OUTPUT
 from tests.performance.consumption import Consumption, watch_consumption
+from tests.performance.many_rentals import measure_many_rentals
 from tests.performance.packing import GPUS_PER_HOST, compare
+from tests.simulation.failover_times import find_percentile, measure_kills
 
 FLEET_GPUS = (100, 10_000, 100_000)
 #: 24 starts in the proportions of `packing`'s trace, 45 GPUs.
@@ -48,6 +50,8 @@ STARTS_REPLAYED = 40
 
 PACKING_SEEDS, PACKING_HOSTS, PACKING_JOBS, PACKING_LOAD = range(8), 64, 12_000, 0.8
 
+FAILOVER_SEED, FAILOVER_KILLS = 20_261_123, 1_000
+
 Record = Callable[[str, float, str], None]
 
 
@@ -61,6 +65,8 @@ def main() -> int:
     try:
         with progress.step("packing, simulated"):
             measure_packing(record)
+        with progress.step("failover, simulated"):
+            measure_failover(record)
         with run_cloud("bench-scheduler", progress) as cloud:
             seed_installation(cloud)
             for measure in ON_CLOUD:
@@ -82,6 +88,11 @@ def measure_costs(cloud: EmbeddedCloud, record: Record) -> None:
         for gpus in FLEET_GPUS:
             measure_allocation(operator, gpus, record)
         measure_hottest_key(operator, record)
+
+
+def measure_start_of_many(cloud: EmbeddedCloud, record: Record) -> None:
+    """The one figure that is timed: it depends on the machine."""
+    record("rentals_200_running_seconds", measure_many_rentals(cloud), "s")
 
 
 def hold_still(cloud: EmbeddedCloud) -> None:
@@ -114,6 +125,15 @@ def measure_packing(record: Record) -> None:
         record(f"packing_wait_mean_seconds_{name}", each.wait_mean_seconds, "s")
         record(f"packing_split_percent_{name}", each.split * 100, "%")
     Console().print(table)
+
+
+def measure_failover(record: Record) -> None:
+    """From the kill of a host: until it is given up, and until the last of its rentals is leased GPUs."""
+    kills = measure_kills(FAILOVER_SEED, FAILOVER_KILLS)
+    detected = find_percentile([kill.detected_ms for kill in kills], 99)
+    replaced = find_percentile([kill.replaced_ms for kill in kills], 99)
+    record("kill_to_detect_p99_seconds", detected / 1000, "s")
+    record("detect_to_replace_p99_seconds", replaced / 1000, "s")
 
 
 def measure_allocation(operator: Principal, gpus: int, record: Record) -> None:
@@ -263,7 +283,10 @@ def complete_host(candidate: Candidate) -> None:
 
 #: What is measured on the embedded cloud, in this order. The costs stop its functions: what needs them
 #: running comes before.
-ON_CLOUD: tuple[Callable[[EmbeddedCloud, Record], None], ...] = (measure_costs,)
+ON_CLOUD: tuple[Callable[[EmbeddedCloud, Record], None], ...] = (
+    measure_start_of_many,
+    measure_costs,
+)
 
 
 if __name__ == "__main__":
