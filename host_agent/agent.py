@@ -30,7 +30,7 @@ from host_agent.log_requests import LogRequests
 from host_agent.metering import EnergyMeter, MeterState, Owner
 from host_agent.notices import Machine
 from host_agent.outbox import HeartbeatSlot, TelemetryOutbox
-from host_agent.preflight import Fitness, Preflight, judge_status, list_capabilities
+from host_agent.preflight import Fitness, Preflight, judge_statuses, list_capabilities
 from host_agent.samples import build_samples, note_peaks
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.notice import Notice
@@ -160,14 +160,7 @@ class Agent:
         heartbeat = Heartbeat(
             observed_at_ms=self._clock.now_ms(),
             agent_version=AGENT_VERSION,
-            gpus=[
-                judge_status(
-                    self._statuses.get(uuid, GpuStatus(uuid, "unknown")),
-                    fitness.get(uuid),
-                    foreign.get(uuid, 0),
-                )
-                for uuid in self._gpus
-            ],
+            gpus=judge_statuses(self._gpus, self._statuses, fitness, foreign),
             workloads=[report for report in reports if report is not None],
             spool=self._outbox.describe(),
             draining=self.draining,
@@ -177,6 +170,11 @@ class Agent:
         )
         self._heartbeats.put(heartbeat)
         self._told_notices = notices
+
+    def confirm(self, heartbeat: Heartbeat) -> None:
+        """The queue has this heartbeat. Raises OSError: it is told again."""
+        with self._lock:
+            self._save(assignments.mark_told(self._assignments, heartbeat.workloads, self._clock.now_ms()))
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""
@@ -367,7 +365,6 @@ class Agent:
         self._change(
             workload.rental_id,
             phase="terminated",
-            terminated_at_ms=self._clock.now_ms(),
             gpu_memory=wiped.gpu_memory,
             **facts,
         )

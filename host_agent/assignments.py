@@ -21,9 +21,11 @@ from chalicelib.wire.v1 import (
 from host_agent.durable import read_if_there, write_atomic
 
 Phase = Literal["starting", "live", "ended", "stopping", "terminated"]
-#: How long a finished workload is still reported: the cloud may have missed it.
+#: How long a finished workload is reported after the queue first took it: one heartbeat may be lost.
 REPORT_MS = 600_000
 FILE_NAME = "assignments.json"
+#: Of a start that was refused by its epoch.
+STALE = "stale_epoch"
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -39,7 +41,8 @@ class Workload(msgspec.Struct, frozen=True):
     ended_at_ms: int | None = None
     failed: bool = False
     detail: str = ""
-    terminated_at_ms: int | None = None
+    #: When the queue first took a heartbeat that says how it ended.
+    told_at_ms: int | None = None
     ports: list[PublishedPort] = []
     #: Set by a preemption: the workload is told, and ended by then.
     deadline_at_ms: int | None = None
@@ -67,7 +70,7 @@ def apply_start(before: Assignments, command: Command, now_ms: int, *, draining:
     if command.workload is None or (known is not None and (known.phase != "terminated" or stale)):
         return before
     refused = stale or draining
-    reason = "stale_epoch" if stale else "draining"
+    reason = STALE if stale else "draining"
     workload = Workload(
         rental_id=command.rental_id,
         leases=command.leases,
@@ -92,6 +95,7 @@ def apply_stop(before: Assignments, command: Command) -> Assignments:
         discarding = msgspec.structs.replace(
             known,
             phase="stopping",
+            told_at_ms=None,
             wipe_leases=command.leases,
             keep_volume=False,
             volume_kept=False,
@@ -110,7 +114,11 @@ def apply_stop(before: Assignments, command: Command) -> Assignments:
     if known is None:
         known = Workload(command.rental_id, [], command.command_id, "stopping")
     stopping = msgspec.structs.replace(
-        known, phase="stopping", wipe_leases=command.leases, keep_volume=command.keep_volume
+        known,
+        phase="stopping",
+        told_at_ms=None,
+        wipe_leases=command.leases,
+        keep_volume=command.keep_volume,
     )
     return _put(before, stopping, command.leases)
 
@@ -160,14 +168,30 @@ def settle_volume(workload: Workload, *, volume_kept: bool) -> dict[str, object]
     return {"spec": spec, "volume_kept": volume_kept}
 
 
+def mark_told(before: Assignments, reports: Sequence[WorkloadReport], now_ms: int) -> Assignments:
+    """Return the assignments after the queue took a heartbeat with these reports."""
+    after = before
+    for report in reports:
+        known = before.workloads.get(report.rental_id)
+        if known is None or known.told_at_ms is not None or not _is_over(known):
+            continue
+        if build_report(known) == report:
+            after = change(after, report.rental_id, told_at_ms=now_ms)
+    return after
+
+
 def forget_old(before: Assignments, now_ms: int) -> Assignments:
-    """Drop workloads that ended long ago and left nothing; their epochs stay for ever."""
+    """Drop workloads whose end was told long ago and left nothing; their epochs stay for ever.
+
+    A host that nobody hears keeps what it owes: the cloud holds the GPUs until it is told.
+    """
     kept = {
         rental_id: workload
         for rental_id, workload in before.workloads.items()
-        if workload.terminated_at_ms is None
-        or workload.volume_kept
-        or now_ms - workload.terminated_at_ms < REPORT_MS
+        if workload.volume_kept
+        or workload.told_at_ms is None
+        or not _is_over(workload)
+        or now_ms - workload.told_at_ms < REPORT_MS
     }
     return before if len(kept) == len(before.workloads) else Assignments(before.epochs, kept)
 
@@ -219,6 +243,11 @@ def _is_newer(stop: Command, known: Workload) -> bool:
     """Say whether a stop is of a later life than the one that was stopped: its start was overtaken."""
     wiped = {lease.gpu_uuid: lease.epoch for lease in known.wipe_leases}
     return any(lease.epoch > wiped.get(lease.gpu_uuid, -1) for lease in stop.leases)
+
+
+def _is_over(workload: Workload) -> bool:
+    """Say whether nothing more is to come: it was wiped, or a newer command of its GPUs forestalled it."""
+    return workload.phase == "terminated" or (workload.phase == "ended" and workload.detail == STALE)
 
 
 def _is_stale(epochs: Mapping[str, int], leases: Sequence[Lease]) -> bool:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
 
@@ -154,6 +154,19 @@ def judge_status(status: GpuStatus, fitness: Fitness | None, foreign: int = 0) -
         return msgspec.structs.replace(status, rentable=False)
     conditions = [*fitness.conditions, *(["foreign_process"] if foreign else [])]
     return msgspec.structs.replace(status, rentable=fitness.rentable, conditions=conditions)
+
+
+def judge_statuses(
+    gpu_uuids: Iterable[str],
+    statuses: Mapping[str, GpuStatus],
+    fitness: Mapping[str, Fitness],
+    foreign: Mapping[str, int],
+) -> list[GpuStatus]:
+    """Return a status of each GPU, as `judge_status` does; of one that was never read it is ``unknown``."""
+    return [
+        judge_status(statuses.get(uuid, GpuStatus(uuid, "unknown")), fitness.get(uuid), foreign.get(uuid, 0))
+        for uuid in gpu_uuids
+    ]
 
 
 def list_capabilities(gpus: Sequence[GpuInfo]) -> list[GpuCapabilities]:

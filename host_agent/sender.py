@@ -30,13 +30,23 @@ class HeartbeatSender:
     """Sends the newest heartbeat; one that could not be sent makes room for a newer one."""
 
     def __init__(
-        self, slot: HeartbeatSlot, queue: Queue, *, host_id: str, boot_id: str, signing_key: bytes
+        self,
+        agent: Agent,
+        slot: HeartbeatSlot,
+        queue: Queue,
+        *,
+        host_id: str,
+        boot_id: str,
+        signing_key: bytes,
     ) -> None:
-        self._slot, self._queue = slot, queue
+        self._agent, self._slot, self._queue = agent, slot, queue
         self._host_id, self._boot_id, self._key = host_id, boot_id, signing_key
 
     def send_next(self) -> int:
-        """Return how many were sent, 0 or 1. Raises TransportError; it is kept unless a newer one came."""
+        """Return how many were sent, 0 or 1.
+
+        Raises TransportError; it is kept unless a newer one came.
+        """
         taken = self._slot.take()
         if taken is None:
             return 0
@@ -49,6 +59,10 @@ class HeartbeatSender:
         except TransportError:
             self._slot.put_back(heartbeat)
             raise
+        try:
+            self._agent.confirm(heartbeat)
+        except OSError as error:
+            logs.warn("telling_not_noted", reason=str(error))
         return 1
 
 

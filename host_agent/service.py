@@ -148,7 +148,7 @@ def build_service(
     agent.machine.kernel_boot_id = read_boot_id()
     line = Line(config, identity, clock, boot_id)
     beat_line = Uplink(
-        line.open_heartbeats(slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
+        line.open_heartbeats(agent, slot), lambda number: sent.count_heartbeats(number, clock.now_ms()), beats
     )
     record_line = Uplink(
         line.open_telemetry(outbox),
@@ -243,8 +243,9 @@ class Line:
         self._credentials = open_credentials(config, identity, clock)
         self._skew = ClockSkew()
 
-    def open_heartbeats(self, slot: HeartbeatSlot) -> HeartbeatSender:
+    def open_heartbeats(self, agent: Agent, slot: HeartbeatSlot) -> HeartbeatSender:
         return HeartbeatSender(
+            agent,
             slot,
             self._open_queue(self._identity.heartbeats_queue_url),
             host_id=self._identity.host_id,

@@ -71,7 +71,7 @@ def live_a_day(state_dir: Path) -> tuple[float, float]:
         clock=clock,
     )
     queue = ConfirmingQueue()
-    beats = HeartbeatSender(slot, queue, host_id="hst", boot_id="boot", signing_key=KEY)
+    beats = HeartbeatSender(agent, slot, queue, host_id="hst", boot_id="boot", signing_key=KEY)
     records = TelemetrySender(outbox, queue, host_id="hst", signing_key=KEY)
     after_hour = 0.0
     for second in range(DAY):

@@ -85,7 +85,6 @@ class SimHost:
                     self.known,
                     rental_id,
                     phase="terminated",
-                    terminated_at_ms=now_ms,
                     **assignments.settle_volume(workload, volume_kept=workload.keep_volume),
                 )
                 changed = True
@@ -94,8 +93,9 @@ class SimHost:
     def _begin(self, workload: assignments.Workload, now_ms: int) -> None:
         wanted = {lease.gpu_uuid for lease in workload.leases}
         for other in self.known.workloads.values():
-            # One whose volume alone is being destroyed holds no GPU any more.
+            # One whose volume alone is being destroyed holds no GPU any more, one that was refused never did.
             busy = other.phase in {"live", "stopping", "ended"} and not other.discarding
+            busy = busy and other.detail != assignments.STALE
             if (
                 busy
                 and other.rental_id != workload.rental_id
@@ -129,7 +129,10 @@ class SimHost:
         self.boot += 1
 
     def beat(self, sent_at_ms: int) -> Beat:
-        reports = [assignments.build_report(each) for each in self.known.workloads.values()]
+        """The queue takes it; what becomes of it then is another matter."""
+        told = [assignments.build_report(each) for each in self.known.workloads.values()]
+        reports = [report for report in told if report is not None]
+        self.known = assignments.mark_told(self.known, reports, sent_at_ms)
         return Beat(
             host_id=self.host_id,
             boot_id=f"boot-{self.boot}",
@@ -138,7 +141,7 @@ class SimHost:
             spool_records=0,
             records_lost=0,
             sent_at_ms=sent_at_ms,
-            reports=tuple(_read(report) for report in reports if report is not None),
+            reports=tuple(_read(report) for report in reports),
             observed_at_ms=sent_at_ms,
             kernel_boot_id=f"kernel-{self.boot}",
             ok_gpu_uuids=frozenset(self.gpu_uuids),

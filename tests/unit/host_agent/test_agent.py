@@ -235,6 +235,8 @@ def test_finished_workloads_are_forgotten_after_ten_minutes_but_not_their_epochs
     host = Host(tmp_path)
     host.agent.accept(build_stop(epoch=7))
     run(host)
+    host.agent.beat()
+    host.agent.confirm(host.heartbeats.take()[1])
     run(host, 601)
     assert host.reports() == {}
     host.agent.accept(build_start("rnt_9", epoch=7))

@@ -52,7 +52,7 @@ class FlakyQueue:
 
 def open_senders(host, queue):
     telemetry = TelemetrySender(host.outbox, queue, host_id="hst", signing_key=KEY)
-    beats = HeartbeatSender(host.heartbeats, queue, host_id="hst", boot_id="b", signing_key=KEY)
+    beats = HeartbeatSender(host.agent, host.heartbeats, queue, host_id="hst", boot_id="b", signing_key=KEY)
     return telemetry, beats
 
 

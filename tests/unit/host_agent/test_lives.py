@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from chalicelib.wire.v1 import VolumeSpec
+from host_agent.assignments import REPORT_MS
 from tests.unit.host_agent.fakes import Host, build_start, build_stop
 
 
@@ -73,3 +74,57 @@ def test_a_wipe_that_kept_what_nobody_wants_any_more_is_followed_by_another(host
         host.agent.work()
     assert host.runtime.discarded == ["vol_1"]
     assert not host.reports()["rnt_1"].volume_kept
+
+
+def tell(host):
+    """Send a heartbeat that the queue takes."""
+    host.agent.beat()
+    _, heartbeat = host.heartbeats.take()
+    host.agent.confirm(heartbeat)
+
+
+def test_a_wipe_is_told_until_the_queue_had_it_for_long(host):
+    live_and_stop(host)
+    # Nobody takes a heartbeat for an hour.
+    host.clock.ms += 6 * REPORT_MS
+    host.agent.work()
+    host.restart()
+    assert host.reports()["rnt_1"].wiped
+    tell(host)
+    host.clock.ms += REPORT_MS - 1
+    host.agent.work()
+    host.restart()
+    assert host.reports()["rnt_1"].wiped
+    host.clock.ms += 1
+    host.agent.work()
+    assert host.reports() == {}
+
+
+def test_a_stop_of_a_later_life_is_answered_however_old_the_life_before(host):
+    live_and_stop(host)
+    tell(host)
+    host.clock.ms += REPORT_MS - 1
+    host.runtime.stubborn = True
+    host.agent.accept(build_stop(epoch=4))
+    host.clock.ms += REPORT_MS
+    for _ in range(3):
+        host.agent.work()
+    report = host.reports()["rnt_1"]
+    assert (report.state, report.leases[0].epoch) == ("terminated", 4)
+    host.clock.ms += REPORT_MS
+    host.agent.work()
+    assert host.reports()["rnt_1"].leases[0].epoch == 4, "this one was not told yet"
+
+
+def test_a_start_that_comes_after_all_is_over_is_refused_told_and_forgotten(host):
+    live_and_stop(host)
+    tell(host)
+    host.clock.ms += REPORT_MS
+    host.agent.work()
+    host.agent.accept(build_start(epoch=1))
+    host.agent.work()
+    assert (host.reports()["rnt_1"].state, host.runtime.started) == ("failed", ["rnt_1"])
+    tell(host)
+    host.clock.ms += REPORT_MS
+    host.agent.work()
+    assert host.reports() == {}
