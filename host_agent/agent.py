@@ -131,7 +131,6 @@ class Agent:
                 logs.warn("workload_step_failed", rental_id=workload.rental_id, reason=str(error))
         with self._lock:
             changed |= self._fetch_logs()
-            self._save(assignments.forget_old(self._assignments, self._clock.now_ms()))
         return changed
 
     def _fetch_logs(self) -> bool:
@@ -174,7 +173,7 @@ class Agent:
     def confirm(self, heartbeat: Heartbeat) -> None:
         """The queue has this heartbeat. Raises OSError: it is told again."""
         with self._lock:
-            self._save(assignments.mark_told(self._assignments, heartbeat.workloads, self._clock.now_ms()))
+            self._save(assignments.note_told(self._assignments, heartbeat.workloads))
 
     def sample(self) -> None:
         """Cut every running interval and spool it with the samples."""

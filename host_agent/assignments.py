@@ -21,8 +21,8 @@ from chalicelib.wire.v1 import (
 from host_agent.durable import read_if_there, write_atomic
 
 Phase = Literal["starting", "live", "ended", "stopping", "terminated"]
-#: How long a finished workload is reported after the queue first took it: one heartbeat may be lost.
-REPORT_MS = 600_000
+#: In how many heartbeats that the queue took the end of a workload is told: some may be lost behind it.
+TELLINGS = 30
 FILE_NAME = "assignments.json"
 #: Of a start that was refused by its epoch.
 STALE = "stale_epoch"
@@ -41,8 +41,8 @@ class Workload(msgspec.Struct, frozen=True):
     ended_at_ms: int | None = None
     failed: bool = False
     detail: str = ""
-    #: When the queue first took a heartbeat that says how it ended.
-    told_at_ms: int | None = None
+    #: How many heartbeats that say how it ended the queue took.
+    tellings: int = 0
     ports: list[PublishedPort] = []
     #: Set by a preemption: the workload is told, and ended by then.
     deadline_at_ms: int | None = None
@@ -95,7 +95,7 @@ def apply_stop(before: Assignments, command: Command) -> Assignments:
         discarding = msgspec.structs.replace(
             known,
             phase="stopping",
-            told_at_ms=None,
+            tellings=0,
             wipe_leases=command.leases,
             keep_volume=False,
             volume_kept=False,
@@ -116,7 +116,7 @@ def apply_stop(before: Assignments, command: Command) -> Assignments:
     stopping = msgspec.structs.replace(
         known,
         phase="stopping",
-        told_at_ms=None,
+        tellings=0,
         wipe_leases=command.leases,
         keep_volume=command.keep_volume,
     )
@@ -168,32 +168,23 @@ def settle_volume(workload: Workload, *, volume_kept: bool) -> dict[str, object]
     return {"spec": spec, "volume_kept": volume_kept}
 
 
-def mark_told(before: Assignments, reports: Sequence[WorkloadReport], now_ms: int) -> Assignments:
-    """Return the assignments after the queue took a heartbeat with these reports."""
+def note_told(before: Assignments, reports: Sequence[WorkloadReport]) -> Assignments:
+    """Return the assignments after the queue took a heartbeat with these reports.
+
+    A workload that is over, was told often enough and left nothing is dropped; its epochs stay for ever. A
+    host that nobody hears keeps what it owes: the cloud holds the GPUs until it is told.
+    """
     after = before
     for report in reports:
-        known = before.workloads.get(report.rental_id)
-        if known is None or known.told_at_ms is not None or not _is_over(known):
+        known = after.workloads.get(report.rental_id)
+        if known is None or not _is_over(known) or known.volume_kept or build_report(known) != report:
             continue
-        if build_report(known) == report:
-            after = change(after, report.rental_id, told_at_ms=now_ms)
+        if known.tellings + 1 < TELLINGS:
+            after = change(after, known.rental_id, tellings=known.tellings + 1)
+        else:
+            kept = {key: each for key, each in after.workloads.items() if each is not known}
+            after = Assignments(after.epochs, kept)
     return after
-
-
-def forget_old(before: Assignments, now_ms: int) -> Assignments:
-    """Drop workloads whose end was told long ago and left nothing; their epochs stay for ever.
-
-    A host that nobody hears keeps what it owes: the cloud holds the GPUs until it is told.
-    """
-    kept = {
-        rental_id: workload
-        for rental_id, workload in before.workloads.items()
-        if workload.volume_kept
-        or workload.told_at_ms is None
-        or not _is_over(workload)
-        or now_ms - workload.told_at_ms < REPORT_MS
-    }
-    return before if len(kept) == len(before.workloads) else Assignments(before.epochs, kept)
 
 
 def build_report(workload: Workload) -> WorkloadReport | None:

@@ -64,7 +64,6 @@ class SimHost:
     def work(self, now_ms: int, rng: random.Random) -> bool:
         """Advance each workload by a step; return whether anything changed that the cloud should hear."""
         changed = False
-        self.known = assignments.forget_old(self.known, now_ms)
         for rental_id, workload in list(self.known.workloads.items()):
             if workload.phase == "starting" and rng.random() < 0.8:
                 self._begin(workload, now_ms)
@@ -132,7 +131,7 @@ class SimHost:
         """The queue takes it; what becomes of it then is another matter."""
         told = [assignments.build_report(each) for each in self.known.workloads.values()]
         reports = [report for report in told if report is not None]
-        self.known = assignments.mark_told(self.known, reports, sent_at_ms)
+        self.known = assignments.note_told(self.known, reports)
         return Beat(
             host_id=self.host_id,
             boot_id=f"boot-{self.boot}",

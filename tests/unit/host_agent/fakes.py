@@ -188,6 +188,14 @@ class Host:
         assert taken is not None
         return {report.rental_id: report for report in taken[1].workloads}
 
+    def tell(self, times: int) -> None:
+        """Send heartbeats that the queue takes."""
+        for _ in range(times):
+            self.agent.beat()
+            taken = self.heartbeats.take()
+            assert taken is not None
+            self.agent.confirm(taken[1])
+
     def intervals(self) -> list:
         return [each for pending in self.outbox.take(10_000) for each in pending.record.intervals]
 

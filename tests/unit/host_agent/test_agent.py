@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.wire.v1 import HostNotice, VolumeSpec
-from host_agent.assignments import REPORT_MS
+from host_agent.assignments import TELLINGS
 from host_agent.spool import SpoolBroken
 from host_agent.workloads.runtime import WorkloadStatus
 from tests.unit.host_agent.fakes import START_MS, WATTS, Host, build_preempt, build_start, build_stop
@@ -231,13 +231,11 @@ def test_a_full_disk_costs_resolution_and_no_energy(tmp_path, monkeypatch):
     assert check_chain(host.intervals(), "GPU-0", "rnt_1") == 20 * WATTS * 1000
 
 
-def test_finished_workloads_are_forgotten_after_ten_minutes_but_not_their_epochs(tmp_path):
+def test_finished_workloads_are_forgotten_when_told_but_not_their_epochs(tmp_path):
     host = Host(tmp_path)
     host.agent.accept(build_stop(epoch=7))
     run(host)
-    host.agent.beat()
-    host.agent.confirm(host.heartbeats.take()[1])
-    run(host, 601)
+    host.tell(TELLINGS)
     assert host.reports() == {}
     host.agent.accept(build_start("rnt_9", epoch=7))
     run(host)
@@ -328,8 +326,8 @@ def test_a_kept_volume_is_known_until_it_is_destroyed(host):
     host.agent.work()
     host.agent.accept(msgspec.structs.replace(build_stop(epoch=2), keep_volume=True))
     host.agent.work()
-    # Longer than an ended workload is reported.
-    host.clock.ms += 2 * REPORT_MS
+    # More often than one that left nothing is reported.
+    host.tell(2 * TELLINGS)
     host.agent.work()
     assert host.reports()["rnt_1"].volume_kept
     assert host.agent.accept(build_stop(epoch=2))

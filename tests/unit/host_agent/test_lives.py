@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from chalicelib.wire.v1 import VolumeSpec
-from host_agent.assignments import REPORT_MS
+from host_agent.assignments import TELLINGS
 from tests.unit.host_agent.fakes import Host, build_start, build_stop
 
 
@@ -76,55 +76,48 @@ def test_a_wipe_that_kept_what_nobody_wants_any_more_is_followed_by_another(host
     assert not host.reports()["rnt_1"].volume_kept
 
 
-def tell(host):
-    """Send a heartbeat that the queue takes."""
-    host.agent.beat()
-    _, heartbeat = host.heartbeats.take()
-    host.agent.confirm(heartbeat)
-
-
-def test_a_wipe_is_told_until_the_queue_had_it_for_long(host):
+def test_a_wipe_is_told_until_the_queue_had_it_often(host):
     live_and_stop(host)
-    # Nobody takes a heartbeat for an hour.
-    host.clock.ms += 6 * REPORT_MS
+    # Nobody takes a heartbeat for a day.
+    host.clock.ms += 86_400_000
     host.agent.work()
     host.restart()
-    assert host.reports()["rnt_1"].wiped
-    tell(host)
-    host.clock.ms += REPORT_MS - 1
-    host.agent.work()
+    host.tell(TELLINGS - 1)
     host.restart()
     assert host.reports()["rnt_1"].wiped
-    host.clock.ms += 1
-    host.agent.work()
+    host.tell(1)
     assert host.reports() == {}
 
 
-def test_a_stop_of_a_later_life_is_answered_however_old_the_life_before(host):
+def test_a_stop_of_a_later_life_is_answered_as_often_as_the_one_before(host):
     live_and_stop(host)
-    tell(host)
-    host.clock.ms += REPORT_MS - 1
+    host.tell(TELLINGS - 1)
     host.runtime.stubborn = True
     host.agent.accept(build_stop(epoch=4))
-    host.clock.ms += REPORT_MS
+    host.tell(TELLINGS)
     for _ in range(3):
         host.agent.work()
+    host.tell(TELLINGS - 1)
     report = host.reports()["rnt_1"]
     assert (report.state, report.leases[0].epoch) == ("terminated", 4)
-    host.clock.ms += REPORT_MS
+
+
+def test_an_older_heartbeat_that_the_queue_took_late_tells_nothing_of_a_later_life(host):
+    live_and_stop(host)
+    host.tell(TELLINGS - 1)
+    host.agent.beat()
+    _, older = host.heartbeats.take()
+    host.agent.accept(build_stop(epoch=4))
     host.agent.work()
-    assert host.reports()["rnt_1"].leases[0].epoch == 4, "this one was not told yet"
+    host.agent.confirm(older)
+    assert host.reports()["rnt_1"].leases[0].epoch == 4
 
 
 def test_a_start_that_comes_after_all_is_over_is_refused_told_and_forgotten(host):
     live_and_stop(host)
-    tell(host)
-    host.clock.ms += REPORT_MS
-    host.agent.work()
+    host.tell(TELLINGS)
     host.agent.accept(build_start(epoch=1))
     host.agent.work()
     assert (host.reports()["rnt_1"].state, host.runtime.started) == ("failed", ["rnt_1"])
-    tell(host)
-    host.clock.ms += REPORT_MS
-    host.agent.work()
+    host.tell(TELLINGS)
     assert host.reports() == {}
