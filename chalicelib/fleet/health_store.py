@@ -21,6 +21,7 @@ from chalicelib.fleet.service import CapacityTaken, StaleEpoch
 from chalicelib.fleet.watch_store import move_totals, put_incident
 from chalicelib.fleet.windows import PlannedMaintenance
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.fleet import GpuItem, HeartbeatItem, HostItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -184,7 +185,7 @@ class DynamoHealthStore:
         try:
             item.update(actions, condition)
         except UpdateError as error:
-            if error.cause_response_code == "ConditionalCheckFailedException":
+            if is_condition_failure(error):
                 return None
             raise
         # The update has read the item back.
@@ -247,7 +248,7 @@ class DynamoHealthStore:
         try:
             GpuItem(keys.host(host_id), keys.gpu(gpu_uuid)).update(actions, GpuItem.pk.exists() & newer)
         except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
+            if not is_condition_failure(error):
                 raise
 
     def replace_health(

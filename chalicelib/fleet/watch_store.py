@@ -25,6 +25,7 @@ from chalicelib.fleet.incident import RETENTION_MS, Incident, list_months, name_
 from chalicelib.fleet.model import Host, HostState
 from chalicelib.fleet.watch import HoldsBack, NotLost, PoolScore, PoolTotals
 from chalicelib.storage import keys
+from chalicelib.storage.failures import find_code, is_condition_failure
 from chalicelib.storage.tables.fleet import (
     HeartbeatItem,
     HostItem,
@@ -270,7 +271,7 @@ def _update_heartbeat(host_id: str, actions: list[Any], condition: Condition) ->
     try:
         HeartbeatItem(keys.host(host_id), keys.HEARTBEAT).update(actions, condition)
     except UpdateError as error:
-        if error.cause_response_code == "TransactionConflictException":
+        if find_code(error) == "TransactionConflictException":
             raise Unavailable("The heartbeat changed at the same time; try again.") from error
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if not is_condition_failure(error):
             raise

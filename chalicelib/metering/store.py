@@ -24,6 +24,7 @@ from chalicelib.metering.model import (
 )
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.metering import (
     CaptureItem,
     DuplicatesItem,
@@ -177,7 +178,7 @@ class DynamoMeterStore:
         try:
             item.save(CaptureItem.pk.does_not_exist())
         except PutError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
+            if not is_condition_failure(error):
                 raise
             stored = CaptureItem.get(*key, consistent_read=True)
             told = (datapoint.value, datapoint.standard_deviation, datapoint.unit)
@@ -193,7 +194,7 @@ def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition)
     try:
         item.update(list(actions), condition)
     except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
+        if is_condition_failure(error):
             raise Unavailable("The meter changed at the same time; try again.") from error
         raise
 

@@ -16,6 +16,7 @@ from chalicelib.rentals.ports import DEFAULT_MAX_GPUS, LineAhead, Quota, QuotaEx
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.scheduling import LineItem, QuotaItem, SpotStayItem, SpreadItem, TicketItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -55,7 +56,7 @@ class DynamoSchedulingStore:
             try:
                 item.update([TicketItem.preempting_until_ms.set(until_ms)], TicketItem.pk.exists())
             except UpdateError as error:
-                if error.cause_response_code != "ConditionalCheckFailedException":
+                if not is_condition_failure(error):
                     raise
 
     def add_ticket(self, tx: Transaction, ticket: Ticket) -> None:

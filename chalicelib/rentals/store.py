@@ -31,6 +31,7 @@ from chalicelib.rentals.policies import Activity, IdlePolicy, Policies
 from chalicelib.rentals.rules import Reason, State
 from chalicelib.rentals.timing import find_due
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.rentals import ActivityItem, LogItem, RentalItem, WorkloadItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -193,7 +194,7 @@ def _save(item: Any, condition: Any) -> bool:
     try:
         item.save(condition)
     except PutError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
+        if not is_condition_failure(error):
             raise
         return False
     return True

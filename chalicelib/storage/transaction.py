@@ -18,6 +18,7 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.ports import Transaction
+from chalicelib.storage.failures import find_code
 
 M = TypeVar("M", bound=Model)
 #: Turns the item that stood in the way (``None``: there was none) into the error to raise.
@@ -132,8 +133,7 @@ def _read_failure(error: TransactWriteError, writes: Sequence[_Write]) -> Domain
     codes = {reason.code for reason in reasons if reason is not None}
     if codes and codes <= _RETRYABLE:
         return None
-    # In this order: PynamoDB cannot read a code from a timeout, whose ``response`` is there but None.
-    if isinstance(error.cause, BotoCoreError) or error.cause_response_code in _RETRYABLE_CALLS:
+    if isinstance(error.cause, BotoCoreError) or find_code(error) in _RETRYABLE_CALLS:
         # A lost reply leaves the outcome unknown: the same token makes the next attempt the same attempt.
         return None
     raise error
