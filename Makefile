@@ -75,9 +75,9 @@ lock: .venv/.ready ## Resolve and lock all dependencies again
 simulate: .venv/.ready ## Run the control plane from 2,000 seeds (SEEDS=n) and check its invariants (5 minutes)
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),2000) 300
 
-history: .venv/.ready ## Record what 16 processes do under faults and check it (SEED=n, OPERATIONS=n)
-	@HISTORY_SEED=$(or $(SEED),20261123) HISTORY_OPERATIONS=$(or $(OPERATIONS),5000) \
-	  $(BIN)/python -m pytest -s tests/integration/test_history.py
+history: .venv/.ready ## Record what 16 processes do under faults and check it; race 500 rounds (SEED=n, OPERATIONS=n)
+	@HISTORY_SEED=$(or $(SEED),20261123) HISTORY_OPERATIONS=$(or $(OPERATIONS),5000) LEASE_ROUNDS=500 \
+	  $(BIN)/python -m pytest -s tests/integration/test_history.py tests/integration/test_leases.py
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench
