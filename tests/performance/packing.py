@@ -88,7 +88,7 @@ class Policy(Protocol):
 class BestFit:
     """The control plane's own code."""
 
-    name: str = "ours: best fit, joined"
+    name: str = "ours"
     crowds: Crowds = field(default_factory=Crowds)
 
     def choose(self, fleet: Fleet, job: Job) -> tuple[str, Sequence[int]] | None:

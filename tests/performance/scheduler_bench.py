@@ -120,7 +120,7 @@ def measure_packing(record: Record) -> None:
         waits = (each.wait_mean_seconds, each.wait_p95_seconds, each.wait_p95_of_8_seconds)
         shown = [f"{each.stranded:.1%}", *(f"{wait:,.0f} s" for wait in waits)]
         table.add_row(policy, *shown, f"{each.utilisation:.1%}", f"{each.split:.1%}")
-        name = policy.partition(":")[0].replace(" ", "_")
+        name = policy.replace(" ", "_")
         record(f"packing_stranded_percent_{name}", each.stranded * 100, "%")
         record(f"packing_wait_mean_seconds_{name}", each.wait_mean_seconds, "s")
         record(f"packing_split_percent_{name}", each.split * 100, "%")
