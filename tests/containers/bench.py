@@ -1,7 +1,6 @@
 """A host whose workloads are containers, for tests: real runtime, real engine, injected draw."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from host_agent.workloads.operations import OPERATION_LOG, OperatedRuntime, laun
 from host_agent.workloads.runtime import Wiped, WorkloadOrder, WorkloadStatus
 from host_agent.workloads.settings import ContainerSettings
 from host_agent.workloads.share import Share
-from tests.containers.conftest import IMAGE
+from tests.containers.conftest import IMAGE, run
 
 SHARE = Share(memory_bytes=64 << 20, cpu_millis=500, processes=100)
 WAIT_SECONDS = 20
@@ -102,10 +101,6 @@ def volume(volume_id: str, size_mib: int = 32) -> VolumeSpec:
 
 def port(number: int) -> PortSpec:
     return PortSpec(number)
-
-
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def list_bridges() -> list[str]:

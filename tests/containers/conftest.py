@@ -4,18 +4,22 @@ No registry is asked: the image is a root file system of busybox alone. `make en
 """
 
 import contextlib
+import fcntl
 import io
+import json
 import os
 import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
 IMAGE = "localhost/tenant:1"
+_LOCK = Path("/run/lock/provocative-test-engine")
 _NEEDED = ("podman", "runc", "busybox", "nft", "mkfs.ext4", "dropbear", "dbclient")
 # A sandbox that forbids raising limits and runs cgroup v1 needs runc and limits that are stated.
 _CONTAINERS_CONF = """[containers]
@@ -45,7 +49,31 @@ def engine_url(tmp_path_factory):
     obstacle = find_obstacle()
     if obstacle:
         pytest.skip(obstacle)
-    home = tmp_path_factory.mktemp("engine")
+    with hold_machine():
+        remove_leftovers()
+        yield from serve_engine(tmp_path_factory.mktemp("engine"))
+
+
+@contextlib.contextmanager
+def hold_machine() -> Iterator[None]:
+    """Wait until no other run uses this machine's bridges and packet filter: engines share them."""
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_leftovers() -> None:
+    """Remove the tenants' networks of a run that was killed: the same addresses would lead into them."""
+    links = json.loads(run("ip", "-j", "-d", "link"))
+    bridges = {each["ifname"] for each in links if each["ifname"].startswith("pvc-")}
+    for each in links:
+        if each["ifname"] in bridges or each.get("master") in bridges:
+            run("ip", "link", "delete", each["ifname"])
+    subprocess.run(["nft", "delete", "table", "inet", "provocative"], capture_output=True, check=False)
+
+
+def serve_engine(home: Path) -> Iterator[str]:
     (home / "containers.conf").write_text(_CONTAINERS_CONF)
     (home / "storage.conf").write_text(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/storage"\nrunroot = "{home}/run"\n'
@@ -83,6 +111,10 @@ def engine_url(tmp_path_factory):
         subprocess.run(
             ["podman", "system", "reset", "--force"], env=environment, capture_output=True, check=False
         )
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def wait_for_engine(socket: Path, service: subprocess.Popen, log: Path) -> None:
