@@ -6,6 +6,7 @@ Lets a test run a thousand starts without the cost of a thousand HTTP calls, on 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 from chalicelib import wiring
 from chalicelib.runtime import observability, settings
@@ -13,7 +14,8 @@ from chalicelib.storage import connection
 from infra.local.cloud import EmbeddedCloud
 from infra.local.ministack import REGION
 
-_CACHED = [value for value in vars(wiring).values() if hasattr(value, "cache_clear")]
+_MODULES = [value for value in vars(wiring).values() if isinstance(value, ModuleType)]
+_CACHED = [value for module in _MODULES for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 @contextmanager
