@@ -6,16 +6,15 @@ Lets a test run a thousand starts without the cost of a thousand HTTP calls, on 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
 from chalicelib import wiring
 from chalicelib.runtime import observability, settings
 from chalicelib.storage import connection
 from infra.local.cloud import EmbeddedCloud
 from infra.local.ministack import REGION
+from tests.fakes.wiring import MODULES
 
-_MODULES = [value for value in vars(wiring).values() if isinstance(value, ModuleType)]
-_CACHED = [value for module in _MODULES for value in vars(module).values() if hasattr(value, "cache_clear")]
+_CACHED = [value for module in MODULES for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 @contextmanager
