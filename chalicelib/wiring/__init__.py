@@ -6,10 +6,9 @@ before it: system, accounts, catalog, fleet, rentals, upkeep.
 
 from chalicelib.wiring.accounts import account_exists, account_ports, authenticate, find_operator_account
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
-from chalicelib.wiring.fleet import fleet_ports, maintenance_ports
+from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
-    capacity_reader,
     give_up_stays,
     keep_for_reservations,
     meter_ports,

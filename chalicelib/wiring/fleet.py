@@ -1,4 +1,4 @@
-"""Hosts: enrolment, credentials, maintenance windows."""
+"""Hosts: enrolment, credentials, maintenance windows; what a pool has."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -7,8 +7,10 @@ from chalicelib.wiring.accounts import account_ports
 from chalicelib.wiring.system import aws_client, bind_tables, settings, sqs_client
 
 if TYPE_CHECKING:
+    from chalicelib.catalog.service import CapacityReader
     from chalicelib.fleet.maintenance import MaintenancePorts
     from chalicelib.fleet.service import FleetPorts, FleetStore
+    from chalicelib.fleet.watch_store import DynamoWatchStore
 
 
 @cache
@@ -17,6 +19,20 @@ def fleet_store() -> "FleetStore":
 
     bind_tables()
     return DynamoFleetStore()
+
+
+@cache
+def watch_store() -> "DynamoWatchStore":
+    from chalicelib.fleet.watch_store import DynamoWatchStore
+
+    bind_tables()
+    return DynamoWatchStore()
+
+
+def capacity_reader() -> "CapacityReader":
+    from chalicelib.fleet.capacity import FleetCapacity
+
+    return FleetCapacity(fleet_store(), watch_store())
 
 
 @cache

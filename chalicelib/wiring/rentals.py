@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.principal import Principal
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports
-from chalicelib.wiring.fleet import fleet_store
+from chalicelib.wiring.fleet import capacity_reader, fleet_store
 from chalicelib.wiring.system import bind_tables, clock, ids, settings, sqs_client, start_transaction
 
 if TYPE_CHECKING:
     from chalicelib.billing.service import BillingPorts
     from chalicelib.catalog.offers import AccountStanding, OfferPorts
-    from chalicelib.catalog.service import CapacityReader
     from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.reservations.ports import ReservationPorts
@@ -100,12 +99,6 @@ def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
     from chalicelib.metering.failover import give_up_stays as give_up
 
     give_up(meter_ports(), host_id, rental_ids, "operator_forced", clock().now_ms())
-
-
-def capacity_reader() -> "CapacityReader":
-    from chalicelib.fleet.service import FleetCapacity
-
-    return FleetCapacity(fleet_store())
 
 
 def read_standing(account_id: str) -> "AccountStanding":

@@ -4,7 +4,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chalicelib.wiring.accounts import account_ports
-from chalicelib.wiring.fleet import fleet_ports, fleet_store
+from chalicelib.wiring.fleet import fleet_ports, fleet_store, watch_store
 from chalicelib.wiring.rentals import meter_ports, rental_ports, reservation_ports
 from chalicelib.wiring.system import bind_tables, clock, ids, instances, settings, start_transaction
 
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 @cache
 def watch_ports() -> "WatchPorts":
     from chalicelib.fleet.watch import WatchPorts
-    from chalicelib.fleet.watch_store import DynamoWatchStore
     from chalicelib.metering.failover import RentalFailover
     from chalicelib.scaling.fleet_hosts import LaunchedInstances
     from chalicelib.scaling.store import DynamoScalingStore
 
-    bind_tables()
-    store = DynamoWatchStore()
+    store = watch_store()
     failover = RentalFailover(meter_ports(), store, reservation_ports())
     states = LaunchedInstances(DynamoScalingStore(), instances())
     return WatchPorts(store, fleet_store(), store, account_ports(), failover, states)

@@ -12,6 +12,7 @@ from chalicelib.reservations import functions
 from chalicelib.reservations.model import SLOT_MS
 from tests.factories import GPU_TYPE, PRICES, REGION
 from tests.fakes import START_MS
+from tests.fakes.events import TICK
 from tests.fakes.wiring import rewire
 from tests.unit.reservations.booking import pass_slots, read, read_promises, seed_calendars
 from tests.unit.runtime.gateway import build_event, call
@@ -22,17 +23,6 @@ GOOD = {"gpu_type": GPU_TYPE, "region": REGION, "gpu_count": 2, **WINDOW, "label
 
 
 #: What EventBridge sends at the schedule's rate.
-TICK = {
-    "version": "0",
-    "account": "000000000000",
-    "region": "us-east-1",
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "2027-01-15T08:00:00Z",
-    "id": "tick",
-    "resources": [],
-}
 
 
 class Client:

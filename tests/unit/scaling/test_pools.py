@@ -14,19 +14,8 @@ from chalicelib.scaling.model import PoolSettings
 from chalicelib.scaling.schemas import PoolRequest, read_settings, render_plan, render_pool
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes import Crash
+from tests.fakes.events import TICK
 from tests.unit.scaling.cloud import ON_DEMAND, POOL, build_cloud
-
-TICK = {
-    "version": "0",
-    "account": "",
-    "region": REGION,
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "",
-    "id": "",
-    "resources": [],
-}
 
 
 @pytest.mark.parametrize("step", range(14))
