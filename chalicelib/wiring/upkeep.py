@@ -48,7 +48,7 @@ def scaling_ports() -> "ScalingPorts":
     return ScalingPorts(
         store=DynamoScalingStore(),
         hosts=FleetHosts(fleet_ports(), _fail_over_gone, watch_ports().watch.drop_watch),
-        demands=RentalDemands(rental_ports()),
+        demands=RentalDemands(rental_ports(), _count_starting),
         audit=DynamoAuditTrail(),
         transactions=start_transaction,
         clock=clock(),
@@ -57,6 +57,12 @@ def scaling_ports() -> "ScalingPorts":
         read_intensity=_read_intensity,
         build_user_data=lambda token, _region: build_user_data(token, settings().public_api_url),
     )
+
+
+def _count_starting(gpu_type: str, region: str, until_ms: int) -> dict[str, int]:
+    from chalicelib.reservations.upkeep import count_starting
+
+    return count_starting(reservation_ports(), gpu_type, region, until_ms)
 
 
 def _fail_over_gone(host_id: str, now_ms: int) -> int:
