@@ -4,7 +4,13 @@ Only `api.py` and `functions.py` import this package, and nothing here runs at i
 before it: system, accounts, catalog, fleet, rentals, upkeep.
 """
 
-from chalicelib.wiring.accounts import account_exists, account_ports, authenticate, find_operator_account
+from chalicelib.wiring.accounts import (
+    account_exists,
+    account_ports,
+    audit_reader,
+    authenticate,
+    find_operator_account,
+)
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.rentals import (
@@ -31,6 +37,7 @@ from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
 __all__ = [
     "account_exists",
     "account_ports",
+    "audit_reader",
     "authenticate",
     "aws_client",
     "billing_ports",

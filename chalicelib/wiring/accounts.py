@@ -1,4 +1,4 @@
-"""Accounts: who calls, and in whose name the platform acts by itself."""
+"""Accounts: who calls, in whose name the platform acts by itself, and who did what."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from chalicelib.wiring.system import bind_tables, clock, ids, read_pepper, start
 
 if TYPE_CHECKING:
     from chalicelib.accounts.service import AccountPorts
+    from chalicelib.compliance.service import AuditReader
 
 
 @cache
@@ -20,6 +21,13 @@ def account_ports() -> "AccountPorts":
     return AccountPorts(
         DynamoAccountStore(), DynamoAuditTrail(), start_transaction, clock(), ids(), read_pepper
     )
+
+
+def audit_reader() -> "AuditReader":
+    from chalicelib.compliance.store import DynamoAuditTrail
+
+    bind_tables()
+    return DynamoAuditTrail()
 
 
 def authenticate(token: str) -> Principal:
