@@ -9,6 +9,7 @@ from chalicelib.billing import functions as billing_functions
 from chalicelib.carbon import api as carbon_api
 from chalicelib.catalog import api as catalog_api
 from chalicelib.catalog import functions as catalog_functions
+from chalicelib.compliance import api as compliance_api
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
@@ -30,6 +31,7 @@ APIS = (
     billing_api.api,
     carbon_api.api,
     scaling_api.api,
+    compliance_api.api,
 )
 FUNCTIONS = (
     accounts_functions.functions,

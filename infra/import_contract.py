@@ -44,6 +44,7 @@ KINDS = {
     "placement": "model",
     "health_store": "store",
     "candidates": "service",
+    "capacity": "service",
     "candidate_store": "store",
     "incidents": "service",
     "failover": "service",

@@ -22,6 +22,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
     "operator": frozenset(
         {
             "accounts:write",
+            "audit:read",
             "keys:read",
             "keys:write",
             "credits:write",

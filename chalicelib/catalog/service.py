@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from chalicelib.catalog.model import (
     Catalog,
@@ -14,7 +14,7 @@ from chalicelib.catalog.model import (
     PriceSchedule,
 )
 from chalicelib.catalog.spot import SpotBounds, find_step, move_price
-from chalicelib.core.capacity import BillingClass
+from chalicelib.core.capacity import BillingClass, ClosedCause
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
@@ -23,9 +23,6 @@ from chalicelib.core.principal import Principal
 #: How far ahead a price may be announced.
 MAX_AHEAD_MS = 366 * 86_400_000
 SYSTEM_ACTOR = "system"
-
-#: Why GPUs of a pool get nothing new.
-ClosedCause = Literal["maintenance", "unhealthy"]
 
 
 class PriceChanged(Conflict):
@@ -86,7 +83,11 @@ class CapacityReader(Protocol):
     """Implemented by the fleet, which stands above the catalogue."""
 
     def read_capacity(self, gpu_type: str, region: str) -> Capacity:
-        """A bounded read: its cost does not grow with the pool."""
+        """A bounded read: its cost does not grow with the pool. Of many free GPUs some may not be counted."""
+        ...
+
+    def count_free(self, gpu_type: str, region: str) -> int:
+        """Every free GPU, those that are kept for reservations too. Grows with the pool: for schedules."""
         ...
 
 
@@ -233,7 +234,8 @@ def _find_moved(
     price, on_demand = schedule.price_at(now_ms), find_on_demand(catalog, schedule.key, now_ms)
     if price is None or on_demand is None:
         return None
-    capacity = capacities.read_capacity(schedule.key.gpu_type, schedule.key.region)
+    pool = schedule.key.gpu_type, schedule.key.region
+    capacity = capacities.read_capacity(*pool)
     if capacity.total_gpus is None or capacity.closed_gpus is None:
         return None
     # GPUs that nobody may rent say nothing about how much is wanted.
@@ -244,7 +246,7 @@ def _find_moved(
         price_micros=price.price_micros_per_gpu_hour,
         on_demand_micros=on_demand,
         # The counts are read one after the other: they may disagree by what was leased in between.
-        busy_gpus=min(max(offered - capacity.free_gpus, 0), offered),
+        busy_gpus=min(max(offered - capacities.count_free(*pool), 0), offered),
         total_gpus=offered,
         bounds=schedule.bounds,
     )

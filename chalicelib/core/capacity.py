@@ -9,6 +9,9 @@ BILLING_CLASSES: tuple[BillingClass, ...] = ("on_demand", "spot", "reserved")
 #: Why something that was asked for did not fit an offer.
 WhyNot = Literal["no_capacity", "quota", "balance", "price_cap", "maintenance", "unhealthy"]
 
+#: Why GPUs of a pool get nothing new.
+ClosedCause = Literal["maintenance", "unhealthy"]
+
 ANY_REGION = "any"
 
 

@@ -84,14 +84,11 @@ class DynamoCandidateStore:
         return []
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
-        found = HostItem.by_pool.query(
-            keys.pool(gpu_type, region),
-            HostItem.free_rank >= RANK_STEP,
-            scan_index_forward=False,
-            limit=_CAPACITY_HOSTS,
-            attributes_to_get=["free_gpus"],
-        )
-        return [item.free_gpus for item in found]
+        return [item.free_gpus for item in _list_free(keys.pool(gpu_type, region), _CAPACITY_HOSTS)]
+
+    def count_free(self, gpu_type: str, region: str) -> int:
+        pools = (keys.pool(gpu_type, region), keys.reservable_pool(gpu_type, region))
+        return sum(item.free_gpus for pool in pools for item in _list_free(pool))
 
 
 def _list_pools(gpu_type: str, region: str, billing_class: BillingClass) -> list[str]:
@@ -99,6 +96,17 @@ def _list_pools(gpu_type: str, region: str, billing_class: BillingClass) -> list
         (keys.reservable_pool if reservable else keys.pool)(gpu_type, region)
         for reservable in SUB_POOLS[billing_class]
     ]
+
+
+def _list_free(pool: str, limit: int | None = None) -> Iterable[HostItem]:
+    """The hosts of a sub-pool with a free GPU, most free first."""
+    return HostItem.by_pool.query(
+        pool,
+        HostItem.free_rank >= RANK_STEP,
+        scan_index_forward=False,
+        limit=limit,
+        attributes_to_get=["free_gpus"],
+    )
 
 
 def _build_reader(pool: str, limit: int) -> Callable[[int, int], list[Candidate]]:

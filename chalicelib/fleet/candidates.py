@@ -48,3 +48,7 @@ class CandidateReader(Protocol):
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         """Free GPUs of the hosts of a pool that have any, most first, at most a page of hosts."""
         ...
+
+    def count_free(self, gpu_type: str, region: str) -> int:
+        """Every free GPU of a pool's open hosts, reservable ones too. Reads each of them: for schedules."""
+        ...

@@ -18,7 +18,7 @@ from chalicelib.fleet.maintenance import advance_windows
 from chalicelib.fleet.model import derive_signing_key
 from chalicelib.fleet.scores import refresh_pool_scores
 from chalicelib.fleet.watch import watch_region
-from chalicelib.runtime.observability import get_logger
+from chalicelib.runtime.observability import get_logger, put_metrics
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
 
@@ -157,6 +157,11 @@ def handle_watch(message: Message) -> None:
         get_logger().info("stale tick dropped", extra={"region": region, "due_at_ms": due_at_ms})
         return
     report = watch_region(wiring.watch_ports(), region, now_ms)
+    put_metrics(
+        wiring.settings().stage,
+        regions_braked=int(report.watch.brake_since_ms is not None),
+        regions_blind=int(report.watch.blind_since_ms is not None),
+    )
     found = {"region": region, "suspects": report.suspects, "lost": report.lost, "pending": report.pending}
     if report.alarm:
         get_logger().error("alarm: many hosts silent, failover frozen", extra=found)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from chalicelib.core.capacity import ClosedCause
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.health import GpuFault, HostNotice
@@ -103,6 +104,8 @@ class Host:
     #: Silence in milliseconds by UTC day, and instants of hardware incidents (`fleet.reliability`).
     downtime_ms: dict[str, int] = field(default_factory=dict)
     hardware_incidents_ms: tuple[int, ...] = ()
+    #: GPUs with an open fault that keeps them from new leases. Follows from the GPUs, see `settle`.
+    faulty_gpus: int = 0
     #: Announced maintenance of the last 30 days, from and to: no downtime.
     past_maintenance_ms: tuple[tuple[int, int], ...] = ()
 
@@ -260,9 +263,30 @@ def clear_faults(
 
 def settle(host: Host, gpus: Sequence[HostGpu]) -> Host:
     """Return the host in the state that follows from all that is known of it and its GPUs."""
-    if host.state in {"retired", "lost"}:
+    if host.state == "retired":
         return host
-    drained = any(gpu.fault is not None and gpu.fault.open and gpu.fault.rule.drains_host for gpu in gpus)
-    closed = drained or host.draining or host.notice is not None or host.cordon is not None
-    closed = closed or (host.maintenance is not None and host.maintenance.closed)
-    return replace(host, state="draining" if closed else "active")
+    rules = [gpu.fault.rule for gpu in gpus if gpu.fault is not None and gpu.fault.open]
+    host = replace(host, faulty_gpus=sum(rule.cordons_gpu for rule in rules))
+    if host.state == "lost":
+        return host
+    drained = any(rule.drains_host for rule in rules) or host.cordon is not None
+    return replace(host, state="draining" if drained or is_serviced(host) else "active")
+
+
+def is_serviced(host: Host) -> bool:
+    """Say whether somebody's plan closes a host: its owner's, its provider's, announced maintenance."""
+    planned = host.maintenance is not None and host.maintenance.closed
+    return planned or host.draining or host.notice is not None
+
+
+def count_closed(host: Host) -> dict[ClosedCause, int]:
+    """Return how many of a host's GPUs get nothing new, by cause. A retired host has none.
+
+    A cordon is maintenance when an operator set it, bad health when the platform did.
+    """
+    if host.state == "active":
+        return {"unhealthy": host.faulty_gpus}
+    operated = host.cordon is not None and not host.cordon.automatic
+    if host.state == "draining" and (operated or is_serviced(host)):
+        return {"maintenance": host.gpu_count}
+    return {} if host.state == "retired" else {"unhealthy": host.gpu_count}

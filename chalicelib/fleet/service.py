@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from chalicelib.accounts.model import ApiKey, build_token, compute_digest, is_same_digest, parse_token
 from chalicelib.accounts.service import AccountPorts, IssuedKey, build_key
 from chalicelib.catalog.model import Catalog
-from chalicelib.catalog.service import Capacity
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
@@ -165,17 +164,6 @@ class HostCredentials:
     secret_access_key: str
     session_token: str
     expires_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class FleetCapacity:
-    """The catalogue's `CapacityReader`."""
-
-    store: FleetStore
-
-    def read_capacity(self, gpu_type: str, region: str) -> Capacity:
-        free = self.store.list_free(gpu_type, region)
-        return Capacity(sum(free), max(free, default=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.accounts.service import AccountPorts
+from chalicelib.core.capacity import ClosedCause
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction
@@ -47,12 +48,16 @@ class NotLost(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PoolTotals:
-    """Hosts of a pool and their GPUs by the state of the host; retired ones are not counted."""
+    """Hosts of a pool and their GPUs by the state of the host; retired ones are not counted.
+
+    ``closed``: those of the GPUs that get nothing new, see `fleet.model.count_closed`.
+    """
 
     gpu_type: str
     region: str
     hosts: Mapping[HostState, int]
     gpus: Mapping[HostState, int]
+    closed: Mapping[ClosedCause, int]
 
 
 @dataclass(frozen=True, slots=True)

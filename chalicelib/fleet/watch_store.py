@@ -4,11 +4,14 @@ Access: silent hosts by ``by_silence`` (region and shard, last heard), bounded; 
 query; incidents by month, or by host through ``by_host``.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 
+from chalicelib.core.capacity import ClosedCause
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
@@ -22,7 +25,7 @@ from chalicelib.fleet.detector import (
     name_watch,
 )
 from chalicelib.fleet.incident import RETENTION_MS, Incident, list_months, name_month
-from chalicelib.fleet.model import Host, HostState
+from chalicelib.fleet.model import Host, HostState, count_closed
 from chalicelib.fleet.watch import HoldsBack, NotLost, PoolScore, PoolTotals
 from chalicelib.storage import keys
 from chalicelib.storage.failures import find_code, is_condition_failure
@@ -60,18 +63,23 @@ def put_incident(tx: Transaction, incident: Incident) -> None:
 
 def move_totals(tx: Transaction, old: Host | None, new: Host) -> None:
     """Count a host under its new state; ``old`` is ``None`` for one that has just come."""
-    before = None if old is None or old.state == "retired" else old.state
-    after = None if new.state == "retired" else new.state
-    if before == after:
+    before, after = Counter() if old is None else _count(old), _count(new)
+    moved = {name: after[name] - before[name] for name in before | after if after[name] != before[name]}
+    if not moved:
         return
-    actions: list[Any] = []
-    for state, step in ((before, -1), (after, 1)):
-        if state is not None:
-            actions.append(getattr(PoolTotalsItem, f"hosts_{state}").add(step))
-            actions.append(getattr(PoolTotalsItem, f"gpus_{state}").add(step * new.gpu_count))
+    actions = [getattr(PoolTotalsItem, name).add(step) for name, step in moved.items()]
     shard = choose_watch_shard(new.host_id)
     key = (keys.totals(new.region), keys.pool_totals(new.gpu_type, shard))
     dynamo(tx).update(PoolTotalsItem, key, actions, None, unexpected("The pool's totals"))
+
+
+def _count(host: Host) -> Counter[str]:
+    """What a host adds to its pool's totals, by attribute."""
+    if host.state == "retired":
+        return Counter()
+    counts = Counter({f"hosts_{host.state}": 1, f"gpus_{host.state}": host.gpu_count})
+    counts.update({f"closed_{cause}": gpus for cause, gpus in count_closed(host).items()})
+    return counts
 
 
 class DynamoWatchStore:
@@ -177,7 +185,7 @@ class DynamoWatchStore:
 
     def get_pool_totals(self, gpu_type: str, region: str) -> PoolTotals:
         pools = _read_totals(region, keys.pool_totals(gpu_type))
-        return pools.get(gpu_type, PoolTotals(gpu_type, region, {}, {}))
+        return pools.get(gpu_type, PoolTotals(gpu_type, region, {}, {}, {}))
 
     def list_region_totals(self, region: str) -> list[PoolTotals]:
         return list(_read_totals(region, keys.POOL_TOTALS_PREFIX).values())
@@ -246,16 +254,29 @@ def _read_totals(region: str, prefix: str) -> dict[str, PoolTotals]:
     rows = PoolTotalsItem.query(
         keys.totals(region), PoolTotalsItem.sk.startswith(prefix), consistent_read=True
     )
-    counted: dict[str, tuple[dict[HostState, int], dict[HostState, int]]] = {}
+    counted: dict[str, Counter[str]] = {}
     for row in rows:
-        hosts, gpus = counted.setdefault(keys.read_pool_totals(row.sk), ({}, {}))
-        for state in _COUNTED:
-            hosts[state] = hosts.get(state, 0) + (getattr(row, f"hosts_{state}") or 0)
-            gpus[state] = gpus.get(state, 0) + (getattr(row, f"gpus_{state}") or 0)
-    return {name: PoolTotals(name, region, *counts) for name, counts in counted.items()}
+        counts = counted.setdefault(keys.read_pool_totals(row.sk), Counter())
+        counts.update({name: getattr(row, name) or 0 for name in _COUNTERS})
+    return {name: _build_totals(name, region, counts) for name, counts in counted.items()}
+
+
+def _build_totals(gpu_type: str, region: str, counts: Mapping[str, int]) -> PoolTotals:
+    return PoolTotals(
+        gpu_type,
+        region,
+        {state: counts[f"hosts_{state}"] for state in _COUNTED},
+        {state: counts[f"gpus_{state}"] for state in _COUNTED},
+        {cause: counts[f"closed_{cause}"] for cause in _CAUSES},
+    )
 
 
 _COUNTED: tuple[HostState, ...] = tuple(state for state in get_args(HostState) if state != "retired")
+_CAUSES: tuple[ClosedCause, ...] = get_args(ClosedCause)
+_COUNTERS = (
+    *(f"{what}_{state}" for what in ("hosts", "gpus") for state in _COUNTED),
+    *(f"closed_{cause}" for cause in _CAUSES),
+)
 
 
 def _query(watch_key: str, limit: int, heard_before_ms: int | None = None) -> list[SilentHost]:

@@ -43,6 +43,8 @@ class Dispatched:
     expired: int = 0
     preempted: int = 0
     waiting: int = 0
+    #: Since when who has waited for longest has, of those that were looked at.
+    oldest_since_ms: int | None = None
 
 
 def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
@@ -57,7 +59,8 @@ def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
     now_ms = ports.clock.now_ms()
     accounts = {ticket.account_id for ticket in tickets}
     used = {account_id: ports.scheduling.get_quota(account_id).used_gpus for account_id in accounts}
-    done, too_large = Dispatched(waiting=len(tickets)), MAX_GPUS
+    oldest_since_ms = min(ticket.since_ms for ticket in tickets)
+    done, too_large = Dispatched(waiting=len(tickets), oldest_since_ms=oldest_since_ms), MAX_GPUS
     for ticket in order_tickets(tickets, used):
         if is_expired(ticket, now_ms):
             _expire(ports, ticket, now_ms)

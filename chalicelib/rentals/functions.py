@@ -15,7 +15,7 @@ from chalicelib.core.capacity import name_pool
 from chalicelib.rentals import dispatch
 from chalicelib.rentals.due import do_due
 from chalicelib.rentals.reserving import clear_way
-from chalicelib.runtime.observability import get_logger
+from chalicelib.runtime.observability import get_logger, put_metrics
 
 functions = Blueprint(__name__)
 
@@ -51,11 +51,16 @@ def sweep_lines(_event: CloudWatchEvent) -> None:
     done = do_due(wiring.rental_ports(), now_ms)
     told = clear_way(wiring.rental_ports(), wiring.reservation_ports(), now_ms)
     get_logger().info("due", extra={"rentals": done, "spot_told": told})
+    oldest_since_ms = now_ms
     for gpu_type, region in wiring.list_pools():
         try:
-            _dispatch(name_pool(gpu_type, region))
+            served = _dispatch(name_pool(gpu_type, region))
         except Exception:
             get_logger().exception("line not served", extra={"pool": name_pool(gpu_type, region)})
+            continue
+        if served.oldest_since_ms is not None:
+            oldest_since_ms = min(oldest_since_ms, served.oldest_since_ms)
+    put_metrics(wiring.settings().stage, oldest_wait_seconds=(now_ms - oldest_since_ms) // 1000)
 
 
 def find_pool(image: Mapping[str, Any]) -> str | None:
@@ -67,7 +72,7 @@ def find_pool(image: Mapping[str, Any]) -> str | None:
     return name_pool(image["gpu_type"]["S"], image["region"]["S"])
 
 
-def _dispatch(pool: str) -> None:
+def _dispatch(pool: str) -> dispatch.Dispatched:
     done = dispatch.dispatch_pool(wiring.rental_ports(), pool)
     if done.waiting or done.started:
         get_logger().info(
@@ -80,3 +85,4 @@ def _dispatch(pool: str) -> None:
                 "waiting": done.waiting,
             },
         )
+    return done

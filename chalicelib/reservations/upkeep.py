@@ -4,6 +4,7 @@ Every step may come again, late, or twice at once: a reservation's version makes
 is a function of its window, so an hour without the sweep changes nothing but when it is written down.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -86,6 +87,16 @@ def list_due(ports: ReservationPorts, now_ms: int) -> Due:
         starting=tuple(each for each in due if each.state == "confirmed" and each.ends_at_ms > now_ms),
         ending=tuple(each for each in due if each.ends_at_ms <= until_ms),
     )
+
+
+def count_starting(ports: ReservationPorts, gpu_type: str, region: str, until_ms: int) -> dict[str, int]:
+    """Return the GPUs that reservations of a pool take when they begin, by then, on each of their hosts."""
+    gpus: Counter[str] = Counter()
+    for reservation in find_due(ports, until_ms):
+        here = (reservation.gpu_type, reservation.region) == (gpu_type, region)
+        if here and reservation.state == "confirmed":
+            gpus.update({booking.host_id: booking.gpu_count for booking in reservation.open_bookings})
+    return dict(gpus)
 
 
 def sweep(ports: ReservationPorts, now_ms: int) -> Swept:

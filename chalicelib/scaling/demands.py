@@ -1,15 +1,18 @@
 """What is waited for and what is there, read from rentals and fleet."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.capacity import BillingClass, name_pool
 from chalicelib.fleet.model import Host, HostGpu
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.rentals.queue import Ticket, is_expired
-from chalicelib.scaling.model import Demand, HostUse, PoolSettings, Waiting
+from chalicelib.scaling.model import ENROL_WITHIN_MS, Demand, HostUse, PoolSettings, Waiting
 
 MAX_TICKETS = 100
+#: Spot stays of a pool that are looked at for those in a reservation's way.
+MAX_STAYS = 1000
 #: A ticket that stands in several lines counts in the first; in each further one after so much more time.
 NEXT_POOL_AFTER_MS = 10 * 60_000
 #: A host that has just come has not shown yet what it is good for.
@@ -17,16 +20,15 @@ NEW_HOST_MS = 10 * 60_000
 _FOREVER_MS = 2**53
 
 
-def _promise_nothing(_pool: str, _now_ms: int) -> int:
-    return 0
-
-
 @dataclass(frozen=True, slots=True)
 class RentalDemands:
-    """`Demands`. ``read_reserved_soon`` gives the GPUs of reservations that begin before a new host is up."""
+    """`Demands`.
+
+    ``count_starting`` (GPU type, region, instant) gives the GPUs that reservations take by then, by host.
+    """
 
     rentals: RentalPorts
-    read_reserved_soon: Callable[[str, int], int] = _promise_nothing
+    count_starting: Callable[[str, str, int], Mapping[str, int]]
 
     def read_demand(self, settings: PoolSettings, now_ms: int) -> Demand:
         pool = name_pool(settings.gpu_type, settings.region)
@@ -40,15 +42,31 @@ class RentalDemands:
             for ticket in self.rentals.scheduling.list_tickets(pool, MAX_TICKETS)
             if is_served_by_a_host(ticket, pool, prices, now_ms)
         )
-        hosts = tuple(
-            self._read_use(host)
-            for host in self.rentals.fleet.list_hosts(settings.gpu_type, settings.region)
-            if host.state != "retired"
-        )
-        return Demand(waiting, self.read_reserved_soon(pool, now_ms), hosts)
+        there = self.rentals.fleet.list_hosts(settings.gpu_type, settings.region)
+        hosts = tuple(self._read_use(host) for host in there if host.state != "retired")
+        return Demand(waiting, self._count_displaced(settings, pool, there, now_ms), hosts)
+
+    def _count_displaced(self, settings: PoolSettings, pool: str, hosts: Sequence[Host], now_ms: int) -> int:
+        """Return the GPUs of work that must make way for reservations before a host ordered now would be up.
+
+        A reservation has its hosts already (ADR 24): what is wanted is another place for the spot work on
+        them, and one for the reservation itself where its host is closed.
+        """
+        until_ms = now_ms + ENROL_WITHIN_MS
+        starting = self.count_starting(settings.gpu_type, settings.region, until_ms)
+        if not starting:
+            return 0
+        spot: Counter[str] = Counter()
+        for stay in self.rentals.scheduling.list_stays(pool, MAX_STAYS):
+            spot[stay.host_id] += stay.gpu_count
+        fit = {host.host_id: host.gpu_count - spot[host.host_id] for host in hosts if host.state == "active"}
+        return sum(max(0, gpus - fit.get(host_id, 0)) for host_id, gpus in starting.items())
 
     def _read_use(self, host: Host) -> HostUse:
         free, busy = host.free_gpus, host.gpu_count - host.free_gpus
+        if host.reservable:
+            # What waits found no room there, or may not go there.
+            free, busy = 0, host.gpu_count
         if host.state != "active":
             # Few are closed; of the others what is withheld passes for busy, which ends none too many.
             gpus = self.rentals.fleet.list_gpus(host.host_id)

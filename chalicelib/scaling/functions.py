@@ -3,7 +3,7 @@
 from chalice.app import Blueprint, CloudWatchEvent, Rate
 
 from chalicelib import wiring
-from chalicelib.runtime.observability import get_logger
+from chalicelib.runtime.observability import get_logger, put_metrics
 from chalicelib.scaling import service
 
 functions = Blueprint(__name__)
@@ -13,7 +13,7 @@ functions = Blueprint(__name__)
 def scale_pools(_event: CloudWatchEvent) -> None:
     """Make records and EC2 agree, then do the minute's one action, pool by pool."""
     ports, instances = wiring.scaling_ports(), wiring.instances()
-    failed = 0
+    failed = blind = slow_ends = 0
     for settings in ports.store.list_pools():
         try:
             report = service.run_pool(ports, instances, settings)
@@ -22,6 +22,8 @@ def scale_pools(_event: CloudWatchEvent) -> None:
             get_logger().exception("pool not scaled", extra={"pool": settings.pool})
             failed += 1
             continue
+        blind += report.blind
+        slow_ends += report.slow_ends
         decision = report.plan.decision
         get_logger().info(
             "pool scaled",
@@ -34,5 +36,6 @@ def scale_pools(_event: CloudWatchEvent) -> None:
         )
         for alarm in report.alarms:
             get_logger().error("scaling needs a look", extra={"pool": report.pool, "what": alarm})
+    put_metrics(wiring.settings().stage, pools_blind=blind, instances_not_ending=slow_ends)
     if failed:
         raise RuntimeError(f"{failed} pools were not scaled")

@@ -155,7 +155,7 @@ class HostUse:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """``reserved_soon_gpus``: promised to begin before a host ordered now would be up."""
+    """``reserved_soon_gpus``: of what makes way for reservations before a host ordered now would be up."""
 
     waiting: tuple[Waiting, ...] = ()
     reserved_soon_gpus: int = 0

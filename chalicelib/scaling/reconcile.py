@@ -40,10 +40,14 @@ SETTLES_WITHIN_MS = 5 * 60_000
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """``alarms`` are sentences for a person. ``blind``: EC2's list cannot be believed."""
+    """``alarms`` are sentences for a person. ``blind``: EC2's list cannot be believed.
+
+    ``slow_ends`` instances were told to end a quarter of an hour ago, and have not.
+    """
 
     blind: bool
     alarms: tuple[str, ...] = ()
+    slow_ends: int = 0
 
 
 def reconcile_pool(ports: ScalingPorts, instances: Instances, settings: PoolSettings) -> Reconciled:
@@ -63,10 +67,15 @@ def reconcile_pool(ports: ScalingPorts, instances: Instances, settings: PoolSett
             alarms.append(f"{launch.launch_id} is left for the next round: {error.detail}")
     if not blind:
         _settle_orphans(ports, settings, listed, alarms)
-    for launch in ports.store.list_open(settings.pool):
-        if launch.state in ENDING:
-            _end(ports, instances, launch, alarms)
-    return Reconciled(blind, tuple(alarms))
+    ending = [launch for launch in ports.store.list_open(settings.pool) if launch.state in ENDING]
+    slow_ends = sum(_is_slow(launch, ports.clock.now_ms()) for launch in ending)
+    for launch in ending:
+        _end(ports, instances, launch, alarms)
+    return Reconciled(blind, tuple(alarms), slow_ends)
+
+
+def _is_slow(launch: Launch, now_ms: int) -> bool:
+    return now_ms - (launch.ending_since_ms or now_ms) >= SLOW_END_MS
 
 
 def start(ports: ScalingPorts, instances: Instances, launch: Launch) -> Launch:
@@ -213,7 +222,7 @@ def _end(ports: ScalingPorts, instances: Instances, launch: Launch, alarms: list
     """Order the end again, each round, until EC2 confirms it: it is never given up."""
     assert launch.instance_id is not None
     now_ms = ports.clock.now_ms()
-    if now_ms - (launch.ending_since_ms or now_ms) >= SLOW_END_MS:
+    if _is_slow(launch, now_ms):
         alarms.append(f"{launch.instance_id} of {launch.launch_id} has not ended ({launch.last_error})")
     error = None
     try:

@@ -24,6 +24,7 @@ class PoolReport:
     plan: Plan
     blind: bool
     alarms: tuple[str, ...]
+    slow_ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def run_pool(ports: ScalingPorts, instances: Instances, settings: PoolSettings) 
     if seen.blind:
         blind_since_ms = now_ms if state.blind_since_ms is None else state.blind_since_ms
         _keep_state(ports, settings.pool, state, replace(state, blind_since_ms=blind_since_ms))
-        return PoolReport(settings.pool, Plan(None, "EC2's list cannot be believed."), True, seen.alarms)
+        return PoolReport(
+            settings.pool, Plan(None, "EC2's list cannot be believed."), True, seen.alarms, seen.slow_ends
+        )
     demand, launches, noted = _look(ports, settings, state)
     made = _plan(ports, settings, demand, launches, noted)
     noted = replace(noted, surplus_since_ms=made.surplus_since_ms, blind_since_ms=None)
@@ -60,7 +63,7 @@ def run_pool(ports: ScalingPorts, instances: Instances, settings: PoolSettings) 
         _carry_out(ports, instances, settings, (state, noted), made, launches)
     except (Unavailable, HostInUse) as error:
         alarms = (*alarms, f"not done: {made.reason} ({error.detail})")
-    return PoolReport(settings.pool, made, False, alarms)
+    return PoolReport(settings.pool, made, False, alarms, seen.slow_ends)
 
 
 def preview_plan(ports: ScalingPorts, settings: PoolSettings) -> PlanView:

@@ -78,7 +78,13 @@ class PlatformStack(Stack):
             "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
         )
         self._add_host_role()
-        Alarms(self, "Alarms", dead=self.queues.dead_letter_queues)
+        Alarms(
+            self,
+            "Alarms",
+            dead=self.queues.dead_letter_queues,
+            stage=stage.name,
+            scale_pools_name=self.functions.get_resource("ScalePools").ref,
+        )
         self._add_outputs()
 
     def format_service_arn(self, service: str, name: str) -> str:

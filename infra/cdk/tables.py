@@ -73,7 +73,11 @@ TABLES = (
     TableSpec("ledger", append_only=True),
     TableSpec("balances"),
     TableSpec("idempotency", expires=True),
-    TableSpec("audit", append_only=True),
+    TableSpec(
+        "audit",
+        (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
+        append_only=True,
+    ),
 )
 
 

@@ -106,6 +106,10 @@ class FakeCandidateStore(MemoryStore):
         offered = self._list_offered(gpu_type, region, reservable=False)
         return sorted([host.free_gpus for host in offered if host.free_gpus], reverse=True)
 
+    def count_free(self, gpu_type: str, region: str) -> int:
+        hosts = [host for host in self.list_hosts(gpu_type, region) if host.state == "active"]
+        return sum(host.free_gpus for host in hosts)
+
     def _list_offered(self, gpu_type: str, region: str, *, reservable: bool) -> list[Host]:
         hosts = self.list_hosts(gpu_type, region)
         return [host for host in hosts if host.state == "active" and host.reservable == reservable]

@@ -135,6 +135,7 @@ class FakeFleetStore(FakeCandidateStore):
                 lost=new.lost,
                 cordon=new.cordon,
                 maintenance=new.maintenance,
+                faulty_gpus=new.faulty_gpus,
                 downtime_ms=new.downtime_ms,
                 hardware_incidents_ms=new.hardware_incidents_ms,
                 past_maintenance_ms=new.past_maintenance_ms,

@@ -15,6 +15,17 @@ class FakeAuditTrail(MemoryStore):
     def add_entry(self, tx: Any, entry: AuditEntry) -> None:
         tx.put_new("audit", entry.audit_id, entry, Unavailable("audit"))
 
+    def list_by_target(self, target: str, limit: int, start: str | None) -> Page[AuditEntry]:
+        return self._list([entry for entry in self.entries if entry.subject == target], limit, start)
+
+    def list_by_actor(self, actor: str, limit: int, start: str | None) -> Page[AuditEntry]:
+        return self._list([entry for entry in self.entries if entry.actor == actor], limit, start)
+
+    def _list(self, entries: list[AuditEntry], limit: int, start: str | None) -> Page[AuditEntry]:
+        by_key = {f"{entry.at_ms:013d}#{entry.audit_id}": entry for entry in entries}
+        order = sorted((key for key in by_key if start is None or key < start), reverse=True)
+        return Page([by_key[key] for key in order[:limit]], order[limit - 1] if len(order) > limit else None)
+
     @property
     def entries(self) -> list[AuditEntry]:
         return list(self.db.table("audit").values())

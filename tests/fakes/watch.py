@@ -8,7 +8,7 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.fleet.detector import RegionWatch, SilentHost, choose_watch, name_lost
 from chalicelib.fleet.incident import RETENTION_MS, Incident
-from chalicelib.fleet.model import Host, Liveness
+from chalicelib.fleet.model import Host, Liveness, count_closed
 from chalicelib.fleet.watch import HoldsBack, NotLost, PoolScore, PoolTotals
 from chalicelib.fleet.windows import MaintenanceWindow
 from tests.fakes.database import MemoryDatabase, MemoryStore
@@ -25,9 +25,11 @@ def move_totals(tx: Any, db: MemoryDatabase, old: Host | None, new: Host) -> Non
     def effect() -> None:
         for host, step in ((old, -1), (new, 1)):
             if host is not None and host.state != "retired":
-                hosts, gpus = rows.setdefault((host.region, host.gpu_type), (Counter(), Counter()))
+                key = (host.region, host.gpu_type)
+                hosts, gpus, closed = rows.setdefault(key, (Counter(), Counter(), Counter()))
                 hosts[host.state] += step
                 gpus[host.state] += step * host.gpu_count
+                closed.update({cause: step * count for cause, count in count_closed(host).items()})
 
     tx.add(lambda: None, effect)
 
@@ -113,8 +115,9 @@ class FakeWatchStore(MemoryStore):
         tx.add(check, lambda: None)
 
     def get_pool_totals(self, gpu_type: str, region: str) -> PoolTotals:
-        hosts, gpus = self.db.table("totals").get((region, gpu_type), (Counter(), Counter()))
-        return PoolTotals(gpu_type, region, dict(hosts), dict(gpus))
+        empty: tuple[Counter[Any], ...] = (Counter(), Counter(), Counter())
+        hosts, gpus, closed = self.db.table("totals").get((region, gpu_type), empty)
+        return PoolTotals(gpu_type, region, dict(hosts), dict(gpus), dict(closed))
 
     def list_region_totals(self, region: str) -> list[PoolTotals]:
         found = [key for key in self.db.table("totals") if key[0] == region]

@@ -29,14 +29,16 @@ def become_operator() -> Principal:
     return authenticate(wiring.account_ports(), token)
 
 
-def offer(operator: Principal, gpu_type: str, billing_class: BillingClass = "on_demand") -> None:
+def offer(
+    operator: Principal, gpu_type: str, billing_class: BillingClass = "on_demand", price_micros: int = PRICE
+) -> None:
     put_gpu_type(wiring.catalog_ports(), operator, GpuType(gpu_type, "Hopper", 81_559, 700))
     put_price(
         wiring.catalog_ports(),
         operator,
         gpu_type=gpu_type,
         region=REGION,
-        price_micros_per_gpu_hour=PRICE,
+        price_micros_per_gpu_hour=price_micros,
         known_regions=wiring.known_regions(),
         billing_class=billing_class,
     )

@@ -12,8 +12,9 @@ from chalicelib.runtime import observability, settings
 from chalicelib.storage import connection
 from infra.local.cloud import EmbeddedCloud
 from infra.local.ministack import REGION
+from tests.fakes.wiring import MODULES
 
-_CACHED = [value for value in vars(wiring).values() if hasattr(value, "cache_clear")]
+_CACHED = [value for module in MODULES for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 @contextmanager

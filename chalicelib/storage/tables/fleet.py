@@ -68,6 +68,7 @@ class HostItem(FleetTable):
     lost: JSONAttribute = JSONAttribute(null=True)
     cordon: JSONAttribute = JSONAttribute(null=True)
     maintenance: JSONAttribute = JSONAttribute(null=True)
+    faulty_gpus = IntegerAttribute(null=True)
     #: Milliseconds of silence by UTC day, and instants of hardware incidents: of the last 30 days.
     downtime: JSONAttribute = JSONAttribute(null=True)
     hardware_incidents: JSONAttribute = JSONAttribute(null=True)
@@ -144,6 +145,8 @@ class PoolTotalsItem(FleetTable):
     gpus_active = IntegerAttribute(null=True)
     gpus_draining = IntegerAttribute(null=True)
     gpus_lost = IntegerAttribute(null=True)
+    closed_maintenance = IntegerAttribute(null=True)
+    closed_unhealthy = IntegerAttribute(null=True)
 
 
 class PoolScoreItem(FleetTable):

@@ -18,6 +18,24 @@ class IdempotencyItem(Table):
     expires_at = IntegerAttribute()
 
 
+class AuditBySubject(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_subject"
+        projection = AllProjection()
+
+    subject = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class AuditByActor(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_actor"
+        projection = AllProjection()
+
+    indexed_actor = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
 class AuditItem(Table):
     class Meta(TableMeta):
         table_name = "audit"
@@ -27,6 +45,10 @@ class AuditItem(Table):
     actor = UnicodeAttribute()
     action = UnicodeAttribute()
     subject = UnicodeAttribute()
+    by_subject = AuditBySubject()
+    #: Sparse: absent where the platform acts by itself, which would all fall on one key.
+    indexed_actor = UnicodeAttribute(null=True)
+    by_actor = AuditByActor()
     at_ms = IntegerAttribute()
     details: JSONAttribute = JSONAttribute()
 

@@ -10,20 +10,10 @@ from chalicelib.catalog.model import PriceKey
 from chalicelib.catalog.offers import AccountStanding, OfferPorts
 from chalicelib.catalog.service import CachedCatalog, Capacity
 from tests.factories import GPU_TYPE, PRICE, REGION, seed_cloud
+from tests.fakes.events import TICK
 from tests.unit.runtime.gateway import build_event, call
 
 #: What EventBridge sends at the schedule's rate.
-TICK = {
-    "version": "0",
-    "account": "000000000000",
-    "region": "us-east-1",
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "2027-01-15T08:00:00Z",
-    "id": "tick",
-    "resources": [],
-}
 
 
 class Settings:
@@ -31,6 +21,9 @@ class Settings:
 
 
 class Pools:
+    def count_free(self, _gpu_type, _region):
+        return 0
+
     def read_capacity(self, _gpu_type, _region):
         return Capacity(0, 0, 8, {"maintenance": 8, "unhealthy": 0})
 

@@ -122,6 +122,9 @@ class Pools:
     def __init__(self, capacity):
         self.capacity, self.reads = capacity, 0
 
+    def count_free(self, _gpu_type, _region):
+        return self.capacity.free_gpus
+
     def read_capacity(self, _gpu_type, _region):
         self.reads += 1
         return self.capacity

@@ -3,10 +3,10 @@
 import pytest
 
 import app
-from chalicelib import wiring
 from chalicelib.core.clock import format_instant
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import health_api
+from tests.fakes.wiring import rewire
 from tests.unit.fleet.watching import Watched
 from tests.unit.runtime.gateway import build_event, call
 
@@ -26,8 +26,7 @@ def watched(monkeypatch):
         "clock": cloud.clock,
         "meter_ports": cloud.meters,
     }
-    for name, value in ports.items():
-        monkeypatch.setattr(wiring, name, lambda value=value: value)
+    rewire(monkeypatch, **ports)
     principals = {"operator": watched.seeded.operator, "renter": watched.seeded.renter}
     for routes in (fleet_api.api, health_api.api):
         monkeypatch.setattr(routes, "_authenticate", principals.__getitem__)

@@ -7,9 +7,10 @@ import pytest
 
 from chalicelib.catalog.service import Capacity
 from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.fleet.capacity import FleetCapacity
 from chalicelib.fleet.model import Liveness
 from chalicelib.fleet.schemas import render_host
-from chalicelib.fleet.service import FleetCapacity, list_hosts
+from chalicelib.fleet.service import list_hosts
 from chalicelib.metering.incidents import record_heartbeat
 from chalicelib.metering.service import Announcement, Beat, Report
 from tests.factories import GPU_TYPE, REGION, add_host, rent, seed_cloud, start
@@ -33,7 +34,8 @@ def test_a_draining_host_gets_no_rental_and_its_rentals_go_on():
     beat(seeded, rental.host_id, now_ms, draining=True)
     with pytest.raises(Conflict):
         rent(seeded, 1, key="second")
-    assert FleetCapacity(seeded.cloud.fleet_store).read_capacity(GPU_TYPE, REGION) == Capacity(0, 0)
+    capacity = FleetCapacity(seeded.cloud.fleet_store, seeded.cloud.watch_store)
+    assert capacity.read_capacity(GPU_TYPE, REGION) == Capacity(0, 0, 4, {"maintenance": 4, "unhealthy": 0})
     report = Report(rental.rental_id, rental.leases, "running", None, None, wiped=False)
     later_ms = seeded.cloud.clock.advance_seconds(10)
     record_heartbeat(

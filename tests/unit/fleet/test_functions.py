@@ -7,6 +7,7 @@ import pytest
 from chalicelib.fleet import functions
 from chalicelib.runtime.queues import Message, Rejected
 from tests.factories import REGION
+from tests.fakes.metrics import read_metrics
 from tests.unit.fleet.watching import Watched
 
 
@@ -21,7 +22,7 @@ class Sqs:
 
 
 class Settings:
-    watches_queue_url = "watches"
+    watches_queue_url, stage = "watches", "unit"
 
 
 class Log:
@@ -34,7 +35,7 @@ class Log:
 
 @pytest.fixture
 def watched(monkeypatch):
-    watched = Watched(hosts=12)
+    watched = Watched(hosts=16)
     watched.sqs, watched.log = Sqs(), Log()
     cloud, wiring = watched.cloud, functions.wiring
     monkeypatch.setattr(wiring, "clock", lambda: cloud.clock)
@@ -87,12 +88,26 @@ def test_f38_a_tick_that_comes_twice_does_no_more(watched):
     assert before == {name: dict(rows) for name, rows in watched.cloud.db.tables.items()}
 
 
-def test_mass_silence_is_one_alarm(watched):
-    watched.up -= set(watched.hosts[:6])
-    watched.run(40, ticks=False)
-    handle(watched)
-    handle(watched)
+def test_mass_silence_evicts_nobody_and_is_one_alarm_for_as_long_as_it_lasts(watched, capsys):
+    watched.up -= set(watched.hosts[:5])
+    for host_id in watched.hosts:
+        watched.lease(host_id)
+    held = []
+    # 31 % of the hosts are silent for five minutes.
+    for _ in range(30):
+        watched.run(10, ticks=False)
+        handle(watched)
+        held.append(read_metrics(capsys)["regions_braked"])
     assert [line[0] for line in watched.log.lines].count("error") == 1
+    assert {watched.host(host_id).state for host_id in watched.hosts} == {"active"}
+    assert all(gpu.lease_state != "wiping" for host_id in watched.hosts for gpu in watched.gpus(host_id))
+    # One alarm: the brake goes on once, and the metric stays up.
+    assert held == sorted(held)
+    assert held[-1] == 1
+    watched.up = set(watched.hosts)
+    watched.run(130, ticks=False)
+    handle(watched)
+    assert read_metrics(capsys) == {"regions_braked": 0, "regions_blind": 0}
 
 
 @pytest.mark.parametrize(

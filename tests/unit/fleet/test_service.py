@@ -11,6 +11,7 @@ from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, 
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.fleet.aws_gateway import AwsHostIdentities
+from chalicelib.fleet.capacity import FleetCapacity
 from chalicelib.fleet.functions import build_wire_command
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
@@ -20,7 +21,6 @@ from chalicelib.fleet.model import (
 )
 from chalicelib.fleet.schemas import HostRequest, read_gpus, render_host
 from chalicelib.fleet.service import (
-    FleetCapacity,
     create_enrolment,
     enrol_host,
     issue_credentials,
@@ -164,7 +164,7 @@ def test_a_retired_host_gets_no_credentials(seeded):
 def test_capacity_is_what_is_free_now(seeded):
     for name in ("one", "two"):
         seeded.beat(add_host(seeded, name, 4).host_id)
-    capacity = FleetCapacity(seeded.cloud.fleet_store)
+    capacity = FleetCapacity(seeded.cloud.fleet_store, seeded.cloud.watch_store)
     assert capacity.read_capacity(GPU_TYPE, REGION).free_gpus == 8
     rent(seeded, 3)
     found = capacity.read_capacity(GPU_TYPE, REGION)

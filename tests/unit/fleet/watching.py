@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.leases import Lease
-from chalicelib.fleet.model import HostCommand
+from chalicelib.fleet.model import HostCommand, count_closed
 from chalicelib.fleet.watch import watch_region
 from chalicelib.metering.incidents import record_heartbeat
 from chalicelib.metering.service import Beat
@@ -109,10 +109,16 @@ class Watched:
 
     def check_totals(self):
         """What the pools' totals say is what the hosts are."""
-        states = [host.state for host in self.cloud.db.table("hosts").values()]
-        hosts = self.cloud.watch_store.get_pool_totals(GPU_TYPE, REGION).hosts
+        hosts = list(self.cloud.db.table("hosts").values())
+        totals = self.cloud.watch_store.get_pool_totals(GPU_TYPE, REGION)
         for state in ("active", "draining", "lost"):
-            assert hosts.get(state, 0) == states.count(state)
+            assert totals.hosts.get(state, 0) == sum(host.state == state for host in hosts)
+        for host in hosts:
+            if host.state != "retired":
+                gpus = [gpu for (at, _), gpu in self.cloud.db.table("gpus").items() if at == host.host_id]
+                assert host.faulty_gpus == sum(gpu.faulty for gpu in gpus)
+        for cause in ("maintenance", "unhealthy"):
+            assert totals.closed.get(cause, 0) == sum(count_closed(host).get(cause, 0) for host in hosts)
 
     @property
     def incidents(self):

@@ -1,15 +1,17 @@
 """The production template: data survives, rights are least, nothing waits for ever, a person is called."""
 
+import ast
 import json
 import subprocess
 import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from chalicelib.runtime.observability import METRICS_NAMESPACE
 from infra.cdk.permissions import TABLE_ACCESS
 from infra.cdk.queues import MAX_RECEIVES
 from infra.cdk.tables import TABLES
-from infra.local.paths import VENV_BIN
+from infra.local.paths import ROOT, VENV_BIN
 
 DAY = 86_400
 BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded", "OnCapacityChanged"}
@@ -209,15 +211,32 @@ def test_no_secret_is_in_the_environment_of_a_function(template):
 
 
 def test_a_dead_letter_calls_a_person(template):
-    alarms = select(template, "AWS::CloudWatch::Alarm").values()
+    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
+    assert all("docs/runbook.md" in properties["AlarmDescription"] for properties in alarms)
     watched = set()
-    for alarm in alarms:
-        properties = alarm["Properties"]
+    for properties in alarms:
+        if properties["Namespace"] != "AWS/SQS":
+            continue
         assert (properties["Threshold"], properties["EvaluationPeriods"]) == (1, 1)
-        assert "docs/runbook.md" in properties["AlarmDescription"]
         watched.add(properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0])
     dead = {name for name in select(template, "AWS::SQS::Queue") if "Dead" in name}
     assert watched == dead
+
+
+def test_each_metric_that_functions_put_has_an_alarm_of_its_own_stage(template):
+    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
+    own = {each["MetricName"]: each for each in alarms if each["Namespace"] == METRICS_NAMESPACE}
+    put = set()
+    for path in (ROOT / "chalicelib").rglob("functions.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "put_metrics":
+                put |= {keyword.arg for keyword in call.keywords}
+    assert set(own) == put >= {"regions_braked", "regions_blind", "instances_not_ending"}
+    for properties in own.values():
+        assert properties["Dimensions"] == [{"Name": "stage", "Value": "prod"}]
+        assert (properties["Statistic"], properties["Period"]) == ("Maximum", 60)
+    (errors,) = [each for each in alarms if each["Namespace"] == "AWS/Lambda"]
+    assert errors["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "ScalePools"}}]
 
 
 def test_cfn_lint_has_nothing_to_say(production):

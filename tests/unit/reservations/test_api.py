@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 import app
-from chalicelib import wiring
 from chalicelib.accounts.service import create_key
 from chalicelib.core.clock import format_instant
 from chalicelib.fleet import api as fleet_api
@@ -13,6 +12,8 @@ from chalicelib.reservations import functions
 from chalicelib.reservations.model import SLOT_MS
 from tests.factories import GPU_TYPE, PRICES, REGION
 from tests.fakes import START_MS
+from tests.fakes.events import TICK
+from tests.fakes.wiring import rewire
 from tests.unit.reservations.booking import pass_slots, read, read_promises, seed_calendars
 from tests.unit.runtime.gateway import build_event, call
 
@@ -22,17 +23,6 @@ GOOD = {"gpu_type": GPU_TYPE, "region": REGION, "gpu_count": 2, **WINDOW, "label
 
 
 #: What EventBridge sends at the schedule's rate.
-TICK = {
-    "version": "0",
-    "account": "000000000000",
-    "region": "us-east-1",
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "2027-01-15T08:00:00Z",
-    "id": "tick",
-    "resources": [],
-}
 
 
 class Client:
@@ -40,13 +30,13 @@ class Client:
         self.seeded, cloud = seeded, seeded.cloud
         key = create_key(cloud.accounts, seeded.operator, seeded.renter.account_id, label="api")
         self.token = key.token
-        for name, value in {
-            "account_ports": cloud.accounts,
-            "reservation_ports": cloud.reservations,
-            "clock": cloud.clock,
-            "settings": SimpleNamespace(currency="USD"),
-        }.items():
-            monkeypatch.setattr(wiring, name, lambda value=value: value)
+        rewire(
+            monkeypatch,
+            account_ports=cloud.accounts,
+            reservation_ports=cloud.reservations,
+            clock=cloud.clock,
+            settings=SimpleNamespace(currency="USD"),
+        )
 
     def send(self, method, resource, *, key="key-1", **sent):
         headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
@@ -173,9 +163,8 @@ def test_the_schedule_writes_down_what_has_begun_and_ended(client):
 def test_operators_keep_hosts_and_share_them_again(monkeypatch):
     seeded, (host,) = seed_calendars(8)
     client = Client(seeded, monkeypatch)
-    monkeypatch.setattr(wiring, "fleet_ports", lambda: seeded.cloud.fleet)
-    monkeypatch.setattr(wiring, "watch_ports", lambda: seeded.cloud.watch)
-    monkeypatch.setattr(wiring, "operation_ports", lambda: seeded.cloud.operations)
+    cloud = seeded.cloud
+    rewire(monkeypatch, fleet_ports=cloud.fleet, watch_ports=cloud.watch, operation_ports=cloud.operations)
     monkeypatch.setattr(fleet_api.api, "_authenticate", lambda _token: seeded.operator)
 
     def act(action):

@@ -52,6 +52,7 @@ ROUTES = {
     "GET /v1/pools/{gpu_type}/{region}": {"operator"},
     "PUT /v1/pools/{gpu_type}/{region}": {"operator"},
     "GET /v1/scaling/plan": {"operator"},
+    "GET /v1/audit": {"operator"},
 }
 OPERATIONS = {
     f"{operation.method} {operation.path}": operation for api in app.APIS for operation in api.operations

@@ -1,6 +1,7 @@
 """A cloud whose pool scales by itself: EC2, fleet, rentals and clock in memory, the adapters as they are."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import DomainError
@@ -8,6 +9,7 @@ from chalicelib.fleet.model import Gpu, Host
 from chalicelib.fleet.service import enrol_host
 from chalicelib.metering.failover import fail_over_host
 from chalicelib.rentals.model import Rental
+from chalicelib.reservations.upkeep import count_starting
 from chalicelib.scaling import service
 from chalicelib.scaling.demands import RentalDemands
 from chalicelib.scaling.ec2_gateway import build_user_data
@@ -113,8 +115,8 @@ class ScalingCloud:
         return [entry.action for entry in self.seeded.cloud.db.table("audit").values()]
 
 
-def build_cloud(**changes: object) -> ScalingCloud:
-    seeded = seed_cloud(hosts=0, credit_micros=10**12)
+def build_cloud(*, every_class: bool = False, **changes: object) -> ScalingCloud:
+    seeded = seed_cloud(hosts=0, credit_micros=10**12, every_class=every_class)
     cloud = seeded.cloud
     store = FakeScalingStore(cloud.db)
     ports = ScalingPorts(
@@ -124,7 +126,7 @@ def build_cloud(**changes: object) -> ScalingCloud:
             lambda host_id, now_ms: fail_over_host(cloud.meters, host_id, "host_lost", now_ms),
             cloud.watch_store.drop_watch,
         ),
-        demands=RentalDemands(cloud.rentals),
+        demands=RentalDemands(cloud.rentals, partial(count_starting, cloud.reservations)),
         audit=cloud.audit,
         transactions=cloud.db.begin,
         clock=cloud.clock,

@@ -14,19 +14,9 @@ from chalicelib.scaling.model import PoolSettings
 from chalicelib.scaling.schemas import PoolRequest, read_settings, render_plan, render_pool
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes import Crash
+from tests.fakes.events import TICK
+from tests.fakes.metrics import read_metrics
 from tests.unit.scaling.cloud import ON_DEMAND, POOL, build_cloud
-
-TICK = {
-    "version": "0",
-    "account": "",
-    "region": REGION,
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "",
-    "id": "",
-    "resources": [],
-}
 
 
 @pytest.mark.parametrize("step", range(14))
@@ -113,7 +103,11 @@ def test_the_api_loads_nothing_of_ec2():
     assert done.stdout.strip() == "False"
 
 
-def test_a_pool_that_fails_stops_no_other_and_is_heard_of(monkeypatch):
+class Settings:
+    stage = "unit"
+
+
+def test_a_pool_that_fails_stops_no_other_and_is_heard_of(monkeypatch, capsys):
     cloud = build_cloud(min_hosts=1)
     pools = cloud.seeded.cloud.db.table("pools")
     good = pools.pop((GPU_TYPE, REGION))
@@ -125,9 +119,15 @@ def test_a_pool_that_fails_stops_no_other_and_is_heard_of(monkeypatch):
     pools[GPU_TYPE, REGION] = good
     monkeypatch.setattr(functions.wiring, "scaling_ports", lambda: cloud.ports)
     monkeypatch.setattr(functions.wiring, "instances", lambda: cloud.ec2)
+    monkeypatch.setattr(functions.wiring, "settings", Settings)
     with pytest.raises(RuntimeError, match="1 pools"):
         functions.scale_pools(TICK, None)
     assert len(cloud.ec2.list_alive()) == 1
+    assert read_metrics(capsys) == {"pools_blind": 0, "instances_not_ending": 0}
+    cloud.ec2.throttled_lists = 1
+    with pytest.raises(RuntimeError, match="1 pools"):
+        functions.scale_pools(TICK, None)
+    assert read_metrics(capsys) == {"pools_blind": 1, "instances_not_ending": 0}
 
 
 def test_a_pool_and_its_plan_are_rendered_as_they_are_asked_for():

@@ -233,6 +233,8 @@ def test_the_end_is_never_given_up(fault):
     assert cloud.ec2.end_orders >= 51
     assert cloud.ec2.list_alive() == []
     assert any("has not ended" in alarm for report in cloud.reports for alarm in report.alarms)
+    slow = [report.slow_ends for report in cloud.reports]
+    assert (slow[0], max(slow), slow[-1]) == (0, 1, 0)
     assert cloud.ended()[0].state == "terminated"
 
 

@@ -115,6 +115,7 @@ def test_what_is_known_of_a_hosts_health_is_read_as_it_was_written(wire):
         lost=Loss("silent", 50, 40),
         cordon=Cordon("smoke", 60, automatic=True),
         maintenance=PlannedMaintenance("mnt_1", "power", 5_000, 9_000, 100, closed=True),
+        faulty_gpus=2,
         downtime_ms={"2026-11-23": 70},
         hardware_incidents_ms=(1, 2),
         past_maintenance_ms=((3, 4),),

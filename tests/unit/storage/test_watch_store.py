@@ -136,9 +136,17 @@ def test_totals_of_a_pool_add_up_its_shards(wire):
         numbers = {name: {"N": str(count)} for name, count in counts.items()}
         return {"pk": {"S": "TOTALS#eu"}, "sk": {"S": f"POOL#H100#{shard}"}} | numbers
 
-    wire.answers = [{"Items": [row(0, hosts_active=2, gpus_active=16), row(3, hosts_active=1, hosts_lost=1)]}]
+    wire.answers = [
+        {
+            "Items": [
+                row(0, hosts_active=2, gpus_active=16),
+                row(3, hosts_active=1, hosts_lost=1, closed_unhealthy=8),
+            ]
+        }
+    ]
     totals = DynamoWatchStore().get_pool_totals("H100", "eu")
     assert (totals.hosts["active"], totals.hosts["lost"], totals.gpus["active"]) == (3, 1, 16)
+    assert totals.closed == {"maintenance": 0, "unhealthy": 8}
     assert wire.last["ConsistentRead"]
     assert DynamoWatchStore().get_pool_totals("H100", "eu").hosts == {}
 

@@ -26,8 +26,10 @@ class Wire:
 
 def fill(text, arguments):
     """The expression with its names filled in."""
-    for name, value in arguments.get("ExpressionAttributeNames", {}).items():
-        text = text.replace(name, value)
+    names = arguments.get("ExpressionAttributeNames", {})
+    # "#10" before "#1".
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, names[name])
     return text
 
 

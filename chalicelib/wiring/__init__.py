@@ -1,0 +1,69 @@
+"""One factory per port: which adapter serves it in a function. Adapters are imported inside.
+
+Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
+before it: system, accounts, catalog, fleet, rentals, upkeep.
+"""
+
+from chalicelib.wiring.accounts import (
+    account_exists,
+    account_ports,
+    audit_reader,
+    authenticate,
+    find_operator_account,
+)
+from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
+from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.rentals import (
+    billing_ports,
+    give_up_stays,
+    keep_for_reservations,
+    meter_ports,
+    offer_ports,
+    rental_ports,
+    reservation_ports,
+)
+from chalicelib.wiring.system import (
+    aws_client,
+    clock,
+    dead_letters,
+    instances,
+    read_pepper,
+    read_signing_key,
+    settings,
+    sqs_client,
+)
+from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
+
+__all__ = [
+    "account_exists",
+    "account_ports",
+    "audit_reader",
+    "authenticate",
+    "aws_client",
+    "billing_ports",
+    "cached_catalog",
+    "capacity_reader",
+    "catalog_ports",
+    "clock",
+    "dead_letters",
+    "find_operator_account",
+    "fleet_ports",
+    "give_up_stays",
+    "instances",
+    "keep_for_reservations",
+    "known_regions",
+    "list_pools",
+    "maintenance_ports",
+    "meter_ports",
+    "offer_ports",
+    "operation_ports",
+    "read_pepper",
+    "read_signing_key",
+    "rental_ports",
+    "reservation_ports",
+    "scaling_ports",
+    "settings",
+    "sqs_client",
+    "template_ports",
+    "watch_ports",
+]

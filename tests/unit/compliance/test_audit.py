@@ -1,0 +1,212 @@
+"""Each act of an operator leaves one entry, and operators can read the trail."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import app
+from chalicelib.accounts.model import PERMISSIONS
+from chalicelib.core.clock import format_instant
+from chalicelib.core.leases import Lease
+from chalicelib.fleet.health import GpuFault
+from chalicelib.fleet.model import set_fault
+from chalicelib.fleet.service import list_moved
+from tests.factories import GPU_TYPE, REGION, add_host
+from tests.fakes.wiring import rewire
+from tests.unit.runtime.gateway import build_event, call
+from tests.unit.scaling.cloud import build_cloud
+
+HOUR_MS = 3_600_000
+ACT = "POST /v1/hosts/{host_id}/actions"
+
+
+class Platform:
+    """Every route over one database; the operator calls."""
+
+    def __init__(self, monkeypatch):
+        self.scaling = build_cloud()
+        self.seeded, cloud = self.scaling.seeded, self.scaling.seeded.cloud
+        self.cloud = cloud
+        rewire(
+            monkeypatch,
+            account_ports=cloud.accounts,
+            audit_reader=cloud.audit,
+            catalog_ports=cloud.catalog,
+            template_ports=cloud.templates,
+            cached_catalog=cloud.rentals.cached_catalog,
+            fleet_ports=cloud.fleet,
+            watch_ports=cloud.watch,
+            operation_ports=cloud.operations,
+            maintenance_ports=cloud.maintenance,
+            rental_ports=cloud.rentals,
+            reservation_ports=cloud.reservations,
+            meter_ports=cloud.meters,
+            billing_ports=cloud.billing,
+            scaling_ports=self.scaling.ports,
+            clock=cloud.clock,
+            settings=SimpleNamespace(currency="USD"),
+        )
+        principals = {"operator": self.seeded.operator, "renter": self.seeded.renter}
+        for routes in app.APIS:
+            monkeypatch.setattr(routes, "_authenticate", principals.__getitem__)
+        self.host_id = add_host(self.seeded, "machine", 4).host_id
+        self.seeded.beat(self.host_id)
+
+    def ask(self, route, body=None, *, query=None, role="operator", **parameters):
+        method, path = route.split(" ")
+        headers = {
+            "Authorization": f"Bearer {role}",
+            "Idempotency-Key": f"key-{len(self.cloud.audit.entries)}",
+        }
+        many = {name: [value] for name, value in (query or {}).items()} or None
+        event = build_event(method, path, body=body, headers=headers, query=many, parameters=parameters)
+        status, answer, _ = call(app.app, event)
+        return status, answer
+
+    def act(self, **body):
+        return self.ask(ACT, body, host_id=self.host_id)
+
+    def stick(self):
+        """A GPU whose wipe nobody acknowledges."""
+        free = self.cloud.fleet_store.list_gpus(self.host_id)[0]
+        lease = Lease(free.gpu.gpu_uuid, free.epoch)
+        for step, held in (("take_leases", lease), ("begin_wipe", lease.advance())):
+            tx = self.cloud.db.begin()
+            more = (0,) if step == "take_leases" else ()
+            getattr(self.cloud.fleet_store, step)(tx, self.host_id, "rnt_x", [held], *more)
+            tx.commit()
+        return lease.gpu_uuid
+
+    def break_gpu(self):
+        store = self.cloud.fleet_store
+        host, gpus = store.get_host(self.host_id), store.list_gpus(self.host_id)
+        fault = GpuFault(79, "F", self.cloud.clock.now_ms(), "kernel", 1)
+        changed, after = set_fault(host, gpus, gpus[0].gpu.gpu_uuid, fault)
+        tx = self.cloud.db.begin()
+        store.replace_health(tx, host, changed, list_moved(gpus, after))
+        tx.commit()
+
+
+@pytest.fixture
+def platform(monkeypatch):
+    return Platform(monkeypatch)
+
+
+def list_acts(platform):
+    """Yield (route, call): every act of an operator, in an order in which each changes something."""
+    now_ms, account_id = platform.cloud.clock.now_ms(), platform.seeded.renter.account_id
+
+    def ask(route, body=None, **parameters):
+        return route, lambda: platform.ask(route, body, **parameters)
+
+    def act(**body):
+        return ACT, lambda: platform.act(**body)
+
+    yield ask("POST /v1/accounts", {"name": "new"})
+    keys = "POST /v1/accounts/{account_id}/api-keys"
+    yield keys, lambda: platform.ask(keys, {"label": "a key"}, account_id=account_id)
+    listed = platform.cloud.accounts.store.list_keys(account_id, 1, None).items[0]
+    yield ask("DELETE /v1/api-keys/{key_id}", key_id=listed.key_id)
+    credit = {"amount_micros": 5, "reason": "sorry"}
+    yield ask("POST /v1/accounts/{account_id}/credits", credit, account_id=account_id)
+    yield ask("PUT /v1/accounts/{account_id}/quotas", {"max_gpus": 3}, account_id=account_id)
+    gpu_type = {"architecture": "Ampere", "memory_mib": 24_000, "power_limit_watts": 150}
+    yield ask("PUT /v1/gpu-types/{gpu_type}", gpu_type, gpu_type="A10")
+    price = {"price_micros_per_gpu_hour": 7}
+    yield ask("PUT /v1/gpu-types/{gpu_type}/prices/{region}", price, gpu_type="A10", region=REGION)
+    template = {"name": "mine", "command": ["true"]}
+    made = []
+    yield "POST /v1/templates", lambda: made.append(platform.ask("POST /v1/templates", template)) or made[0]
+    path, named = "/v1/templates/{template_id}", {"template_id": made[0][1]["template_id"]}
+    yield ask(f"PUT {path}", template | {"name": "other", "version": 1}, **named)
+    yield ask(f"DELETE {path}", **named)
+    yield ask("POST /v1/enrolments", {"gpu_type": GPU_TYPE, "region": REGION})
+    pool = {"min_hosts": 0, "max_hosts": 9, "warm_gpus": 0, "scale_in_after_seconds": 60}
+    option = platform.scaling.settings().options[0]
+    names = ("name", "instance_type", "gpus_per_host", "availability_zone", "purchase", "launch_template_id")
+    pool["options"] = [{name: getattr(option, name) for name in (*names, "list_price_micros_per_hour")}]
+    yield ask("PUT /v1/pools/{gpu_type}/{region}", pool, gpu_type=GPU_TYPE, region=REGION)
+    window = {
+        "host_id": platform.host_id,
+        "category": "power",
+        "reason": "new feed",
+        "starts_at": format_instant(now_ms + 48 * HOUR_MS),
+        "ends_at": format_instant(now_ms + 50 * HOUR_MS),
+    }
+    planned = []
+    route = "POST /v1/maintenance-windows"
+    yield route, lambda: planned.append(platform.ask(route, window)) or planned[0]
+    window_id = planned[0][1]["window_id"]
+    yield ask("POST /v1/maintenance-windows/{window_id}/actions", {"action": "cancel"}, window_id=window_id)
+    yield act(action="make_reservable")
+    yield act(action="make_shared")
+    stuck = platform.stick()
+    yield act(action="force_release", gpu_uuids=[stuck], reason="machine was wiped")
+    platform.break_gpu()
+    yield act(action="clear_faults")
+    yield act(action="cordon", reason="smells of smoke")
+    yield act(action="uncordon")
+    platform.act(action="cordon", reason="to be sold")
+    yield act(action="retire", reason="sold")
+
+
+def test_every_act_of_an_operator_leaves_one_entry_in_his_name(platform):
+    done = set()
+    for route, perform in list_acts(platform):
+        before = len(platform.cloud.audit.entries)
+        status, answer = perform()
+        assert status < 300, (route, answer)
+        written = platform.cloud.audit.entries[before:]
+        assert len(written) == 1, (route, [entry.action for entry in written])
+        assert written[0].actor == platform.seeded.operator.key_id, route
+        done.add(route)
+    mutating = {
+        f"{operation.method} {operation.path}"
+        for api in app.APIS
+        for operation in api.operations
+        if operation.method != "GET" and operation.permission in PERMISSIONS["operator"]
+    }
+    assert done == mutating
+
+
+def test_an_act_that_changes_nothing_leaves_none(platform):
+    platform.act(action="cordon", reason="smells of smoke")
+    before = len(platform.cloud.audit.entries)
+    for body in (
+        {"action": "cordon", "reason": "smells of smoke"},
+        {"action": "clear_faults"},
+        {"action": "make_shared"},
+    ):
+        assert platform.act(**body)[0] == 200
+    assert len(platform.cloud.audit.entries) == before
+
+
+def test_the_trail_is_read_by_target_and_by_actor_newest_first_and_page_by_page(platform):
+    for reason in ("one", "two", "three"):
+        platform.cloud.clock.advance_seconds(1)
+        platform.act(action="cordon", reason=reason)
+    found, query = [], {"target": platform.host_id, "limit": "2"}
+    while True:
+        status, page = platform.ask("GET /v1/audit", query=query)
+        assert status == 200
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert [(entry["action"], entry["details"].get("reason")) for entry in found] == [
+        ("host.cordoned", "three"),
+        ("host.cordoned", "two"),
+        ("host.cordoned", "one"),
+        ("host.enrolled", None),
+    ]
+    assert found[0]["actor"] == platform.seeded.operator.key_id
+    assert found[0]["at"] == format_instant(platform.cloud.clock.now_ms())
+    _, mine = platform.ask("GET /v1/audit", query={"actor": platform.seeded.operator.key_id, "limit": "1"})
+    assert mine["items"] == found[:1]
+
+
+def test_the_trail_is_for_operators_and_is_asked_for_one_thing(platform):
+    assert platform.ask("GET /v1/audit", query={"target": platform.host_id}, role="renter")[0] == 403
+    for query in ({}, {"target": "a", "actor": "b"}, {"target": ""}):
+        status, answer = platform.ask("GET /v1/audit", query=query)
+        assert (status, answer["code"]) == (400, "target_or_actor")

@@ -1,0 +1,73 @@
+"""What a pool is asked for, as fleet, lines and calendars have it."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.reservations.hosts import make_reservable
+from chalicelib.reservations.model import SLOT_MS
+from chalicelib.reservations.upkeep import sweep
+from chalicelib.scaling.model import Waiting
+from tests.factories import add_host, rent
+from tests.unit.reservations.booking import book
+from tests.unit.scaling.cloud import SETTINGS, build_cloud
+
+
+@pytest.fixture
+def cloud():
+    return build_cloud(every_class=True)
+
+
+def read(cloud):
+    return cloud.ports.demands.read_demand(SETTINGS, cloud.now_ms)
+
+
+def add_reservable(cloud, name="kept"):
+    host_id = add_host(cloud.seeded, name, 8).host_id
+    make_reservable(cloud.seeded.cloud.reservations, cloud.seeded.operator, host_id)
+    cloud.seeded.beat(host_id)
+    return host_id
+
+
+def test_a_host_that_is_kept_for_reservations_serves_nobody_who_waits(cloud):
+    add_reservable(cloud)
+    cloud.want(8, "one")
+    found = read(cloud)
+    assert found.waiting == (Waiting(8, 1, cloud.now_ms),)
+    assert [(host.free, host.busy) for host in found.hosts] == [(0, 8)]
+    cloud.run()
+    assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_spot_work_in_a_reservations_way_is_wanted_room_half_an_hour_before(cloud):
+    add_reservable(cloud)
+    rent(cloud.seeded, 6, key="spot", billing_class="spot")
+    book(cloud.seeded, 5, start=4)
+    assert read(cloud).reserved_soon_gpus == 0
+    cloud.seeded.cloud.clock.advance_seconds(2 * SLOT_MS // 1000)
+    # Of its 8 GPUs 2 are free of spot work: 3 of the 5 must be left.
+    assert read(cloud).reserved_soon_gpus == 3
+    cloud.run()
+    assert len(cloud.ec2.list_alive()) == 1
+    # Once it has begun, what had to go waits in line, or runs elsewhere.
+    cloud.seeded.cloud.clock.advance_seconds(2 * SLOT_MS // 1000)
+    sweep(cloud.seeded.cloud.reservations, cloud.now_ms)
+    assert read(cloud).reserved_soon_gpus == 0
+
+
+def test_a_reservation_on_an_idle_host_wants_nothing_and_on_a_closed_one_all_of_it(cloud):
+    host_id = add_reservable(cloud)
+    book(cloud.seeded, 5, start=1)
+    assert read(cloud).reserved_soon_gpus == 0
+    rows = cloud.seeded.cloud.db.table("hosts")
+    rows[host_id] = replace(rows[host_id], state="draining")
+    assert read(cloud).reserved_soon_gpus == 5
+
+
+def test_a_reservation_of_another_pool_is_no_demand_here(cloud):
+    host_id = add_reservable(cloud)
+    book(cloud.seeded, 5, start=1)
+    rows = cloud.seeded.cloud.db.table("hosts")
+    rows[host_id] = replace(rows[host_id], state="draining")
+    elsewhere = replace(SETTINGS, region="us-east-1")
+    assert cloud.ports.demands.read_demand(elsewhere, cloud.now_ms).reserved_soon_gpus == 0
