@@ -2,7 +2,9 @@
 
 import pytest
 
-from infra.checks import check_documents
+import app
+from infra.cdk.tables import TABLES
+from infra.checks import ROOT, check_documents
 from infra.documents import check_page
 
 FILES = {
@@ -73,3 +75,11 @@ def test_a_feature_that_is_there_names_its_test(row, told):
 
 def test_the_documents_name_what_is_there():
     assert list(check_documents()) == []
+
+
+def test_the_architecture_names_every_function_and_every_table():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    functions = {each.name for each in (*app.app.pure_lambda_functions, *app.app.event_sources)}
+    assert len(functions) > len(app.FUNCTIONS)
+    assert [name for name in sorted(functions) if f"| `{name}` |" not in text] == []
+    assert [spec.name for spec in TABLES if f"\n| {spec.name} |" not in text] == []
