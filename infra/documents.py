@@ -9,6 +9,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w./-]+\.py")
 _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/v1/[^\s?]*)")
 _DECLARED = re.compile(r"\.route\(\s*\"([A-Z]+)\",\s*\"([^\"]+)\"")
+_MEMBER = re.compile(r"(\w+(?:\.\w+)+)\.(\w+)(?:\(\))?")
 _PARAMETER = re.compile(r"\{\w+\}")
 _ROW = re.compile(r"\| ([^|]+) \| (yes|partly) \|")
 #: The second cell of its rows says whether there is a feature.
@@ -20,7 +21,7 @@ def check_page(page: str, text: str, files: Mapping[str, str]) -> Iterator[str]:
 
     ``files`` are the texts of all that is tracked, by path from the root. A test is named as
     ``path.py::test_name`` and looked for in that very file, or by its name alone; a file by the end of its
-    path.
+    path; what a module declares as ``slice.module.name``.
     """
     for target in _LINK.findall(text):
         if not _exists(posixpath.join(posixpath.dirname(page), target), files):
@@ -38,7 +39,7 @@ def _exists(path: str, files: Mapping[str, str]) -> bool:
 
 def _check_code(page: str, code: str, files: Mapping[str, str]) -> Iterator[str]:
     file, _, test = code.partition("::")
-    route = _ROUTE.match(code)
+    route, member = _ROUTE.match(code), _MEMBER.fullmatch(code)
     if _FILE.fullmatch(file):
         found = [text for name, text in files.items() if f"/{name}".endswith(f"/{file}")]
         if not found:
@@ -51,10 +52,19 @@ def _check_code(page: str, code: str, files: Mapping[str, str]) -> Iterator[str]
             yield f"{page} names the test {code}, which is not there"
     elif route is not None and _normalize(*route.groups()) not in _read_routes(files):
         yield f"{page} names the route {route[0]}, which is not there"
+    elif member is not None:
+        path = f"{member[1].replace('.', '/')}.py"
+        source = files.get(path, files.get(f"chalicelib/{path}"))
+        if source is not None and not _declares(source, member[2]):
+            yield f"{page} names {code}, which is not there"
 
 
 def _defines(text: str, test: str) -> bool:
     return re.search(rf"^\s*def {re.escape(test)}\(", text, re.MULTILINE) is not None
+
+
+def _declares(text: str, name: str) -> bool:
+    return re.search(rf"^\s*(?:def |class )?{re.escape(name)}\b", text, re.MULTILINE) is not None
 
 
 def _read_routes(files: Mapping[str, str]) -> set[str]:

@@ -10,6 +10,7 @@ from infra.documents import check_page
 FILES = {
     "docs/adr/README.md": "",
     "chalicelib/rentals/api.py": '@api.route(\n    "PATCH", "/v1/rentals/{rental_id}", permission="p"\n)',
+    "chalicelib/rentals/ports.py": "class Wallets(Protocol):\n    def add_holds(self): ...\n",
     "tests/unit/rentals/test_life.py": "def test_a_stop_keeps_the_volume(tmp_path):\n    ...\n",
     "tests/unit/rentals/test_queue.py": "    def test_age_decides(self):\n        ...\n",
 }
@@ -27,6 +28,7 @@ def find(text, page="docs/page.md"):
         "`test_age_decides`",
         "`PATCH /v1/rentals/{id}` and `PATCH /v1/rentals/{rental_id}?dry_run=true`",
         "[decisions](adr/README.md#top), [all](adr/), [a site](https://example.com), [here](#below)",
+        "`rentals.ports.Wallets`, `chalicelib.rentals.ports.add_holds()`, `rentals.life.unknown`, `a.b`",
         "`self.test_age_decides()`, `make test`, `GET`",
     ],
 )
@@ -47,6 +49,7 @@ def test_what_is_there_may_be_named(text):
         ("`unit/rentals/test_life.py::test_*`", "test_*, which is not in"),
         ("`test_of_nothing`", "the test test_of_nothing, which is not there"),
         ("`POST /v1/rentals/{rental_id}`", "the route POST /v1/rentals/{rental_id}, which is not there"),
+        ("`rentals.ports.Purses`", "names rentals.ports.Purses, which is not there"),
         ("[a page](adr/0001.md)", "links to adr/0001.md, which is not there"),
         ("[outside](../../elsewhere.md)", "links to ../../elsewhere.md, which is not there"),
     ],
@@ -83,3 +86,11 @@ def test_the_architecture_names_every_function_and_every_table():
     assert len(functions) > len(app.FUNCTIONS)
     assert [name for name in sorted(functions) if f"| `{name}` |" not in text] == []
     assert [spec.name for spec in TABLES if f"\n| {spec.name} |" not in text] == []
+
+
+def test_every_decision_is_in_the_index():
+    index = (ROOT / "docs" / "adr" / "README.md").read_text()
+    pages = [page.name for page in (ROOT / "docs" / "adr").glob("[0-9]*.md")]
+    assert [
+        name for name in sorted(pages) if f"{int(name[:4])}. [" not in index or f"({name})" not in index
+    ] == []
