@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from infra.documents import check_page
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {
@@ -21,8 +23,6 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)
 #: A path that exists on one machine only.
 _MACHINE_PATH = re.compile(r"(?<![\w.{}*-])/(?:home|root|Users|work)/[A-Za-z0-9_.-]+/")
 MAX_FILE_LINES = 400
-_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
-_CODE = re.compile(r"`([\w./:<>-]+)`")
 
 
 def list_tracked() -> list[Path]:
@@ -100,25 +100,11 @@ def check_packages() -> Iterator[str]:
 
 
 def check_documents() -> Iterator[str]:
-    """Documents name files, tests and pages that exist."""
-    sources = {path: path.read_text() for path in list_tracked() if path.suffix == ".py"}
-    tests = "".join(text for path, text in sources.items() if path.is_relative_to(ROOT / "tests"))
-    for page in (path for path in list_tracked() if path.suffix == ".md"):
-        text, name = page.read_text(), page.relative_to(ROOT)
-        for target in _LINK.findall(text):
-            if not (page.parent / target).exists():
-                yield f"{name} links to {target}, which is not there"
-        for code in _CODE.findall(text):
-            file, _, test = code.rpartition("::") if "::" in code else (code, "", "")
-            if file.endswith(".py") and "<" not in file and not _find_source(file, sources):
-                yield f"{name} names {file}, which is not there"
-            for wanted in (test, file):
-                if wanted.startswith("test_") and wanted.isidentifier() and f"def {wanted}(" not in tests:
-                    yield f"{name} names the test {wanted}, which is not there"
-
-
-def _find_source(name: str, sources: Mapping[Path, str]) -> bool:
-    return any(f"/{path.relative_to(ROOT)}".endswith(f"/{name}") for path in sources)
+    """Documents name files, tests, routes and pages that exist."""
+    tracked = {str(path.relative_to(ROOT)): path for path in list_tracked() if path.suffix != ".png"}
+    files = {name: path.read_text(errors="replace") for name, path in tracked.items()}
+    for name in (name for name in files if name.endswith(".md")):
+        yield from check_page(name, files[name], files)
 
 
 CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
