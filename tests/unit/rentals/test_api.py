@@ -41,7 +41,7 @@ class Client:
             "account_exists": lambda account_id: account_id == seeded.renter.account_id,
             "reservation_ports": lambda: cloud.reservations,
             "clock": lambda: cloud.clock,
-            "settings": lambda: SimpleNamespace(currency="USD"),
+            "settings": lambda: SimpleNamespace(currency="USD", stage="test"),
             "list_pools": lambda: [(GPU_TYPE, REGION)],
         }.items():
             monkeypatch.setattr(wiring, name, value)
