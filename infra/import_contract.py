@@ -87,6 +87,7 @@ KINDS = {
     "hosts": "service",
     "reservable_store": "store",
     "upkeep": "service",
+    "keeping": "service",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

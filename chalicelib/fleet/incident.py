@@ -20,6 +20,7 @@ IncidentKind = Literal[
     "storm_brake",
     "blind",
     "orphan",
+    "reservation_broken",
 ]
 
 

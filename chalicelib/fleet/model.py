@@ -124,6 +124,8 @@ class ReservableHost:
     host_id: str
     gpu_count: int
     fabric_id: str | None = None
+    #: Of ``gpu_count``: they are promised to nobody.
+    faulty_gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

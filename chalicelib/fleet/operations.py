@@ -11,7 +11,7 @@ from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.incident import build_incident
 from chalicelib.fleet.model import Cordon, Host, HostGpu, settle
-from chalicelib.fleet.service import FleetPorts, read_host
+from chalicelib.fleet.service import Bookings, FleetPorts, read_host
 from chalicelib.fleet.watch import IncidentStore, WatchStore
 
 #: A transaction holds 100 writes: one a GPU, the host, the audit entry, an incident, the totals.
@@ -24,6 +24,7 @@ class OperationPorts:
     fleet: FleetPorts
     watch: WatchStore
     incidents: IncidentStore
+    bookings: Bookings
 
 
 def cordon_host(ports: OperationPorts, principal: Principal, host_id: str, reason: str) -> Host:
@@ -57,11 +58,12 @@ def uncordon_host(ports: OperationPorts, principal: Principal, host_id: str) -> 
 def retire_host(ports: OperationPorts, principal: Principal, host_id: str, reason: str) -> Host:
     """Take a host out for good: out of its pool, unwatched, its key revoked. It is cordoned first.
 
-    A host that is closed gets no lease any more, so what is read after that is the truth.
+    A host that is closed gets no lease and no booking any more, so what is read after that is the truth. What
+    it has promised for later is promised elsewhere first, or broken where nobody else has room.
 
     Raises:
         NotFound: there is no such host.
-        Conflict: ``host_in_use``: a GPU is leased, or owes a wipe.
+        Conflict: ``host_in_use``: a GPU is leased, or owes a wipe; ``host_booked`` a moment ago.
         Unavailable: it changed at the same time.
     """
     host, _, gpus = read_host(ports.fleet, host_id)
@@ -77,9 +79,11 @@ def retire_host(ports: OperationPorts, principal: Principal, host_id: str, reaso
             code="host_in_use",
             extra={"gpus": held},
         )
+    ports.bookings.vacate(host_id)
     accounts = ports.fleet.accounts
     tx = accounts.transactions()
     retired = replace(host, state="retired")
+    ports.bookings.require_none(tx, host_id)
     ports.fleet.store.replace_health(tx, host, retired, ())
     if ports.fleet.store.get_liveness(host_id) is not None:
         ports.watch.drop_watch(tx, host_id)

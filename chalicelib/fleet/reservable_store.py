@@ -17,12 +17,31 @@ from chalicelib.storage.transaction import dynamo
 class DynamoReservableStore:
     def list_reservable(self, gpu_type: str, region: str, limit: int) -> list[ReservableHost]:
         found = HostItem.by_pool.query(keys.reservable_pool(gpu_type, region), limit=limit, page_size=limit)
-        return [ReservableHost(item.host_id, item.gpu_count, item.fabric_id) for item in found]
+        return [
+            ReservableHost(item.host_id, item.gpu_count, item.fabric_id, item.faulty_gpus or 0)
+            for item in found
+        ]
 
-    def require_reservable(self, tx: Transaction, host_id: str, gpu_count: int) -> None:
-        reservable: Condition = (HostItem.state == "active") & (HostItem.gpu_count == gpu_count)
+    def list_impaired(self, gpu_type: str, region: str) -> list[str]:
+        faulty: Condition = HostItem.faulty_gpus > 0
+        wanted = (
+            (keys.reservable_pool(gpu_type, region), faulty),
+            (keys.closed_pool(gpu_type, region), HostItem.reservable.exists()),
+        )
+        return [
+            item.host_id
+            for pool, condition in wanted
+            for item in HostItem.by_pool.query(
+                pool, filter_condition=condition, attributes_to_get=["host_id"]
+            )
+        ]
+
+    def require_reservable(self, tx: Transaction, host: ReservableHost) -> None:
+        reservable: Condition = (HostItem.state == "active") & (HostItem.gpu_count == host.gpu_count)
         reservable &= HostItem.reservable.exists()
-        dynamo(tx).check(HostItem, keys.host(host_id), keys.HOST, reservable, taken)
+        sound: Condition = HostItem.faulty_gpus == host.faulty_gpus
+        reservable &= sound if host.faulty_gpus else sound | HostItem.faulty_gpus.does_not_exist()
+        dynamo(tx).check(HostItem, keys.host(host.host_id), keys.HOST, reservable, taken)
 
     def set_reservable(self, tx: Transaction, host: Host, *, reservable: bool) -> None:
         def refuse(old: Any) -> DomainError:

@@ -52,8 +52,15 @@ class FleetStore(CandidateReader, Protocol):
         """Hosts of a pool that are kept for reservations and not closed. One index query; may be stale."""
         ...
 
-    def require_reservable(self, tx: Transaction, host_id: str, gpu_count: int) -> None:
-        """Fails with CapacityTaken unless the host is active, kept for reservations, with that many GPUs."""
+    def list_impaired(self, gpu_type: str, region: str) -> list[str]:
+        """Ids of a pool's hosts that are kept for reservations and are closed, or have a GPU with a fault.
+
+        Reads each host of the sub-pools: for schedules.
+        """
+        ...
+
+    def require_reservable(self, tx: Transaction, host: ReservableHost) -> None:
+        """Fails with CapacityTaken unless the host is active, kept for reservations, its GPUs as given."""
 
     def set_reservable(self, tx: Transaction, host: Host, *, reservable: bool) -> None:
         """Move a host to or from the sub-pool of reservations.
@@ -144,6 +151,20 @@ class FleetStore(CandidateReader, Protocol):
         """
 
     def add_command(self, tx: Transaction, command: HostCommand) -> None: ...
+
+
+class Bookings(Protocol):
+    """Implemented above: what is promised of a host for later."""
+
+    def vacate(self, host_id: str) -> None:
+        """Promise elsewhere what a host that goes for good has promised, or break it. Safe to repeat.
+
+        Raises:
+            Unavailable: something changed at the same time; call again.
+        """
+
+    def require_none(self, tx: Transaction, host_id: str) -> None:
+        """Fails with Conflict (``host_booked``)."""
 
 
 class HostIdentities(Protocol):

@@ -252,8 +252,9 @@ def _fail_over(ports: WatchPorts, region: str, now_ms: int) -> tuple[tuple[str, 
             continue
         states = {gpu.lease_state for gpu in ports.fleet.list_gpus(hint.host_id)}
         recent = host.lost.at_ms >= now_ms - STORM_WINDOW_MS
-        # What was ending when the host went waits for a wipe that nobody acknowledges.
-        if "leased" in states or ("wiping" in states and recent):
+        # What was ending when the host went waits for a wipe that nobody acknowledges. What a host with
+        # nothing on it has promised for later is looked at each minute, after that.
+        if "leased" in states or (recent and ("wiping" in states or host.reservable)):
             if "leased" in states:
                 pending.append(hint.host_id)
             try:

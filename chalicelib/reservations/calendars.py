@@ -22,6 +22,12 @@ class Calendar:
     gpu_count: int
     fabric_id: str | None = None
     days: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    #: Of ``gpu_count``: they are promised to nobody.
+    faulty_gpus: int = 0
+
+    @property
+    def sound_gpus(self) -> int:
+        return self.gpu_count - self.faulty_gpus
 
     def find_peak(self, spans: Sequence[Span]) -> int:
         """Return the most GPUs that are promised at once in the window."""
@@ -36,7 +42,7 @@ class Calendar:
 
     def count_free(self, spans: Sequence[Span]) -> int:
         """Return how many GPUs can be promised over the whole window."""
-        return max(0, self.gpu_count - self.find_peak(spans))
+        return max(0, self.sound_gpus - self.find_peak(spans))
 
     def measure_room(self, spans: Sequence[Span]) -> tuple[int, int]:
         """Return what is not promised yet in the window, and in its days, in slots of one GPU."""

@@ -11,6 +11,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.service import FleetStore
+from chalicelib.fleet.watch import IncidentStore
 from chalicelib.reservations.model import Reservation, Span
 
 SYSTEM_ACTOR = "system"
@@ -117,6 +118,7 @@ class ReservationPorts:
     cached_catalog: CachedCatalog
     idempotency: IdempotencyStore
     audit: AuditTrail
+    incidents: IncidentStore
     transactions: Transactions
     clock: Clock
     ids: Ids

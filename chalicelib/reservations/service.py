@@ -24,7 +24,7 @@ from chalicelib.reservations.ports import (
     add_audit,
     get_reservation,
 )
-from chalicelib.reservations.upkeep import finish_moves, give_back, take_host
+from chalicelib.reservations.upkeep import finish_moves, give_back, read_calendar, take_host
 
 HTTP_CREATED = 201
 #: Each round reads the calendars again and tries up to ATTEMPTS_PER_ROUND choices of hosts.
@@ -166,15 +166,7 @@ def _read_calendars(
 ) -> Iterator[list[Calendar]]:
     hosts = ports.fleet.list_reservable(gpu_type, region, MAX_HOSTS)
     for start in range(0, len(hosts), PAGE_HOSTS):
-        yield [
-            Calendar(
-                host.host_id,
-                host.gpu_count,
-                host.fabric_id,
-                ports.store.read_days(host.host_id, spans[0].day, spans[-1].day),
-            )
-            for host in hosts[start : start + PAGE_HOSTS]
-        ]
+        yield [read_calendar(ports, host, spans) for host in hosts[start : start + PAGE_HOSTS]]
 
 
 def _build(

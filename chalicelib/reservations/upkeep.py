@@ -11,6 +11,7 @@ from typing import Literal
 
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.ports import Transaction
+from chalicelib.fleet.incident import build_incident
 from chalicelib.fleet.model import ReservableHost
 from chalicelib.fleet.service import CapacityTaken
 from chalicelib.reservations import model
@@ -31,7 +32,12 @@ MAX_MOVES = 100
 MAX_HOSTS = 32
 ATTEMPTS = 6
 
-Fate = Literal["moved", "broken", "unchanged"]
+#: A reservation that fits nowhere is broken this long before its window: the host may come back before,
+#: and whoever is told a day ahead can still book elsewhere.
+BREAK_LEAD_MS = model.DAY_MS
+
+#: ``waiting``: no other host has room, and it is too early to give up.
+Fate = Literal["moved", "broken", "waiting", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,14 @@ def take_host(
     ports: ReservationPorts, tx: Transaction, host: Calendar, spans: Sequence[Span], gpus: int
 ) -> None:
     """Add to ``tx`` that a host promises ``gpus`` over all spans, while it is reservable with its GPUs."""
-    ports.fleet.require_reservable(tx, host.host_id, host.gpu_count)
-    ports.store.take_slots(tx, host.host_id, spans, gpus, host.gpu_count, frozenset(host.days))
+    seen = ReservableHost(host.host_id, host.gpu_count, host.fabric_id, host.faulty_gpus)
+    ports.fleet.require_reservable(tx, seen)
+    ports.store.take_slots(tx, host.host_id, spans, gpus, host.sound_gpus, frozenset(host.days))
+
+
+def read_calendar(ports: ReservationPorts, host: ReservableHost, spans: Sequence[Span]) -> Calendar:
+    days = ports.store.read_days(host.host_id, spans[0].day, spans[-1].day)
+    return Calendar(host.host_id, host.gpu_count, host.fabric_id, days, host.faulty_gpus)
 
 
 def give_back(
@@ -126,8 +138,10 @@ def pass_boundary(ports: ReservationPorts, reservation: Reservation, now_ms: int
     return passed
 
 
-def rebook_host(ports: ReservationPorts, host_id: str) -> dict[str, Fate]:
-    """Move every booking of a lost host to other hosts, or break it; return what became of each reservation.
+def rebook_host(
+    ports: ReservationPorts, host_id: str, why: str = "was lost", break_lead_ms: int = BREAK_LEAD_MS
+) -> dict[str, Fate]:
+    """Move every booking of a host that has gone to other hosts; return what became of each reservation.
 
     Repeated until nothing is left: call it again while the host is lost, or after a failure.
 
@@ -135,13 +149,22 @@ def rebook_host(ports: ReservationPorts, host_id: str) -> dict[str, Fate]:
         Unavailable: a reservation changed at the same time; call again.
     """
     return {
-        reservation_id: rebook(ports, reservation_id, host_id)
+        reservation_id: rebook(ports, reservation_id, host_id, why, break_lead_ms)
         for reservation_id in ports.store.list_on_host(host_id, MAX_MOVES)
     }
 
 
-def rebook(ports: ReservationPorts, reservation_id: str, host_id: str) -> Fate:
-    """Move one reservation's booking of a lost host, or break the reservation where no other has room.
+def rebook(
+    ports: ReservationPorts,
+    reservation_id: str,
+    host_id: str,
+    why: str = "was lost",
+    break_lead_ms: int | None = BREAK_LEAD_MS,
+) -> Fate:
+    """Move one reservation's booking of a host to another, if one has room.
+
+    Where none has, the host may come back: the reservation is broken ``break_lead_ms`` before its window
+    begins, or never if that is ``None``.
 
     Raises:
         Unavailable: it changed at the same time; try again.
@@ -159,7 +182,9 @@ def rebook(ports: ReservationPorts, reservation_id: str, host_id: str) -> Fate:
         )
         other = _find_other(ports, reservation, host_id, spans)
         if other is None:
-            break_reservation(ports, reservation, f"host {host_id} was lost")
+            if break_lead_ms is None or reservation.starts_at_ms - now_ms > break_lead_ms:
+                return "waiting"
+            break_reservation(ports, reservation, f"host {host_id} {why}", host_id)
             return "broken"
         try:
             _move(ports, reservation, host_id, other, spans)
@@ -185,14 +210,7 @@ def _find_other(
         return joined and host.gpu_count == reservation.gpu_count
 
     calendars = [
-        Calendar(
-            host.host_id,
-            host.gpu_count,
-            host.fabric_id,
-            ports.store.read_days(host.host_id, spans[0].day, spans[-1].day),
-        )
-        for host in hosts
-        if host.host_id not in known and is_fellow(host)
+        read_calendar(ports, host, spans) for host in hosts if host.host_id not in known and is_fellow(host)
     ]
     choices = list_choices(calendars, spans, reservation.gpu_count, 1, reservation.reservation_id)
     return next((host for (host,) in choices), None)
@@ -248,8 +266,12 @@ def _reread(ports: ReservationPorts, reservation: Reservation) -> Reservation:
     return found
 
 
-def break_reservation(ports: ReservationPorts, reservation: Reservation, why: str) -> Reservation:
+def break_reservation(
+    ports: ReservationPorts, reservation: Reservation, why: str, host_id: str | None = None
+) -> Reservation:
     """Give up a reservation that we cannot keep: its slots come back, and what we owe is marked for billing.
+
+    Its account sees it as ``broken``; the operator gets an incident.
 
     Raises:
         Conflict: ``reservation_over``.
@@ -266,5 +288,19 @@ def break_reservation(ports: ReservationPorts, reservation: Reservation, why: st
         give_back(ports, tx, reservation, booking, now_ms)
     details = {"why": why, "credit_due_micros": broken.credit_due_micros}
     add_audit(ports, tx, reservation, SYSTEM_ACTOR, "reservation.broken", details)
+    told = {
+        **details,
+        "reservation_id": reservation.reservation_id,
+        "account_id": reservation.account_id,
+    }
+    incident = build_incident(
+        "reservation_broken",
+        reservation.region,
+        now_ms,
+        told,
+        host_id=host_id,
+        cause=(reservation.reservation_id,),
+    )
+    ports.incidents.add_incident(tx, incident)
     tx.commit()
     return broken

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chalicelib.accounts.model import build_token, compute_digest
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import ENROLMENT_LIFETIME_MS, Enrolment, Host, HostGpu
-from chalicelib.fleet.service import FleetPorts
+from chalicelib.fleet.service import Bookings, FleetPorts
 from chalicelib.scaling.model import PoolSettings
 from chalicelib.scaling.ports import (
     SCALING_ACTOR,
@@ -35,6 +35,7 @@ class FleetHosts:
     """`Hosts`. ``fail_over`` ends what ran on a host that is gone; ``unwatch`` ends its watch, if any."""
 
     fleet: FleetPorts
+    bookings: Bookings
     fail_over: Callable[[str, int], object]
     unwatch: Callable[[Transaction, str], None] | None = None
 
@@ -70,6 +71,8 @@ class FleetHosts:
             return
         if host.state == "retired":
             return
+        if host.reservable:
+            raise HostInUse("The host is kept for reservations.")
         gpus = self.fleet.store.list_gpus(host_id)
         if any(gpu.lease_state in {"leased", "wiping"} for gpu in gpus):
             raise HostInUse("GPUs of the host are leased or owe a wipe.")
@@ -79,6 +82,8 @@ class FleetHosts:
         host = self.fleet.store.get_host(host_id)
         if host is None or host.state == "retired":
             return
+        # First: a ticket that redeems a reservation looks for it where it is then.
+        self.bookings.vacate(host_id)
         self.fail_over(host_id, self.fleet.accounts.clock.now_ms())
         host = self.fleet.store.get_host(host_id)
         assert host is not None
@@ -87,6 +92,7 @@ class FleetHosts:
         if any(gpu.lease_state == "leased" for gpu in gpus):
             raise HostInUse("A rental of the host that is gone could not be failed over yet.")
         tx = self.fleet.accounts.transactions()
+        self.bookings.require_none(tx, host_id)
         self._retire(tx, host, gpus)
         tx.commit()
 

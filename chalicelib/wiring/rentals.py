@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.principal import Principal
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports
-from chalicelib.wiring.fleet import capacity_reader, fleet_store
+from chalicelib.wiring.fleet import capacity_reader, fleet_store, watch_store
 from chalicelib.wiring.system import bind_tables, clock, ids, settings, sqs_client, start_transaction
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def reservation_ports() -> "ReservationPorts":
         cached_catalog=cached_catalog(),
         idempotency=DynamoIdempotencyStore(),
         audit=DynamoAuditTrail(),
+        incidents=watch_store(),
         transactions=start_transaction,
         clock=clock(),
         ids=ids(),

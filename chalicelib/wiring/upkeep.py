@@ -11,6 +11,7 @@ from chalicelib.wiring.system import bind_tables, clock, ids, instances, setting
 if TYPE_CHECKING:
     from chalicelib.fleet.operations import OperationPorts
     from chalicelib.fleet.watch import WatchPorts
+    from chalicelib.reservations.keeping import HostBookings
     from chalicelib.scaling.ports import ScalingPorts
 
 
@@ -32,7 +33,7 @@ def operation_ports() -> "OperationPorts":
     from chalicelib.fleet.operations import OperationPorts
 
     watch = watch_ports()
-    return OperationPorts(fleet_ports(), watch.watch, watch.incidents)
+    return OperationPorts(fleet_ports(), watch.watch, watch.incidents, _host_bookings())
 
 
 @cache
@@ -47,7 +48,7 @@ def scaling_ports() -> "ScalingPorts":
     bind_tables()
     return ScalingPorts(
         store=DynamoScalingStore(),
-        hosts=FleetHosts(fleet_ports(), _fail_over_gone, watch_ports().watch.drop_watch),
+        hosts=FleetHosts(fleet_ports(), _host_bookings(), _fail_over_gone, watch_store().drop_watch),
         demands=RentalDemands(rental_ports(), _count_starting),
         audit=DynamoAuditTrail(),
         transactions=start_transaction,
@@ -57,6 +58,12 @@ def scaling_ports() -> "ScalingPorts":
         read_intensity=_read_intensity,
         build_user_data=lambda token, _region: build_user_data(token, settings().public_api_url),
     )
+
+
+def _host_bookings() -> "HostBookings":
+    from chalicelib.reservations.keeping import HostBookings
+
+    return HostBookings(reservation_ports())
 
 
 def _count_starting(gpu_type: str, region: str, until_ms: int) -> dict[str, int]:

@@ -30,6 +30,9 @@ WATCHED = (
     Watched(
         "OldestWait", "oldest_wait_seconds", "a rental has waited for an hour", threshold=3600, minutes=5
     ),
+    Watched(
+        "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"
+    ),
 )
 
 

@@ -119,7 +119,14 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         # Which instance a silent host is: EC2's word on it shortens the wait.
         "scaling": "read",
     },
-    "SweepReservations": {"reservations": "write", "audit": "write"},
+    # What a host can no longer keep is promised elsewhere.
+    "SweepReservations": {
+        "reservations": "write",
+        "audit": "write",
+        "catalog": "read",
+        "fleet": "read",
+        "incidents": "write",
+    },
     "OnCommandRecorded": {"fleet": "read"},
     "DispatchCharges": {"metering": "read"},
     "MoveSpotPrices": {

@@ -118,13 +118,26 @@ class FakeCandidateStore(MemoryStore):
         with self.db.lock:
             found = self._list_offered(gpu_type, region, reservable=True)
         found.sort(key=lambda host: host.free_gpus)
-        return [ReservableHost(host.host_id, host.gpu_count, host.fabric_id) for host in found[:limit]]
+        return [
+            ReservableHost(host.host_id, host.gpu_count, host.fabric_id, host.faulty_gpus)
+            for host in found[:limit]
+        ]
 
-    def require_reservable(self, tx: Any, host_id: str, gpu_count: int) -> None:
+    def list_impaired(self, gpu_type: str, region: str) -> list[str]:
+        with self.db.lock:
+            hosts = list(self.db.table("hosts").values())
+        kept = [
+            host for host in hosts if host.reservable and (host.gpu_type, host.region) == (gpu_type, region)
+        ]
+        impaired = [host for host in kept if host.state != "active" or host.faulty_gpus]
+        return [host.host_id for host in impaired if host.state != "retired"]
+
+    def require_reservable(self, tx: Any, host: ReservableHost) -> None:
         def check() -> DomainError | None:
-            host = self.db.table("hosts")[host_id]
-            there = host.state == "active" and host.reservable and host.gpu_count == gpu_count
-            return None if there else CapacityTaken("not reservable")
+            stored = self.db.table("hosts")[host.host_id]
+            there = stored.state == "active" and stored.reservable
+            same = (stored.gpu_count, stored.faulty_gpus) == (host.gpu_count, host.faulty_gpus)
+            return None if there and same else CapacityTaken("not reservable")
 
         tx.add(check, lambda: None)
 

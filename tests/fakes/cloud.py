@@ -11,6 +11,7 @@ from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
+from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
@@ -50,7 +51,6 @@ class FakeCloud:
         self.fleet = FleetPorts(self.fleet_store, self.accounts, FakeHostIdentities())
         self.watch_store = FakeWatchStore(self.db)
         self.watch = WatchPorts(self.watch_store, self.fleet_store, self.watch_store, self.accounts)
-        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store)
         self.maintenance = MaintenancePorts(
             FakeMaintenanceStore(self.db), self.fleet_store, FakeIdempotencyStore(self.db), self.accounts
         )
@@ -76,11 +76,14 @@ class FakeCloud:
             cached_catalog=self.rentals.cached_catalog,
             idempotency=self.rentals.idempotency,
             audit=self.audit,
+            incidents=self.watch_store,
             transactions=self.db.begin,
             clock=self.clock,
             ids=self.ids,
             currency="USD",
         )
+        self.bookings = HostBookings(self.reservations)
+        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store, self.bookings)
         self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
         self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
         self.billing = BillingPorts(ledger, self.meters.store, self.rentals, self.charges)

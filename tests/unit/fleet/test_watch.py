@@ -67,6 +67,21 @@ def test_a_lost_host_is_failed_over_at_every_tick_until_nothing_of_it_is_leased(
     assert {gpu.lease_state for gpu in watched.gpus(host_id)} == {"wiping"}
 
 
+@pytest.mark.parametrize("reservable", [True, False])
+def test_an_idle_host_is_failed_over_only_for_what_it_has_promised(watched, reservable):
+    host_id = watched.hosts[0]
+    rows = watched.cloud.db.table("hosts")
+    rows[host_id] = replace(rows[host_id], reservable=reservable)
+    _, reports = fall_silent(watched)
+    assert set(watched.failover.asked) == ({(host_id, "silent")} if reservable else set())
+    assert reports[-1].pending == ()
+    watched.run(180)
+    asked = len(watched.failover.asked)
+    watched.run(30)
+    assert len(watched.failover.asked) == asked
+    assert watched.cloud.watch_store.list_lost(REGION) == []
+
+
 def test_a_host_whose_failover_fails_keeps_no_other_waiting():
     watched = Watched(hosts=20)
     for host_id in watched.hosts[:2]:

@@ -5,6 +5,9 @@ from typing import Any
 
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
+from chalicelib.fleet.health import GpuFault
+from chalicelib.fleet.model import clear_faults, set_fault
+from chalicelib.fleet.service import list_moved
 from chalicelib.reservations.hosts import make_reservable
 from chalicelib.reservations.model import SLOT_MS, Reservation
 from chalicelib.reservations.ports import ReservationPorts
@@ -106,6 +109,29 @@ def put_back(seeded: Seeded, reservation: Reservation, rental_id: str, gpus: int
 def change_host(seeded: Seeded, host_id: str, **changes: Any) -> None:
     rows = seeded.cloud.db.table("hosts")
     rows[host_id] = replace(rows[host_id], **changes)
+
+
+def fail_gpus(seeded: Seeded, host_id: str, count: int = 1, error_class: str = "F") -> None:
+    """Give so many GPUs of a host, that have none, an open fault."""
+    store, now_ms = seeded.cloud.fleet_store, seeded.cloud.clock.now_ms()
+    for _ in range(count):
+        host, gpus = store.get_host(host_id), store.list_gpus(host_id)
+        uuid = next(gpu.gpu.gpu_uuid for gpu in gpus if not gpu.faulty)
+        changed, after = set_fault(host, gpus, uuid, GpuFault(95, error_class, now_ms, "boot", 7))
+        tx = seeded.cloud.db.begin()
+        store.replace_health(tx, host, changed, list_moved(gpus, after))
+        tx.commit()
+
+
+def mend(seeded: Seeded, host_id: str) -> None:
+    store = seeded.cloud.fleet_store
+    host, gpus = store.get_host(host_id), store.list_gpus(host_id)
+    if not any(gpu.faulty for gpu in gpus):
+        return
+    changed, after = clear_faults(host, gpus, seeded.cloud.clock.now_ms(), lambda _gpu: True)
+    tx = seeded.cloud.db.begin()
+    store.replace_health(tx, host, changed, list_moved(gpus, after))
+    tx.commit()
 
 
 def pass_slots(seeded: Seeded, slots: float) -> int:

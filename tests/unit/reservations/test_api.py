@@ -13,8 +13,9 @@ from chalicelib.reservations.model import SLOT_MS
 from tests.factories import GPU_TYPE, PRICES, REGION
 from tests.fakes import START_MS
 from tests.fakes.events import TICK
+from tests.fakes.metrics import read_metrics
 from tests.fakes.wiring import rewire
-from tests.unit.reservations.booking import pass_slots, read, read_promises, seed_calendars
+from tests.unit.reservations.booking import change_host, pass_slots, read, read_promises, seed_calendars
 from tests.unit.runtime.gateway import build_event, call
 
 WINDOW = {"starts_at": format_instant(START_MS + SLOT_MS), "ends_at": format_instant(START_MS + 5 * SLOT_MS)}
@@ -34,8 +35,9 @@ class Client:
             monkeypatch,
             account_ports=cloud.accounts,
             reservation_ports=cloud.reservations,
+            cached_catalog=cloud.reservations.cached_catalog,
             clock=cloud.clock,
-            settings=SimpleNamespace(currency="USD"),
+            settings=SimpleNamespace(currency="USD", stage="test"),
         )
 
     def send(self, method, resource, *, key="key-1", **sent):
@@ -158,6 +160,20 @@ def test_the_schedule_writes_down_what_has_begun_and_ended(client):
         functions.sweep_reservations(TICK, None)
         assert read(client.seeded, made).state == state
     assert len(read_promises(client.seeded, read(client.seeded, made).bookings[0].host_id)) == 4
+
+
+def test_the_schedule_sees_that_a_closed_host_keeps_no_window_that_begins_now(client, capsys):
+    made = client.send("POST", "/v1/reservations", body=GOOD)[1]
+    host_id = made["bookings"][0]["host_id"]
+    change_host(client.seeded, host_id, state="draining")
+    functions.sweep_reservations(TICK, None)
+    assert read_metrics(capsys) == {"reservations_at_risk": 1}
+    change_host(client.seeded, host_id, state="lost")
+    functions.sweep_reservations(TICK, None)
+    assert read_metrics(capsys) == {"reservations_at_risk": 1}
+    assert read(client.seeded, made["reservation_id"]).state == "broken"
+    functions.sweep_reservations(TICK, None)
+    assert read_metrics(capsys) == {"reservations_at_risk": 0}
 
 
 def test_operators_keep_hosts_and_share_them_again(monkeypatch):

@@ -16,13 +16,17 @@ from hypothesis.stateful import (
 from chalicelib.core.errors import DomainError
 from chalicelib.reservations import upkeep
 from chalicelib.reservations.hosts import make_reservable, make_shared
+from chalicelib.reservations.keeping import HostBookings, keep_promises
 from chalicelib.reservations.model import SLOT_MS, floor_slot
 from chalicelib.reservations.service import cancel_reservation
+from tests.factories import GPU_TYPE, REGION
 from tests.fakes import START_MS, Crash
 from tests.fakes.database import MemoryTransaction
 from tests.unit.reservations.booking import (
     book,
     change_host,
+    fail_gpus,
+    mend,
     pass_slots,
     put_back,
     read_promises,
@@ -170,6 +174,27 @@ class ReservationMachine(RuleBasedStateMachine):
     def host_is_back(self, number):
         change_host(self.seeded, self.hosts[number], state="active")
 
+    @rule(number=st.integers(0, 2), broken=st.integers(0, 4), crash=CRASHES, mended=st.booleans())
+    def break_gpus(self, number, broken, crash, mended):
+        host_id = self.hosts[number]
+        host = self.seeded.cloud.fleet_store.get_host(host_id)
+        fail_gpus(self.seeded, host_id, min(broken, host.gpu_count - host.faulty_gpus))
+        self.attempt(self._look, crash)
+        if mended:
+            mend(self.seeded, host_id)
+
+    def _look(self):
+        keep_promises(self.ports, [(GPU_TYPE, REGION)], self.seeded.cloud.clock.now_ms())
+
+    @rule(number=st.integers(0, 2), crash=CRASHES)
+    def vacate(self, number, crash):
+        """As before a retirement; the host is another's then."""
+        host_id = self.hosts[number]
+        change_host(self.seeded, host_id, state="draining")
+        self.attempt(lambda: HostBookings(self.ports).vacate(host_id), crash)
+        assert self.seeded.cloud.db.table("heads").get(host_id, 0) == 0
+        change_host(self.seeded, host_id, state="active")
+
     @rule(number=st.integers(0, 2))
     def share_and_keep(self, number):
         host_id = self.hosts[number]
@@ -179,8 +204,8 @@ class ReservationMachine(RuleBasedStateMachine):
     @rule(
         number=st.integers(0, 99),
         other=st.integers(0, 99),
-        first=st.sampled_from(("cancel", "book", "sweep", "lose")),
-        second=st.sampled_from(("cancel", "book", "sweep", "lose", "share", "redeem", "same key")),
+        first=st.sampled_from(("cancel", "book", "sweep", "lose", "look")),
+        second=st.sampled_from(("cancel", "book", "sweep", "lose", "look", "share", "redeem", "same key")),
     )
     def meet(self, number, other, first, second):
         """Two calls at once: the second comes between what the first has read and what it writes."""
@@ -199,6 +224,8 @@ class ReservationMachine(RuleBasedStateMachine):
             self.attempt(lambda: upkeep.sweep(self.ports, self.seeded.cloud.clock.now_ms()))
         elif name == "lose":
             self.attempt(lambda: upkeep.rebook_host(self.ports, host_id))
+        elif name == "look":
+            self.attempt(self._look)
         elif name == "share":
             self.attempt(lambda: make_shared(self.ports, self.seeded.operator, host_id))
         elif self.rows and name == "cancel":

@@ -123,6 +123,7 @@ def build_cloud(*, every_class: bool = False, **changes: object) -> ScalingCloud
         store=store,
         hosts=FleetHosts(
             cloud.fleet,
+            cloud.bookings,
             lambda host_id, now_ms: fail_over_host(cloud.meters, host_id, "host_lost", now_ms),
             cloud.watch_store.drop_watch,
         ),

@@ -7,8 +7,13 @@ import pytest
 from chalicelib.fleet.model import Cordon
 from chalicelib.fleet.service import enrol_host
 from chalicelib.rentals.life import terminate_rental
+from chalicelib.reservations.hosts import make_reservable
 from chalicelib.scaling import service
 from chalicelib.scaling.fleet_hosts import LaunchedInstances
+from chalicelib.scaling.ports import HostInUse
+from chalicelib.scaling.reconcile import close_host
+from tests.factories import add_host
+from tests.unit.reservations.booking import booked
 from tests.unit.scaling.cloud import ON_DEMAND, OTHER_ZONE, POOL, build_cloud
 
 
@@ -96,6 +101,25 @@ def test_f36_a_spot_host_that_the_provider_takes_is_retired_and_its_rental_told(
     assert now.host_id != launch.host_id
     assert now.host_id is not None
     assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_f36_what_an_instance_that_is_gone_had_promised_is_promised_elsewhere():
+    cloud = build_cloud(every_class=True, min_hosts=1)
+    cloud.minutes(3)
+    (launch,) = cloud.open()
+    reservations, operator = cloud.seeded.cloud.reservations, cloud.seeded.operator
+    make_reservable(reservations, operator, launch.host_id)
+    reservation = booked(cloud.seeded, 8, start=100)
+    spare = add_host(cloud.seeded, "spare", 8).host_id
+    make_reservable(reservations, operator, spare)
+    with pytest.raises(HostInUse):
+        close_host(cloud.ports, launch, None)
+    cloud.ec2.end(launch.instance_id)
+    cloud.minutes(1)
+    assert cloud.host(launch.host_id).state == "retired"
+    found = reservations.store.get_reservation(reservation.reservation_id)
+    assert [each.host_id for each in found.open_bookings] == [spare]
+    assert cloud.seeded.cloud.db.table("heads")[launch.host_id] == 0
 
 
 def test_f37_a_flapping_demand_ends_no_host_and_buys_no_second():

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.fleet.model import Host
+from chalicelib.fleet.model import Host, ReservableHost
 from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.reservations import model
 from chalicelib.reservations.model import DAY_MS, MAX_WRITES, SLOT_MS, Booking, Reservation
 from chalicelib.reservations.store import DynamoReservationStore
 from chalicelib.storage.transaction import DynamoTransaction, Retry
 from tests.fakes import START_MS
+from tests.unit.storage import wire as wired
 
 MAX_EXPRESSION_BYTES = 4096
 MAX_OPERATORS = 300
@@ -201,3 +202,33 @@ def test_a_host_moves_between_sub_pools_under_its_health_version(sent, reservabl
     assert {"S": pool} in body["ExpressionAttributeValues"].values()
     assert {"N": "7"} in body["ExpressionAttributeValues"].values()
     assert ("free_gpus" in body["ExpressionAttributeNames"].values()) == reservable
+
+
+@pytest.mark.parametrize(("faulty", "absent"), [(0, True), (2, False)])
+def test_a_host_is_booked_only_with_the_gpus_that_were_seen(sent, faulty, absent):
+    host = ReservableHost("hst_1", 8, faulty_gpus=faulty)
+    DynamoReservableStore().require_reservable(sent.tx, host)
+    ((kind, body),) = sent.commit()
+    condition = wired.fill(body["ConditionExpression"], body)
+    assert (kind, body["Key"]["pk"]) == ("ConditionCheck", {"S": "HOST#hst_1"})
+    for part in ("state = ", "gpu_count = ", "attribute_exists (reservable)", "faulty_gpus = "):
+        assert part in condition
+    # A host that never had a fault has not the attribute.
+    assert ("attribute_not_exists (faulty_gpus)" in condition) == absent
+    assert [{"N": "8"}, {"N": str(faulty)}] == list(body["ExpressionAttributeValues"].values())[1:]
+
+
+def test_impaired_hosts_are_the_open_ones_with_a_fault_and_the_closed_ones_that_are_kept(bound, monkeypatch):
+    wire = wired.Wire(bound, monkeypatch)
+    wire.answers = [{"Items": [{"host_id": {"S": "hst_1"}}]}, {"Items": [{"host_id": {"S": "hst_2"}}]}]
+    assert DynamoReservableStore().list_impaired("H100", "eu-north-1") == ["hst_1", "hst_2"]
+    asked = [
+        (list(each["ExpressionAttributeValues"].values()), wired.fill(each["FilterExpression"], each))
+        for operation, each in wire.calls
+        if operation == "Query" and each["IndexName"] == "by_pool"
+    ]
+    (open_values, faulty), (closed_values, kept) = asked
+    assert {"S": "RESERVABLE#H100#eu-north-1"} in open_values
+    assert faulty.startswith("faulty_gpus > ")
+    assert {"S": "CLOSED#H100#eu-north-1"} in closed_values
+    assert kept == "attribute_exists (reservable)"
