@@ -5,7 +5,7 @@ however many hosts there are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chalicelib.core.capacity import BillingClass
@@ -77,11 +77,16 @@ class DynamoCandidateStore:
                 return found
             seen = Counter(each.fabric_id for each in page if each.fabric_id is not None)
             for fabric_id, _ in seen.most_common(FABRICS_TRIED):
-                members = _read_fabric(fabric_id, pool)
+                members = _read_fabric(fabric_id, [pool])
                 found = list_clusters(members, gpu_count, node_count, rental_id, limit)
                 if found:
                     return found
         return []
+
+    def list_fabric(
+        self, fabric_id: str, gpu_type: str, region: str, billing_class: BillingClass
+    ) -> list[Candidate]:
+        return _read_fabric(fabric_id, _list_pools(gpu_type, region, billing_class))
 
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         return [item.free_gpus for item in _list_free(keys.pool(gpu_type, region), _CAPACITY_HOSTS)]
@@ -127,11 +132,11 @@ def _read_from(pool: str, gpu_count: int, start: int) -> list[Candidate]:
     return page
 
 
-def _read_fabric(fabric_id: str, pool: str) -> list[Candidate]:
+def _read_fabric(fabric_id: str, pools: Sequence[str]) -> list[Candidate]:
     members = FabricHostItem.query(keys.fabric(fabric_id), limit=FABRIC_PAGE)
     wanted = [(keys.host(member.host_id), keys.HOST) for member in members]
     hosts = HostItem.batch_get(wanted) if wanted else ()
-    return _read_candidates(host for host in hosts if host.pool == pool)
+    return _read_candidates(host for host in hosts if host.pool in pools)
 
 
 def _read_candidates(items: Iterable[HostItem]) -> list[Candidate]:

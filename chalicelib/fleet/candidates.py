@@ -41,6 +41,12 @@ class CandidateReader(Protocol):
         """
         ...
 
+    def list_fabric(
+        self, fabric_id: str, gpu_type: str, region: str, billing_class: BillingClass
+    ) -> list[Candidate]:
+        """The hosts of a fabric that are offered to a class, a page at most; may be stale."""
+        ...
+
     def get_candidate(self, host_id: str) -> Candidate | None:
         """One host as it is now; ``None`` when it may not be offered."""
         ...

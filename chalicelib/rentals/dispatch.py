@@ -66,19 +66,17 @@ def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
             _expire(ports, ticket, now_ms)
             done = replace(done, expired=done.expired + 1, waiting=done.waiting - 1)
             continue
-        pinned = ticket.pinned_host_id is not None
-        if not pinned and ticket.gpu_count >= too_large:
+        if not ticket.is_bound and ticket.gpu_count >= too_large:
             continue
         why = serve_ticket(ports, ticket, pool)
         if why is None:
             done = replace(done, started=done.started + 1, waiting=done.waiting - 1)
             continue
-        if why == "no_capacity" and ticket.billing_class == "reserved":
+        if why == "no_capacity" and (ticket.billing_class == "reserved" or ticket.pinned_host_id is None):
             done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
-        elif why == "no_capacity" and not pinned:
+        if why == "no_capacity" and not ticket.is_bound:
             # What is as large does not fit either; nodes of a cluster are counted apart.
             too_large = min(too_large, ticket.gpu_count) if ticket.node_count == 1 else too_large
-            done = replace(done, preempted=done.preempted + make_room(ports, ticket, pool))
             if blocks_others(ticket, now_ms):
                 break
     if done.started:
@@ -167,8 +165,12 @@ def make_room(ports: RentalPorts, ticket: Ticket, pool: str) -> int:
     if ticket.billing_class == "spot" or ticket.preempting_until_ms > now_ms or ticket.node_count > 1:
         return 0
     stays = ports.scheduling.list_stays(pool, MAX_STAYS)
-    hosts = sorted({stay.host_id for stay in stays if _may_serve(ticket, stay.host_id)})[:MAX_HOSTS]
-    found = {host_id: ports.fleet.get_candidate(host_id) for host_id in hosts}
+    hosts = {stay.host_id for stay in stays if ticket.pinned_host_id in {None, stay.host_id}}
+    if ticket.fabric_id is not None:
+        region = pool.partition("#")[2]
+        fabric = ports.fleet.list_fabric(ticket.fabric_id, ticket.gpu_type, region, ticket.billing_class)
+        hosts &= {each.host_id for each in fabric}
+    found = {host_id: ports.fleet.get_candidate(host_id) for host_id in sorted(hosts)[:MAX_HOSTS]}
     free = {
         host_id: len(each.free_leases)
         for host_id, each in found.items()
@@ -179,10 +181,6 @@ def make_room(ports: RentalPorts, ticket: Ticket, pool: str) -> int:
         return 0
     ports.scheduling.mark_preempting(ticket, now_ms + PREEMPTION_MS)
     return sum(preempt_stay(ports, stay, now_ms) for stay in chosen[1])
-
-
-def _may_serve(ticket: Ticket, host_id: str) -> bool:
-    return ticket.pinned_host_id in {None, host_id}
 
 
 def preempt_stay(ports: RentalPorts, stay: SpotStay, now_ms: int) -> bool:

@@ -26,6 +26,7 @@ from chalicelib.rentals.placing import (
     Start,
     add_start_command,
     compute_hold,
+    find_fabric,
     find_prices,
     find_reservation,
     place_now,
@@ -203,6 +204,7 @@ def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: in
         max_price_micros_per_gpu_hour=rental.max_price_micros_per_gpu_hour,
         deadline_at_ms=rental.deadline_at_ms,
         pinned_host_id=rental.volume_host_id,
+        fabric_id=find_fabric(ports, rental),
     )
 
 

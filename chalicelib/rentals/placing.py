@@ -149,7 +149,41 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Ca
             rental_id=rental.rental_id,
             billing_class=rental.billing_class,
         )
-    found = ports.fleet.find_candidates(
+    fabric_id = find_fabric(ports, rental)
+    if fabric_id is not None:
+        found = ports.fleet.list_fabric(fabric_id, price.gpu_type, price.region, rental.billing_class)
+    else:
+        found = _find_candidates(ports, rental, price)
+    # The index may lag behind the host's own map: what it lists must still be enough.
+    fitting = [
+        each for each in found if len(each.free_leases) >= rental.gpu_count and each.host_id not in unwiped
+    ]
+    ordered = order_candidates(fitting, rental.rental_id, rental.gpu_count)
+    if fabric_id is not None:
+        ordered = [each for each in ordered[:MAX_CANDIDATES] if not _has_node(ports, each, rental.cluster_id)]
+    return [(each,) for each in ordered]
+
+
+def find_fabric(ports: RentalPorts, rental: Rental) -> str | None:
+    """Return the fabric of a cluster's node that had a stay: it is placed again beside the others.
+
+    Nodes start together on one fabric, and a host stays in its own: where it was last says it.
+    """
+    if rental.cluster_id is None or not rental.placements:
+        return None
+    host = ports.fleet.get_host(rental.placements[-1].host_id)
+    return None if host is None else host.fabric_id
+
+
+def _has_node(ports: RentalPorts, candidate: Candidate, cluster_id: str | None) -> bool:
+    """Say whether a node of the cluster is on this host: nodes are different hosts."""
+    held = {gpu.rental_id for gpu in ports.fleet.list_gpus(candidate.host_id) if gpu.rental_id is not None}
+    there = [ports.store.get_rental(rental_id) for rental_id in sorted(held)]
+    return any(each is not None and each.cluster_id == cluster_id for each in there)
+
+
+def _find_candidates(ports: RentalPorts, rental: Rental, price: Price) -> list[Candidate]:
+    return ports.fleet.find_candidates(
         price.gpu_type,
         price.region,
         rental.gpu_count,
@@ -157,10 +191,6 @@ def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Ca
         start=compute_spread(rental.rental_id),
         billing_class=rental.billing_class,
     )
-    # The index may lag behind the host's own map: what it lists must still be enough.
-    fitting = [each for each in found if len(each.free_leases) >= rental.gpu_count]
-    ordered = order_candidates(fitting, rental.rental_id, rental.gpu_count)
-    return [(each,) for each in ordered if each.host_id not in unwiped]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,20 @@ class Ticket:
     deadline_at_ms: int | None = None
     #: Only this host will do: it keeps the rental's volume, or has its reservation.
     pinned_host_id: str | None = None
+    #: Only hosts of this fabric will do: the other nodes of its cluster are there.
+    fabric_id: str | None = None
     #: Room was asked for, and is on its way until then.
     preempting_until_ms: int = 0
 
     @property
     def node_count(self) -> int:
         return len(self.rental_ids)
+
+    @property
+    def is_bound(self) -> bool:
+        """It can go to some hosts only: that they are full says nothing of the pool."""
+        only = self.pinned_host_id is not None or self.fabric_id is not None
+        return only or self.billing_class == "reserved"
 
     @property
     def total_gpus(self) -> int:
@@ -96,9 +104,9 @@ def order_tickets(tickets: Sequence[Ticket], gpus_in_use: Mapping[str, int]) -> 
 def blocks_others(ticket: Ticket, now_ms: int) -> bool:
     """Say whether nothing behind this ticket may be placed before it.
 
-    One that can only go to one host, or has its own room coming, holds nobody else up.
+    One that can go to some hosts only holds nobody else up.
     """
-    return ticket.pinned_host_id is None and now_ms - ticket.since_ms >= BLOCKS_AFTER_MS
+    return not ticket.is_bound and now_ms - ticket.since_ms >= BLOCKS_AFTER_MS
 
 
 def is_expired(ticket: Ticket, now_ms: int) -> bool:

@@ -76,6 +76,7 @@ class DynamoSchedulingStore:
                 max_price_micros_per_gpu_hour=ticket.max_price_micros_per_gpu_hour,
                 deadline_at_ms=ticket.deadline_at_ms,
                 pinned_host_id=ticket.pinned_host_id,
+                fabric_id=ticket.fabric_id,
                 preempting_until_ms=ticket.preempting_until_ms,
             )
             dynamo(tx).put(item, TicketItem.pk.does_not_exist(), unexpected("The line"))
@@ -198,5 +199,6 @@ def _read_ticket(row: TicketItem) -> Ticket:
         max_price_micros_per_gpu_hour=row.max_price_micros_per_gpu_hour,
         deadline_at_ms=row.deadline_at_ms,
         pinned_host_id=row.pinned_host_id,
+        fabric_id=row.fabric_id,
         preempting_until_ms=row.preempting_until_ms,
     )

@@ -85,7 +85,7 @@ def count(gpus: list[HostGpu], state: str) -> int:
 
 def is_served_by_a_host(ticket: Ticket, pool: str, prices: Mapping[BillingClass, int], now_ms: int) -> bool:
     """Say whether one more host in ``pool`` would end this wait. ``prices`` are in force, by class."""
-    if ticket.pinned_host_id is not None or is_expired(ticket, now_ms):
+    if ticket.is_bound or is_expired(ticket, now_ms):
         return False
     if ticket.preempting_until_ms > now_ms:
         # Room was made elsewhere, and is on its way.

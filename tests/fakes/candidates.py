@@ -102,6 +102,17 @@ class FakeCandidateStore(MemoryStore):
                     return found
             return []
 
+    def list_fabric(
+        self, fabric_id: str, gpu_type: str, region: str, billing_class: BillingClass
+    ) -> list[Candidate]:
+        with self.db.lock:
+            offered = [
+                each
+                for reservable in SUB_POOLS[billing_class]
+                for _, each in self._rank(gpu_type, region, reservable=reservable)
+            ]
+            return [each for each in offered if each.fabric_id == fabric_id]
+
     def list_free(self, gpu_type: str, region: str) -> list[int]:
         offered = self._list_offered(gpu_type, region, reservable=False)
         return sorted([host.free_gpus for host in offered if host.free_gpus], reverse=True)

@@ -25,6 +25,7 @@ class TicketItem(SchedulingTable):
     max_price_micros_per_gpu_hour = IntegerAttribute(null=True)
     deadline_at_ms = IntegerAttribute(null=True)
     pinned_host_id = UnicodeAttribute(null=True)
+    fabric_id = UnicodeAttribute(null=True)
     preempting_until_ms = IntegerAttribute()
 
 
