@@ -147,4 +147,13 @@ def _read_candidate(item: HostItem) -> Candidate:
     free: Any = item.free_leases
     leases = tuple(Lease(gpu_uuid, int(epoch)) for gpu_uuid, epoch in free.as_dict().items())
     groups = unpack_groups(item.link_groups or (), leases)
-    return Candidate(item.host_id, item.region, leases, groups, item.fabric_id, bool(item.reservable))
+    return Candidate(
+        item.host_id,
+        item.region,
+        leases,
+        groups,
+        item.fabric_id,
+        bool(item.reservable),
+        item.kept_gpus or 0,
+        item.kept_until_ms or 0,
+    )

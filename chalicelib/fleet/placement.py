@@ -37,6 +37,13 @@ class Candidate:
     #: See `fleet.model.Host`.
     fabric_id: str | None = None
     reservable: bool = False
+    #: So many are lent to nobody until then: a reservation begins.
+    kept_gpus: int = 0
+    kept_until_ms: int = 0
+
+    def count_lent(self, now_ms: int) -> int:
+        """Return how many of the free GPUs spot may have."""
+        return len(self.free_leases) - (self.kept_gpus if now_ms < self.kept_until_ms else 0)
 
     def name_block(self, gpu_uuid: str) -> str:
         """A GPU without a group is alone, unless no GPU has one: then nothing speaks against joining all."""

@@ -11,7 +11,7 @@ from chalicelib.fleet.health_store import is_same_health, name_index_key, taken
 from chalicelib.fleet.model import Host, ReservableHost
 from chalicelib.storage import keys
 from chalicelib.storage.tables.fleet import HostItem
-from chalicelib.storage.transaction import dynamo
+from chalicelib.storage.transaction import dynamo, unexpected
 
 
 class DynamoReservableStore:
@@ -59,3 +59,8 @@ class DynamoReservableStore:
         if reservable:
             same &= HostItem.free_gpus == HostItem.gpu_count
         dynamo(tx).update(HostItem, (keys.host(host.host_id), keys.HOST), actions, same, refuse)
+
+    def keep_free(self, tx: Transaction, host_id: str, gpus: int, until_ms: int) -> None:
+        actions: list[Any] = [HostItem.kept_gpus.set(gpus), HostItem.kept_until_ms.set(until_ms)]
+        key = (keys.host(host_id), keys.HOST)
+        dynamo(tx).update(HostItem, key, actions, HostItem.pk.exists(), unexpected("The host"))

@@ -14,7 +14,7 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction, Transactions
 from chalicelib.core.principal import Principal
-from chalicelib.fleet.candidates import CandidateReader
+from chalicelib.fleet.candidates import CandidateReader, ReservableHosts
 from chalicelib.fleet.model import (
     ENROLMENT_LIFETIME_MS,
     Enrolment,
@@ -23,7 +23,6 @@ from chalicelib.fleet.model import (
     HostCommand,
     HostGpu,
     Liveness,
-    ReservableHost,
     clear_faults,
 )
 
@@ -42,33 +41,12 @@ class StaleEpoch(Conflict):
     code = "stale_epoch"
 
 
-class FleetStore(CandidateReader, Protocol):
+class FleetStore(CandidateReader, ReservableHosts, Protocol):
     def get_enrolment(self, enrolment_id: str) -> Enrolment | None: ...
     def get_host(self, host_id: str) -> Host | None: ...
     def get_liveness(self, host_id: str) -> Liveness | None: ...
     def list_gpus(self, host_id: str) -> list[HostGpu]: ...
     def list_hosts(self, gpu_type: str, region: str) -> list[Host]: ...
-    def list_reservable(self, gpu_type: str, region: str, limit: int) -> list[ReservableHost]:
-        """Hosts of a pool that are kept for reservations and not closed. One index query; may be stale."""
-        ...
-
-    def list_impaired(self, gpu_type: str, region: str) -> list[str]:
-        """Ids of a pool's hosts that are kept for reservations and are closed, or have a GPU with a fault.
-
-        Reads each host of the sub-pools: for schedules.
-        """
-        ...
-
-    def require_reservable(self, tx: Transaction, host: ReservableHost) -> None:
-        """Fails with CapacityTaken unless the host is active, kept for reservations, its GPUs as given."""
-
-    def set_reservable(self, tx: Transaction, host: Host, *, reservable: bool) -> None:
-        """Move a host to or from the sub-pool of reservations.
-
-        Fails with Conflict (``host_in_use``) while any GPU of a host that becomes reservable is not free, and
-        with Unavailable when it has moved since it was read.
-        """
-
     def add_enrolment(self, tx: Transaction, enrolment: Enrolment) -> None: ...
     def use_enrolment(self, tx: Transaction, enrolment: Enrolment, install_id: str) -> None:
         """Fails with Conflict when another machine has used it."""

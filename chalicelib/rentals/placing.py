@@ -131,7 +131,15 @@ def _count_tries(tried: Counter[str], nodes: tuple[Candidate, ...]) -> int:
 
 
 def _find_nodes(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Candidate, ...]]:
-    """Return where the rentals could go together, best first."""
+    """Return where the rentals could go together, best first; spot is lent nothing that is soon used."""
+    rental, now_ms = start.first, ports.clock.now_ms()
+    found = _find_room(ports, start, price)
+    if rental.billing_class != "spot":
+        return found
+    return [nodes for nodes in found if all(each.count_lent(now_ms) >= rental.gpu_count for each in nodes)]
+
+
+def _find_room(ports: RentalPorts, start: Start, price: Price) -> list[tuple[Candidate, ...]]:
     rental = start.first
     unwiped = list_unwiped_hosts(rental)
     if start.pinned_host_id is not None:

@@ -23,8 +23,11 @@ SLOTS_PER_DAY = DAY_MS // SLOT_MS
 MIN_WINDOW_MS = SLOT_MS
 MAX_WINDOW_MS = 60 * DAY_MS
 MAX_AHEAD_MS = 180 * DAY_MS
-#: Spot work on a reserved host is told this long before the window begins: notice of 120 s, 30 s to notice.
-PREEMPTION_LEAD_MS = 150_000
+#: Spot work on a reserved host is told this long before the window begins: notice of 120 s, a minute until
+#: the sweep comes by, 30 s to stop and wipe.
+PREEMPTION_LEAD_MS = 210_000
+#: So long after it has begun, the GPUs of a window that nobody has redeemed yet are not lent to spot.
+KEPT_FREE_MS = SLOT_MS
 
 #: DynamoDB: 100 items a transaction.
 MAX_WRITES = 100

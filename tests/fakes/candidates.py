@@ -80,7 +80,8 @@ class FakeCandidateStore(MemoryStore):
             (row.gpu.gpu_uuid, row.gpu.link_group or row.gpu.parent_uuid) for row in self.list_gpus(host_id)
         ]
         groups = unpack_groups(pack_groups(rows), leases)
-        return Candidate(host_id, host.region, leases, groups, host.fabric_id, host.reservable)
+        kept = self.db.table("kept").get(host_id, (0, 0))
+        return Candidate(host_id, host.region, leases, groups, host.fabric_id, host.reservable, *kept)
 
     def find_clusters(
         self,
@@ -151,6 +152,10 @@ class FakeCandidateStore(MemoryStore):
             return None if there and same else CapacityTaken("not reservable")
 
         tx.add(check, lambda: None)
+
+    def keep_free(self, tx: Any, host_id: str, gpus: int, until_ms: int) -> None:
+        kept = self.db.table("kept")
+        tx.add(lambda: None, lambda: kept.update({host_id: (gpus, until_ms)}))
 
     def set_reservable(self, tx: Any, host: Host, *, reservable: bool) -> None:
         rows = self.db.table("hosts")

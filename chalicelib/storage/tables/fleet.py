@@ -74,6 +74,9 @@ class HostItem(FleetTable):
     hardware_incidents: JSONAttribute = JSONAttribute(null=True)
     past_maintenance: JSONAttribute = JSONAttribute(null=True)
     reservable = BooleanAttribute(null=True)
+    #: GPUs that are lent to nobody until an instant: a reservation begins.
+    kept_gpus = IntegerAttribute(null=True)
+    kept_until_ms = IntegerAttribute(null=True)
     fabric_id = UnicodeAttribute(null=True)
     #: See `placement.pack_groups`; absent where there is nothing to choose.
     link_groups: JSONAttribute = JSONAttribute(null=True)

@@ -13,9 +13,11 @@ from chalicelib.rentals.life import terminate_rental
 from chalicelib.rentals.model import NOTICE_MS
 from chalicelib.rentals.reserving import clear_way
 from chalicelib.reservations.hosts import make_reservable
+from chalicelib.reservations.model import KEPT_FREE_MS, PREEMPTION_LEAD_MS
 from chalicelib.reservations.service import CreateReservation, ReservationRequest, create_reservation
 from tests.factories import GPU_TYPE, PRICES, REGION, add_host, add_renter, rent, seed_cloud, start
 
+STOP_AND_WIPE_MS = 30_000
 QUARTER_MS = 15 * 60_000
 HOUR_MS = 4 * QUARTER_MS
 
@@ -51,6 +53,10 @@ def go_to(seeded, at_ms):
     seeded.cloud.clock.value_ms = at_ms
     for host_id in list(seeded.cloud.db.table("hosts")):
         seeded.beat(host_id)
+
+
+def sweep(seeded):
+    return clear_way(seeded.cloud.rentals, seeded.cloud.reservations, seeded.cloud.clock.now_ms())
 
 
 def redeem(seeded, reservation, gpus=4, **wishes):
@@ -119,15 +125,68 @@ def test_spot_lives_there_until_the_window_and_is_told_in_time():
     reservation = book(seeded, in_ms=HOUR_MS)
     spot = start(seeded, 4, key="spot", billing_class="spot")
     assert spot.host_id == reservation.bookings[0].host_id
-    go_to(seeded, reservation.starts_at_ms - 200_000)
-    ports = (seeded.cloud.rentals, seeded.cloud.reservations)
-    assert clear_way(*ports, seeded.cloud.clock.now_ms()) == 0
-    go_to(seeded, reservation.starts_at_ms - 150_000)
-    assert clear_way(*ports, seeded.cloud.clock.now_ms()) == 1
-    assert clear_way(*ports, seeded.cloud.clock.now_ms()) == 0
+    go_to(seeded, reservation.starts_at_ms - PREEMPTION_LEAD_MS - 1)
+    assert sweep(seeded) == 0
+    go_to(seeded, reservation.starts_at_ms - PREEMPTION_LEAD_MS)
+    assert sweep(seeded) == 1
+    assert sweep(seeded) == 0
     told = seeded.rental(spot.rental_id)
     assert told.planned_end.at_ms == seeded.cloud.clock.now_ms() + NOTICE_MS
     assert told.planned_end.at_ms <= reservation.starts_at_ms
+
+
+@pytest.mark.parametrize("offset_seconds", range(0, 60, 5))
+def test_whenever_in_a_minute_the_sweep_comes_the_host_is_free_when_the_window_begins(offset_seconds):
+    seeded = seed()
+    reservation = book(seeded, in_ms=HOUR_MS)
+    spot = start(seeded, 4, key="spot", billing_class="spot")
+    at_ms = reservation.starts_at_ms - 600_000 + offset_seconds * 1000
+    while seeded.rental(spot.rental_id).planned_end is None:
+        go_to(seeded, at_ms)
+        sweep(seeded)
+        at_ms += 60_000
+    end = seeded.rental(spot.rental_id).planned_end
+    assert end.at_ms - end.notice_at_ms == NOTICE_MS
+    assert end.at_ms + STOP_AND_WIPE_MS <= reservation.starts_at_ms
+
+
+def test_spot_is_not_lent_what_is_about_to_be_used():
+    seeded = seed(gpus=8)
+    reservation = book(seeded, 5, in_ms=HOUR_MS)
+    go_to(seeded, reservation.starts_at_ms - PREEMPTION_LEAD_MS)
+    assert sweep(seeded) == 0
+    with pytest.raises(Conflict) as refused:
+        rent(seeded, 4, key="large", billing_class="spot")
+    assert refused.value.code == "no_capacity"
+    assert start(seeded, 3, key="small", billing_class="spot").state == "running"
+    commits = seeded.cloud.db.commits
+    assert sweep(seeded) == 0, "room is there"
+    assert seeded.cloud.db.commits == commits
+    # Whoever reserved comes a little later, and waits for nobody.
+    go_to(seeded, reservation.starts_at_ms + 120_000)
+    assert redeem(seeded, reservation, 5).state == "provisioning"
+
+
+def test_what_nobody_redeems_is_lent_again_after_a_while():
+    seeded = seed()
+    reservation = book(seeded, in_ms=HOUR_MS)
+    go_to(seeded, reservation.starts_at_ms - PREEMPTION_LEAD_MS)
+    sweep(seeded)
+    waiting = seeded.rental(rent(seeded, 4, key="spot", billing_class="spot", waits=True).body)
+    for after_ms, state in ((-1, "queued"), (KEPT_FREE_MS - 1, "queued"), (KEPT_FREE_MS, "provisioning")):
+        go_to(seeded, reservation.starts_at_ms + after_ms)
+        seeded.dispatch()
+        assert seeded.rental(waiting.rental_id).state == state
+
+
+def test_reservations_that_begin_together_on_a_host_have_their_room_together():
+    seeded = seed(gpus=8)
+    for number in range(2):
+        reservation = book(seeded, 4, in_ms=HOUR_MS, key=f"book-{number}")
+    for number in range(4):
+        start(seeded, 1, key=f"spot-{number}", billing_class="spot")
+    go_to(seeded, reservation.starts_at_ms - PREEMPTION_LEAD_MS)
+    assert sweep(seeded) == 4
 
 
 def test_the_end_of_the_window_is_announced_and_ends_the_rental():

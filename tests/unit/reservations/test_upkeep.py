@@ -23,7 +23,7 @@ from tests.unit.reservations.booking import (
 
 PRICE = PRICES["reserved"]
 
-LEAD_SLOTS = 150 / 900
+LEAD_SLOTS = 210 / 900
 
 
 def sweep(seeded):

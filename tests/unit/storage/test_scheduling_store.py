@@ -1,11 +1,12 @@
-"""Tickets and fabrics as they are written and read again."""
+"""Tickets, fabrics and what is kept free, as they are written and read again."""
 
 import pytest
 
 from chalicelib.fleet.candidate_store import DynamoCandidateStore
+from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.rentals.queue import Ticket, build_ticket_key
 from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
-from tests.unit.storage.wire import Wire
+from tests.unit.storage.wire import Wire, fill, list_writes
 
 POOL = "H100#eu-north-1"
 TICKET = Ticket(
@@ -50,6 +51,8 @@ def test_a_fabric_lists_the_hosts_that_a_class_is_offered(wire):
             "fabric_id": {"S": "fab-1"},
             "pool": {"S": pool},
             "free_leases": {"M": {"GPU-1": {"N": "4"}}},
+            "kept_gpus": {"N": "1"},
+            "kept_until_ms": {"N": "7"},
         }
 
     members = [
@@ -60,5 +63,15 @@ def test_a_fabric_lists_the_hosts_that_a_class_is_offered(wire):
         wire.answers = [{"Items": members}, {"Responses": {"prefix-fleet": hosts}, "UnprocessedKeys": {}}]
         found = DynamoCandidateStore().list_fabric("fab-1", "H100", "eu-north-1", billing_class)
         assert [(each.host_id, each.fabric_id) for each in found] == [(name, "fab-1") for name in expected]
+        assert [each.count_lent(now_ms) for each in found for now_ms in (6, 7)] == [0, 1] * len(found)
         asked = wire.last["RequestItems"]["prefix-fleet"]["Keys"]
         assert sorted(each["pk"]["S"] for each in asked) == ["HOST#h1", "HOST#h2", "HOST#h3"]
+
+
+def test_gpus_are_kept_free_on_a_host_that_is_there(wire):
+    DynamoReservableStore().keep_free(wire.tx, "hst_1", 5, 7)
+    wire.tx.commit()
+    write = list_writes(wire.last)["Update", "fleet"]
+    assert "kept_gpus = " in fill(write["UpdateExpression"], write)
+    assert [each["N"] for each in write["ExpressionAttributeValues"].values()] == ["5", "7"]
+    assert fill(write["ConditionExpression"], write) == "attribute_exists (pk)"
