@@ -1,5 +1,6 @@
 """Words that everything that sells, places or explains capacity shares."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 #: ``spot`` may be preempted with a notice; ``reserved`` redeems a reservation.
@@ -18,3 +19,19 @@ ANY_REGION = "any"
 def name_pool(gpu_type: str, region: str) -> str:
     """A pool is what is sold at one price: the hosts of one GPU type in one region."""
     return f"{gpu_type}#{region}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many GPUs an account may have at once, and has."""
+
+    max_gpus: int
+    used_gpus: int
+
+    @property
+    def available_gpus(self) -> int:
+        return max(0, self.max_gpus - self.used_gpus)
+
+
+#: Of GPUs that are rented, and of those that are reserved, until an operator says otherwise.
+DEFAULT_MAX_GPUS = 64

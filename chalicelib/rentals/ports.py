@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.catalog.service import CachedCatalog, CatalogStore
+from chalicelib.core.capacity import Quota
 from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.idempotency import IdempotencyStore
 from chalicelib.core.paging import Page
@@ -100,8 +101,8 @@ class SchedulingStore(Protocol):
     def list_stays(self, pool: str, limit: int) -> list[SpotStay]: ...
     def add_stay(self, tx: Transaction, pool: str, stay: SpotStay) -> None: ...
     def remove_stay(self, tx: Transaction, pool: str, host_id: str, rental_id: str) -> None: ...
-    def get_quota(self, account_id: str) -> "Quota": ...
-    def put_quota(self, tx: Transaction, account_id: str, old: "Quota", max_gpus: int) -> None: ...
+    def get_quota(self, account_id: str) -> Quota: ...
+    def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None: ...
     def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
         """Fails with QuotaExceeded."""
 
@@ -117,22 +118,6 @@ class Wallets(Protocol):
 
     def add_holds(self, tx: Transaction, account_id: str, holds: Mapping[str, int]) -> None:
         """Hold micros by hold id. Fails with InsufficientFunds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """How many GPUs an account may have at once, and has."""
-
-    max_gpus: int
-    used_gpus: int
-
-    @property
-    def available_gpus(self) -> int:
-        return max(0, self.max_gpus - self.used_gpus)
-
-
-#: Until an operator says otherwise.
-DEFAULT_MAX_GPUS = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from chalicelib.core.capacity import Quota
 from chalicelib.core.clock import format_instant
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import Rental, list_actions
 from chalicelib.rentals.policies import IdlePolicy, Policies
-from chalicelib.rentals.ports import Quota
 from chalicelib.rentals.schemas import (
     ActionBody,
     ChangeRentalRequest,

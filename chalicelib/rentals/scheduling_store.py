@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from pynamodb.exceptions import UpdateError
 
-from chalicelib.core.capacity import BillingClass
+from chalicelib.core.capacity import DEFAULT_MAX_GPUS, BillingClass, Quota
 from chalicelib.core.errors import DomainError
 from chalicelib.core.ports import Transaction
-from chalicelib.rentals.ports import DEFAULT_MAX_GPUS, LineAhead, Quota, QuotaExceeded, SpreadTaken
+from chalicelib.rentals.ports import LineAhead, QuotaExceeded, SpreadTaken
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
 from chalicelib.storage import keys

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chalicelib.catalog.templates import TemplatePorts, apply_template, read_template
-from chalicelib.core.capacity import BillingClass, WhyNot
+from chalicelib.core.capacity import BillingClass, Quota, WhyNot
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
@@ -17,7 +17,7 @@ from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Recovery, Rental
 from chalicelib.rentals.placing import Start, find_prices, find_reservation, place_now
 from chalicelib.rentals.policies import Policies
-from chalicelib.rentals.ports import Quota, RentalPorts, add_audit, get_rental
+from chalicelib.rentals.ports import RentalPorts, add_audit, get_rental
 from chalicelib.rentals.queue import Line, estimate_wait_ms
 from chalicelib.rentals.rules import ACTIVE_STATES
 

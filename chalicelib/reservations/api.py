@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.core.errors import InvalidInput
+from chalicelib.core.errors import InvalidInput, NotFound
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.reservations import ports, service
@@ -12,8 +12,10 @@ from chalicelib.reservations.schemas import (
     CreateReservationRequest,
     ReservationActionRequest,
     ReservationListBody,
+    ReservedQuotaRequest,
     read_request,
     render_availability,
+    render_quota,
     render_reservation,
 )
 from chalicelib.runtime.http import Answer, Api, Call
@@ -69,6 +71,27 @@ def preview_availability(call: Call) -> Answer:
         gpu_count=read_integer(call.query, "gpu_count", minimum=1, maximum=MAX_GPUS_PER_HOST) or 1,
     )
     return Answer(render_availability(preview, wiring.settings().currency))
+
+
+@api.route("GET", "/v1/reservations/quota", permission="reservations:read")
+def get_reservation_quota(call: Call) -> Answer:
+    """Show how many GPUs the account may have in reservations that are not over, and has."""
+    return Answer(render_quota(wiring.reservation_ports().store.get_quota(call.principal.account_id)))
+
+
+@api.route(
+    "PUT",
+    "/v1/accounts/{account_id}/reservation-quota",
+    permission="accounts:write",
+    body=ReservedQuotaRequest,
+)
+def put_reservation_quota(call: Call, account_id: str) -> Answer:
+    """Set how many GPUs an account may have in reservations that are not over."""
+    body: ReservedQuotaRequest = call.read_body(ReservedQuotaRequest)
+    if not wiring.account_exists(account_id):
+        raise NotFound("There is no such account.")
+    quota = service.set_quota(wiring.reservation_ports(), call.principal, account_id, body.max_gpus)
+    return Answer(render_quota(quota))
 
 
 @api.route("GET", "/v1/reservations/{reservation_id}", permission="reservations:read")

@@ -95,6 +95,8 @@ class Reservation:
     broken_at_ms: int | None = None
     #: The price of what we could not keep: from this billing computes the credit that nobody has to ask for.
     credit_due_micros: int | None = None
+    #: What it takes of the account's quota until it is over; nothing, if it was booked before there was one.
+    quota_gpus: int = 0
     #: Rises with every change, redemptions apart.
     version: int = 0
 
@@ -173,11 +175,11 @@ def check_size(node_count: int, starts_at_ms: int, ends_at_ms: int) -> None:
     """Raises InvalidInput (``too_many_slots``): the booking does not fit into one transaction.
 
     Each node writes its days, its count of bookings and its booking, and checks its host; reservation, key,
-    audit entry and price come once.
+    audit entry, quota and price come once.
     """
     days = len(list_spans(starts_at_ms, ends_at_ms))
-    if node_count * (days + 3) + 4 > MAX_WRITES:
-        longest = (MAX_WRITES - 4) // node_count - 3
+    if node_count * (days + 3) + 5 > MAX_WRITES:
+        longest = (MAX_WRITES - 5) // node_count - 3
         raise InvalidInput(
             f"{node_count} nodes are booked for {longest} days at most; book the rest apart.",
             code="too_many_slots",
@@ -248,6 +250,10 @@ def close_booking(reservation: Reservation, host_id: str) -> Reservation:
         for booking in reservation.bookings
     )
     return replace(reservation, bookings=bookings)
+
+
+def is_over(reservation: Reservation) -> bool:
+    return reservation.state not in {"confirmed", "active"}
 
 
 def _close(reservation: Reservation) -> Reservation:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.catalog.service import CachedCatalog, CatalogStore
-from chalicelib.core.errors import Conflict, NotFound
+from chalicelib.core.capacity import Quota
+from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.idempotency import IdempotencyStore
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
@@ -39,6 +40,12 @@ class NotRedeemable(Conflict):
 
 class ReservationInUse(Conflict):
     code = "reservation_in_use"
+
+
+class ReservedQuotaExceeded(Forbidden):
+    """The account may not have that many GPUs in reservations that are not over."""
+
+    code = "quota"
 
 
 class ReservationStore(Protocol):
@@ -87,6 +94,14 @@ class ReservationStore(Protocol):
     def give_back_slots(self, tx: Transaction, host_id: str, spans: Sequence[Span], gpus: int) -> None:
         """Fails with Unavailable, and gives nothing back, when fewer are promised."""
 
+    def get_quota(self, account_id: str) -> Quota: ...
+    def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
+    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
+        """Fails with ReservedQuotaExceeded."""
+
+    def give_back_quota(self, tx: Transaction, account_id: str, gpus: int) -> None: ...
     def require_unbooked(self, tx: Transaction, host_id: str) -> None:
         """Fails with Conflict (``host_booked``) while a booking of the host is open."""
 

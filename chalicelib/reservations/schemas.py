@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from chalicelib.core.capacity import Quota
 from chalicelib.core.clock import format_instant
 from chalicelib.reservations.model import MAX_NODES, Reservation, see_state
 from chalicelib.reservations.service import Preview, ReservationRequest
@@ -29,6 +30,16 @@ class CreateReservationRequest(RequestBody):
 
 class ReservationActionRequest(RequestBody):
     action: Literal["cancel"]
+
+
+class ReservedQuotaRequest(RequestBody):
+    max_gpus: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class ReservedQuotaBody(ResponseBody):
+    max: int
+    used: int
+    available: int
 
 
 class BookingBody(ResponseBody):
@@ -115,6 +126,10 @@ def render_reservation(reservation: Reservation, now_ms: int) -> ReservationBody
         cancel_fee_micros=reservation.cancel_fee_micros,
         broken_at=_format(reservation.broken_at_ms),
     )
+
+
+def render_quota(quota: Quota) -> ReservedQuotaBody:
+    return ReservedQuotaBody(max=quota.max_gpus, used=quota.used_gpus, available=quota.available_gpus)
 
 
 def render_availability(preview: Preview, currency: str) -> AvailabilityBody:

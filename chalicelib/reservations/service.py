@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
-from chalicelib.core.capacity import ANY_REGION
+from chalicelib.core.capacity import ANY_REGION, Quota
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
-from chalicelib.core.ports import Transaction
+from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.service import CapacityTaken
 from chalicelib.reservations import model
@@ -24,7 +24,7 @@ from chalicelib.reservations.ports import (
     add_audit,
     get_reservation,
 )
-from chalicelib.reservations.upkeep import finish_moves, give_back, read_calendar, take_host
+from chalicelib.reservations.upkeep import finish_moves, give_back, read_calendar, replace_over, take_host
 
 HTTP_CREATED = 201
 #: Each round reads the calendars again and tries up to ATTEMPTS_PER_ROUND choices of hosts.
@@ -91,6 +91,7 @@ def create_reservation(ports: ReservationPorts, principal: Principal, command: C
     Raises:
         InvalidInput: see `model.check_window`, `model.check_size` and `find_price`.
         NoRoom: no host can promise that many GPUs over the whole window.
+        ReservedQuotaExceeded: the account may not have that many in reservations that are not over.
         IdempotencyMismatch: the key was used for another request.
     """
     try:
@@ -191,6 +192,7 @@ def _build(
         currency=ports.currency,
         created_at_ms=ports.clock.now_ms(),
         label=request.label,
+        quota_gpus=request.gpu_count * request.node_count,
     )
 
 
@@ -213,6 +215,7 @@ def _commit(
         now_ms + LIFETIME_MS,
     )
     ports.idempotency.add(tx, record, now_ms)
+    ports.store.take_quota(tx, reservation.account_id, reservation.quota_gpus)
     spans = model.list_spans(reservation.starts_at_ms, reservation.ends_at_ms)
     for host in hosts:
         take_host(ports, tx, host, spans, reservation.gpu_count)
@@ -239,7 +242,7 @@ def cancel_reservation(ports: ReservationPorts, principal: Principal, reservatio
     cancelled = model.cancel(reservation, now_ms)
     fee = model.compute_cancel_fee(reservation, now_ms)
     tx = ports.transactions()
-    ports.store.replace_reservation(tx, reservation, cancelled, unused=True)
+    replace_over(ports, tx, reservation, cancelled, unused=True)
     for booking in reservation.open_bookings:
         give_back(ports, tx, reservation, booking, now_ms)
     details = {"begun_micros": fee.begun_micros, "kept_micros": fee.kept_micros}
@@ -307,3 +310,26 @@ def preview(
         hours.append(HourPreview(max(start_ms, from_ms), largest))
     fits = any(calendar.count_free(spans) >= gpu_count for calendar in calendars)
     return Preview(tuple(hours), fits, price.price_micros_per_gpu_hour)
+
+
+def set_quota(ports: ReservationPorts, principal: Principal, account_id: str, max_gpus: int) -> Quota:
+    """Set how many GPUs an account may have in reservations that are not over; what it has stays.
+
+    Raises:
+        Unavailable: the account booked or ended something at the same time; try again.
+    """
+    old = ports.store.get_quota(account_id)
+    tx = ports.transactions()
+    ports.store.put_quota(tx, account_id, old, max_gpus)
+    entry = AuditEntry(
+        ports.ids.new_id("aud"),
+        account_id,
+        principal.key_id,
+        "reservation_quota.set",
+        account_id,
+        ports.clock.now_ms(),
+        {"max_gpus": max_gpus},
+    )
+    ports.audit.add_entry(tx, entry)
+    tx.commit()
+    return Quota(max_gpus, old.used_gpus)

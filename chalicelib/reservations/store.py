@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
 
+from chalicelib.core.capacity import DEFAULT_MAX_GPUS, Quota
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import Conflict, DomainError
 from chalicelib.core.paging import Page
@@ -26,9 +27,21 @@ from chalicelib.reservations.model import (
     State,
     find_boundary,
 )
-from chalicelib.reservations.ports import SHARDS, CalendarMoved, NotRedeemable, ReservationInUse
+from chalicelib.reservations.ports import (
+    SHARDS,
+    CalendarMoved,
+    NotRedeemable,
+    ReservationInUse,
+    ReservedQuotaExceeded,
+)
 from chalicelib.storage import keys
-from chalicelib.storage.tables.reservations import BookingItem, CalendarHeadItem, DayItem, ReservationItem
+from chalicelib.storage.tables.reservations import (
+    BookingItem,
+    CalendarHeadItem,
+    DayItem,
+    ReservationItem,
+    ReservedQuotaItem,
+)
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: How long a day of a calendar is kept, for people who look into an incident.
@@ -93,6 +106,7 @@ class DynamoReservationStore:
             currency=reservation.currency,
             created_at_ms=reservation.created_at_ms,
             label=reservation.label,
+            quota_gpus=reservation.quota_gpus,
             version=reservation.version,
             **{name: value for name, value in _write_life(reservation).items() if value is not None},
         )
@@ -195,6 +209,53 @@ class DynamoReservationStore:
                 promised,
                 unexpected("The calendar"),
             )
+
+    def get_quota(self, account_id: str) -> Quota:
+        try:
+            item = ReservedQuotaItem.get(keys.account(account_id), keys.QUOTA, consistent_read=True)
+        except ReservedQuotaItem.DoesNotExist:
+            return Quota(DEFAULT_MAX_GPUS, 0)
+        return Quota(item.max_gpus, item.max_gpus - item.available_gpus)
+
+    def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None:
+        available = max_gpus - old.used_gpus
+        item = ReservedQuotaItem(
+            keys.account(account_id), keys.QUOTA, max_gpus=max_gpus, available_gpus=available
+        )
+        same = (ReservedQuotaItem.max_gpus == old.max_gpus) & (
+            ReservedQuotaItem.available_gpus == old.max_gpus - old.used_gpus
+        )
+        dynamo(tx).put(item, ReservedQuotaItem.pk.does_not_exist() | same, unexpected("The quota"))
+
+    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
+        def refuse(old: Any) -> DomainError:
+            maximum = DEFAULT_MAX_GPUS if old is None else old.max_gpus
+            left = DEFAULT_MAX_GPUS if old is None else max(0, old.available_gpus)
+            return ReservedQuotaExceeded(
+                f"The account may reserve {maximum} GPUs at once; {left} are left. Cancel a reservation or "
+                "ask for a higher quota.",
+                extra={"max": maximum, "available": left, "needed": gpus},
+            )
+
+        # An account without a record has the default: the first booking writes it.
+        available: Any = ReservedQuotaItem.available_gpus
+        condition = available >= gpus
+        if gpus <= DEFAULT_MAX_GPUS:
+            condition |= available.does_not_exist()
+        actions: list[Any] = [
+            available.set((available | DEFAULT_MAX_GPUS) - gpus),
+            ReservedQuotaItem.max_gpus.set(ReservedQuotaItem.max_gpus | DEFAULT_MAX_GPUS),
+        ]
+        key = (keys.account(account_id), keys.QUOTA)
+        dynamo(tx).update(ReservedQuotaItem, key, actions, condition, refuse)
+
+    def give_back_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
+        available: Any = ReservedQuotaItem.available_gpus
+        key = (keys.account(account_id), keys.QUOTA)
+        actions: list[Any] = [available.set(available + gpus)]
+        dynamo(tx).update(
+            ReservedQuotaItem, key, actions, ReservedQuotaItem.pk.exists(), unexpected("The quota")
+        )
 
     def require_unbooked(self, tx: Transaction, host_id: str) -> None:
         def refuse(_old: Any) -> DomainError:
@@ -309,6 +370,7 @@ def _read(item: ReservationItem, rows: dict[str, BookingItem]) -> Reservation:
         cancel_fee_micros=item.cancel_fee_micros,
         broken_at_ms=item.broken_at_ms,
         credit_due_micros=item.credit_due_micros,
+        quota_gpus=item.quota_gpus or 0,
         version=item.version,
     )
 

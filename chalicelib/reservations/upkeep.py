@@ -70,6 +70,15 @@ def read_calendar(ports: ReservationPorts, host: ReservableHost, spans: Sequence
     return Calendar(host.host_id, host.gpu_count, host.fabric_id, days, host.faulty_gpus)
 
 
+def replace_over(
+    ports: ReservationPorts, tx: Transaction, old: Reservation, new: Reservation, *, unused: bool = False
+) -> None:
+    """Add to ``tx`` that a reservation is over, by ``old``'s version once: its account's quota comes back."""
+    ports.store.replace_reservation(tx, old, new, unused=unused)
+    if old.quota_gpus:
+        ports.store.give_back_quota(tx, old.account_id, old.quota_gpus)
+
+
 def give_back(
     ports: ReservationPorts, tx: Transaction, reservation: Reservation, booking: Booking, at_ms: int
 ) -> None:
@@ -131,7 +140,10 @@ def pass_boundary(ports: ReservationPorts, reservation: Reservation, now_ms: int
     if passed == reservation:
         return reservation
     tx = ports.transactions()
-    ports.store.replace_reservation(tx, reservation, passed)
+    if model.is_over(passed):
+        replace_over(ports, tx, reservation, passed)
+    else:
+        ports.store.replace_reservation(tx, reservation, passed)
     action = "reservation.ended" if passed.state == "ended" else "reservation.begun"
     add_audit(ports, tx, reservation, SYSTEM_ACTOR, action)
     tx.commit()
@@ -283,7 +295,7 @@ def break_reservation(
     reservation = finish_moves(ports, reservation)
     broken = model.break_up(reservation, now_ms)
     tx = ports.transactions()
-    ports.store.replace_reservation(tx, reservation, broken)
+    replace_over(ports, tx, reservation, broken)
     for booking in reservation.open_bookings:
         give_back(ports, tx, reservation, booking, now_ms)
     details = {"why": why, "credit_due_micros": broken.credit_due_micros}

@@ -4,11 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from chalicelib.core.capacity import DEFAULT_MAX_GPUS, Quota
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.reservations.calendars import EMPTY_DAY, promise
 from chalicelib.reservations.model import Booking, Reservation, Span, find_boundary
-from chalicelib.reservations.ports import CalendarMoved, NotRedeemable, ReservationInUse
+from chalicelib.reservations.ports import (
+    CalendarMoved,
+    NotRedeemable,
+    ReservationInUse,
+    ReservedQuotaExceeded,
+)
 from chalicelib.reservations.store import choose_shard
 from chalicelib.storage import keys
 from tests.fakes.database import MemoryStore
@@ -128,6 +134,34 @@ class FakeReservationStore(MemoryStore):
                 return Unavailable("calendar") if short else None
 
             tx.add(check, lambda span=span: self._promise(host_id, span, -gpus))
+
+    def get_quota(self, account_id: str) -> Quota:
+        return self.db.table("reserved_quotas").get(account_id, Quota(DEFAULT_MAX_GPUS, 0))
+
+    def put_quota(self, tx: Any, account_id: str, old: Quota, max_gpus: int) -> None:
+        rows = self.db.table("reserved_quotas")
+        tx.add(
+            lambda: None if rows.get(account_id, old) == old else Unavailable("quota"),
+            lambda: rows.update({account_id: Quota(max_gpus, old.used_gpus)}),
+        )
+
+    def take_quota(self, tx: Any, account_id: str, gpus: int) -> None:
+        def check() -> DomainError | None:
+            quota = self.get_quota(account_id)
+            return None if quota.max_gpus - quota.used_gpus >= gpus else ReservedQuotaExceeded("quota")
+
+        tx.add(check, lambda: self._use(account_id, gpus))
+
+    def give_back_quota(self, tx: Any, account_id: str, gpus: int) -> None:
+        rows = self.db.table("reserved_quotas")
+        tx.add(
+            lambda: None if account_id in rows else Unavailable("quota"),
+            lambda: self._use(account_id, -gpus),
+        )
+
+    def _use(self, account_id: str, gpus: int) -> None:
+        quota = self.get_quota(account_id)
+        self.db.table("reserved_quotas")[account_id] = replace(quota, used_gpus=quota.used_gpus + gpus)
 
     def require_unbooked(self, tx: Any, host_id: str) -> None:
         def check() -> DomainError | None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from chalicelib.core.capacity import DEFAULT_MAX_GPUS, Quota
 from chalicelib.core.errors import DomainError, Unavailable
-from chalicelib.rentals.ports import DEFAULT_MAX_GPUS, LineAhead, Quota, QuotaExceeded, SpreadTaken
+from chalicelib.rentals.ports import LineAhead, QuotaExceeded, SpreadTaken
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
 from tests.fakes.database import MemoryStore

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib import wiring
-from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.errors import Conflict, Forbidden, Unavailable
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import Principal
 from chalicelib.reservations import upkeep
@@ -112,14 +112,22 @@ def test_sixteen_threads_booking_and_cancelling_never_promise_a_slot_twice(wired
                 if rng.random() < 0.5:
                     victim = rng.choice(made)
                     cancel_reservation(wiring.reservation_ports(), renters[number], victim)
-            except (Conflict, Unavailable) as error:
+            except (Conflict, Forbidden, Unavailable) as error:
                 refused[error.code] += 1
         return made
+
+    def list_used() -> list[int]:
+        store = wiring.reservation_ports().store
+        return [store.get_quota(renter.account_id).used_gpus for renter in renters]
 
     with ThreadPoolExecutor(THREADS) as pool:
         made = [read(each) for ids in pool.map(work, range(THREADS)) for each in ids]
     promised = read_promises(hosts)
     assert promised == count_promises(made)
+    confirmed = Counter[str]()
+    for each in made:
+        confirmed[each.account_id] += each.total_gpus if each.state == "confirmed" else 0
+    assert list_used() == [confirmed[renter.account_id] for renter in renters]
     assert all(count <= hosts[host_id] for (host_id, _, _), count in promised.items())
     states = Counter(each.state for each in made)
     assert states["confirmed"] > 10
@@ -132,6 +140,7 @@ def test_sixteen_threads_booking_and_cancelling_never_promise_a_slot_twice(wired
             owner = next(renter for renter in renters if renter.account_id == each.account_id)
             cancel_reservation(wiring.reservation_ports(), owner, each.reservation_id)
     assert read_promises(hosts) == Counter()
+    assert list_used() == [0] * THREADS
     for host_id in hosts:
         make_shared(wiring.reservation_ports(), operator, host_id)
 

@@ -62,6 +62,8 @@ class ReservationItem(ReservationsTable):
     cancel_fee_micros = IntegerAttribute(null=True)
     broken_at_ms = IntegerAttribute(null=True)
     credit_due_micros = IntegerAttribute(null=True)
+    #: Absent where it was booked before there was a quota.
+    quota_gpus = IntegerAttribute(null=True)
     version = IntegerAttribute()
     #: Sparse: present while it is to begin or to end.
     boundary_shard = UnicodeAttribute(null=True)
@@ -97,3 +99,9 @@ class DayItem(ReservationsTable):
 
     promised: ListAttribute[Any] = ListAttribute(of=IntegerAttribute)
     expires_at = IntegerAttribute()
+
+
+class ReservedQuotaItem(ReservationsTable):
+    max_gpus = IntegerAttribute()
+    #: Stored because a condition cannot subtract: always max_gpus - used.
+    available_gpus = IntegerAttribute()

@@ -110,6 +110,8 @@ def list_acts(platform):
     credit = {"amount_micros": 5, "reason": "sorry"}
     yield ask("POST /v1/accounts/{account_id}/credits", credit, account_id=account_id)
     yield ask("PUT /v1/accounts/{account_id}/quotas", {"max_gpus": 3}, account_id=account_id)
+    path = "/v1/accounts/{account_id}/reservation-quota"
+    yield ask(f"PUT {path}", {"max_gpus": 3}, account_id=account_id)
     gpu_type = {"architecture": "Ampere", "memory_mib": 24_000, "power_limit_watts": 150}
     yield ask("PUT /v1/gpu-types/{gpu_type}", gpu_type, gpu_type="A10")
     price = {"price_micros_per_gpu_hour": 7}

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 import app
+from chalicelib import wiring
 from chalicelib.accounts.service import create_key
 from chalicelib.core.clock import format_instant
 from chalicelib.fleet import api as fleet_api
+from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions
 from chalicelib.reservations.model import SLOT_MS
 from tests.factories import GPU_TYPE, PRICES, REGION
@@ -174,6 +176,24 @@ def test_the_schedule_sees_that_a_closed_host_keeps_no_window_that_begins_now(cl
     assert read(client.seeded, made["reservation_id"]).state == "broken"
     functions.sweep_reservations(TICK, None)
     assert read_metrics(capsys) == {"reservations_at_risk": 0}
+
+
+def test_operators_set_how_many_gpus_an_account_may_reserve(client, monkeypatch):
+    path, account_id = "/v1/accounts/{account_id}/reservation-quota", client.seeded.renter.account_id
+    monkeypatch.setattr(wiring, "account_exists", lambda found: found == account_id)
+
+    def put(account_id):
+        return client.send("PUT", path, body={"max_gpus": 3}, parameters={"account_id": account_id})
+
+    assert put(account_id)[0] == 403
+    with monkeypatch.context() as operator:
+        operator.setattr(reservations_api.api, "_authenticate", lambda _token: client.seeded.operator)
+        assert put(account_id)[:2] == (200, {"max": 3, "used": 0, "available": 3})
+        assert put("acc_x")[0] == 404
+    client.send("POST", "/v1/reservations", body=GOOD)
+    assert client.send("GET", "/v1/reservations/quota")[1] == {"max": 3, "used": 2, "available": 1}
+    status, problem, _ = client.send("POST", "/v1/reservations", body=GOOD, key="key-2")
+    assert (status, problem["code"]) == (403, "quota")
 
 
 def test_operators_keep_hosts_and_share_them_again(monkeypatch):

@@ -278,6 +278,11 @@ class ReservationMachine(RuleBasedStateMachine):
         assert all(each.used_gpus <= each.gpu_count for row in self.rows for each in row.bookings)
 
     @invariant()
+    def the_quota_is_used_by_what_is_not_over(self):
+        promised = sum(row.total_gpus for row in self.rows if row.state in {"confirmed", "active"})
+        assert self.ports.store.get_quota(self.seeded.renter.account_id).used_gpus == promised <= 64
+
+    @invariant()
     def every_answer_is_one_reservation(self):
         assert sorted(self.answers.values()) == sorted(row.reservation_id for row in self.rows)
 

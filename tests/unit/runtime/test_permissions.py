@@ -45,6 +45,8 @@ ROUTES = {
     "POST /v1/reservations": {"renter"},
     "GET /v1/reservations": {"renter"},
     "GET /v1/reservations/availability": {"renter"},
+    "GET /v1/reservations/quota": {"renter"},
+    "PUT /v1/accounts/{account_id}/reservation-quota": {"operator"},
     "GET /v1/reservations/{reservation_id}": {"renter"},
     "POST /v1/reservations/{reservation_id}/actions": {"renter"},
     "GET /v1/wallet": {"renter"},

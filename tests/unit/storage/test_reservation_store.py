@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.capacity import Quota
 from chalicelib.fleet.model import Host, ReservableHost
 from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.reservations import model
@@ -82,11 +83,12 @@ def check_limits(sent):
 
 
 def fill(sent, reservation, known):
-    """A booking as `reservations.service` writes it; key, price, audit and host check are four and n more."""
+    """A booking as `reservations.service` writes it; beside it: key, price, audit, host checks."""
     spans = model.list_spans(reservation.starts_at_ms, reservation.ends_at_ms)
     days = frozenset(span.day for span in spans) if known else frozenset()
     for booking in reservation.bookings:
         sent.store.take_slots(sent.tx, booking.host_id, spans, 8, 8, days)
+    sent.store.take_quota(sent.tx, reservation.account_id, reservation.total_gpus)
     sent.store.add_reservation(sent.tx, reservation)
     sent.commit()
     return spans
@@ -96,7 +98,7 @@ MIDNIGHT = START_MS - START_MS % DAY_MS
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize(("nodes", "days"), [(1, 60), (2, 44), (6, 12)])
+@pytest.mark.parametrize(("nodes", "days"), [(1, 60), (2, 43), (6, 11)])
 def test_the_largest_booking_fits_into_one_transaction(sent, nodes, days, known):
     reservation = build(MIDNIGHT + SLOT_MS, MIDNIGHT + days * DAY_MS + SLOT_MS, nodes)
     model.check_size(nodes, reservation.starts_at_ms, reservation.ends_at_ms)
@@ -104,7 +106,7 @@ def test_the_largest_booking_fits_into_one_transaction(sent, nodes, days, known)
     assert len(spans) == days + 1
     # Beside these: one check a host, the key, the price, the audit entry.
     assert len(sent.items) + nodes + 3 <= MAX_WRITES
-    assert len(sent.items) + nodes + 3 == nodes * (len(spans) + 3) + 4
+    assert len(sent.items) + nodes + 3 == nodes * (len(spans) + 3) + 5
     check_limits(sent)
 
 
@@ -232,3 +234,24 @@ def test_impaired_hosts_are_the_open_ones_with_a_fault_and_the_closed_ones_that_
     assert faulty.startswith("faulty_gpus > ")
     assert {"S": "CLOSED#H100#eu-north-1"} in closed_values
     assert kept == "attribute_exists (reservable)"
+
+
+@pytest.mark.parametrize(("gpus", "unknown_may"), [(64, True), (65, False)])
+def test_a_quota_is_taken_under_what_is_left_and_an_unknown_account_has_the_default(sent, gpus, unknown_may):
+    sent.store.take_quota(sent.tx, "acc_1", gpus)
+    sent.store.give_back_quota(sent.tx, "acc_2", gpus)
+    (_, taken), (_, returned) = sent.commit()
+    assert taken["Key"] == {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "QUOTA"}}
+    condition = wired.fill(taken["ConditionExpression"], taken)
+    assert "available_gpus >= " in condition
+    assert ("attribute_not_exists (available_gpus)" in condition) == unknown_may
+    assert "if_not_exists (available_gpus" in wired.fill(taken["UpdateExpression"], taken)
+    update = wired.fill(returned["UpdateExpression"], returned)
+    assert "available_gpus = available_gpus + " in update
+
+
+def test_a_quota_replaces_only_the_one_that_was_read(sent):
+    sent.store.put_quota(sent.tx, "acc_1", Quota(64, 10), 20)
+    ((kind, body),) = sent.commit()
+    assert (kind, body["Item"]["available_gpus"]) == ("Put", {"N": "10"})
+    assert {"N": "54"} in body["ExpressionAttributeValues"].values()
