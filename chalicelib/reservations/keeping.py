@@ -8,7 +8,7 @@ found is a function of the host as it is now: a look that comes twice, late, or 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.errors import Unavailable
+from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.ports import Transaction
 from chalicelib.fleet.model import Host, HostGpu
 from chalicelib.reservations import model
@@ -89,7 +89,8 @@ def keep_promises(ports: ReservationPorts, pools: Iterable[tuple[str, str]], now
     for host_id in hosts:
         try:
             fates += keep_host(ports, host_id, now_ms).values()
-        except Unavailable:
+        except DomainError:
+            # It changed at the same time: the others do not wait for it, and the next minute looks again.
             left += 1
     return Kept(fates.count("moved"), fates.count("broken"), fates.count("waiting"), left)
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.fleet.operations import cordon_host, retire_host, uncordon_host
+from chalicelib.reservations import keeping
 from chalicelib.reservations.hosts import make_reservable
 from chalicelib.reservations.keeping import Kept, keep_promises
 from chalicelib.reservations.ports import NoRoom
@@ -270,3 +271,23 @@ def test_a_booking_that_the_index_does_not_show_yet_keeps_a_host_from_being_reti
             retire_host(seeded.cloud.operations, seeded.operator, at, "sold")
     assert refused.value.code == "host_booked"
     assert retire_host(seeded.cloud.operations, seeded.operator, at, "sold").state == "retired"
+
+
+@pytest.mark.parametrize("error", [Unavailable("moved"), Conflict("over", code="reservation_over")])
+def test_a_host_that_changes_all_the_time_keeps_no_other_waiting(monkeypatch, error):
+    seeded, hosts = seed_calendars(8, 8)
+    kept = keeping.keep_host
+
+    def fail_first(ports, host_id, now_ms):
+        if host_id == min(hosts):
+            raise error
+        return kept(ports, host_id, now_ms)
+
+    for number in range(2):
+        booked(seeded, 8, key=f"key-{number}")
+    for host_id in hosts:
+        change_host(seeded, host_id, state="lost")
+    monkeypatch.setattr(keeping, "keep_host", fail_first)
+    assert look(seeded) == Kept(broken=1, left=1)
+    monkeypatch.undo()
+    assert look(seeded) == Kept(broken=1)
