@@ -163,12 +163,8 @@ def _fits(
     room: Room,
     now_ms: int,
 ) -> bool:
-    """Say whether there is room at each instant at which a window begins: it grows scarce only there."""
+    """Say whether there is room when the window begins: who is kept began before, so it is scarcest then."""
     reservation, booking = wanted
-    first_ms = max(reservation.starts_at_ms, now_ms)
-    starts = [each.starts_at_ms for each, _ in kept if each.starts_at_ms > first_ms]
-    for at_ms in (first_ms, *(start for start in starts if start < reservation.ends_at_ms)):
-        taken = sum(each.gpu_count for other, each in kept if other.starts_at_ms <= at_ms < other.ends_at_ms)
-        if taken + booking.gpu_count > room.find_room(at_ms, now_ms):
-            return False
-    return True
+    at_ms = max(reservation.starts_at_ms, now_ms)
+    taken = sum(each.gpu_count for other, each in kept if other.starts_at_ms <= at_ms < other.ends_at_ms)
+    return taken + booking.gpu_count <= room.find_room(at_ms, now_ms)

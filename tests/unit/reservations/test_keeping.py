@@ -10,6 +10,7 @@ from chalicelib.reservations import keeping
 from chalicelib.reservations.hosts import make_reservable
 from chalicelib.reservations.keeping import Kept, keep_promises
 from chalicelib.reservations.ports import NoRoom
+from chalicelib.reservations.service import cancel_reservation
 from tests.factories import GPU_TYPE, REGION, add_host
 from tests.fakes import Crash
 from tests.unit.reservations.booking import (
@@ -216,6 +217,22 @@ def test_a_look_that_crashed_is_made_good_by_the_next(moment, commit):
     assert read_promises(seeded, at) == {}
     assert find_hosts(seeded, reservation) == [other if at == host else host]
     assert list_actions(seeded).count("reservation.moved") == 1
+
+
+def test_a_move_that_crashed_half_way_is_finished_though_its_host_has_room_again():
+    seeded, (host,) = seed_calendars(8)
+    first, second = (booked(seeded, 4, start=200 + number, key=f"key-{number}") for number in range(2))
+    spare = keep_another(seeded)
+    fail_gpus(seeded, host)
+    seeded.cloud.db.crash_after = seeded.cloud.db.commits
+    with pytest.raises(Crash):
+        look(seeded)
+    seeded.cloud.db.crash_after = None
+    cancel_reservation(seeded.cloud.reservations, seeded.renter, first.reservation_id)
+    assert set(read_promises(seeded, host).values()) == {4}
+    look(seeded)
+    assert read_promises(seeded, host) == {}
+    assert find_hosts(seeded, second) == [spare]
 
 
 def test_a_retired_host_has_promised_nothing_any_more():
