@@ -202,7 +202,7 @@ class Player:
             (self.stop, 8),
             (self.resume, 9),
             (self.restart, 4),
-            (self.beat, 28),
+            (self.beat, 40),
             (self.charge, 9),
             (self.dispatch, 4),
             (self.look, 5),

@@ -111,8 +111,8 @@ def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     assert states["cancelled"]
     print(f"  {stays} stays, highest epoch {epochs}, {posted} micros posted")
     print(f"  reservations {dict(states)}, redeemed by {redeemed} stays")
-    assert stays > OPERATIONS // 30
-    assert redeemed > OPERATIONS // 200
+    assert stays > OPERATIONS // 50
+    assert redeemed > OPERATIONS // 500
 
 
 def come_to_rest(stage: Stage) -> list[Rental]:
