@@ -1,6 +1,6 @@
 """What a rental's energy emitted, with where each figure comes from. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.units import compute_emissions_mg
@@ -20,23 +20,39 @@ class GridIntensity:
 
 
 @dataclass(frozen=True, slots=True)
-class Emissions:
-    """``estimated`` says that the intensity is no measurement of the hours in which the energy was used."""
+class RegionalEmissions:
+    """What was used on one region's grid."""
 
+    energy_millijoules: int
     mg_co2e: int
     intensity: GridIntensity
+
+
+@dataclass(frozen=True, slots=True)
+class Emissions:
+    """``estimated`` says that the intensity is no measurement of the hours in which the energy was used.
+
+    ``regions``: one after the other as the rental came to them; none before its first stay.
+    """
+
+    mg_co2e: int
+    regions: tuple[RegionalEmissions, ...]
     estimated: bool
 
 
-def compute_emissions(energy_millijoules: int, intensity: GridIntensity) -> Emissions:
-    """Return location-based emissions of the GPUs' energy (no overhead, no removals).
+def compute_emissions(
+    energy_millijoules: Mapping[str, int], find_intensity: Callable[[str], GridIntensity]
+) -> Emissions:
+    """Return location-based emissions of the GPUs' energy by region (no overhead, no removals).
 
     An annual mean stands for every hour, so the figure is always marked as estimated.
     """
-    mass = compute_emissions_mg(
-        energy_millijoules=energy_millijoules, intensity_mg_per_kwh=intensity.mg_co2e_per_kwh
-    )
-    return Emissions(mass, intensity, estimated=True)
+    regions = []
+    for region, energy in energy_millijoules.items():
+        intensity = find_intensity(region)
+        mass = compute_emissions_mg(energy_millijoules=energy, intensity_mg_per_kwh=intensity.mg_co2e_per_kwh)
+        regions.append(RegionalEmissions(energy, mass, intensity))
+    return Emissions(sum(each.mg_co2e for each in regions), tuple(regions), estimated=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Body of the receipt."""
 
+from chalicelib.carbon.model import RegionalEmissions
 from chalicelib.carbon.service import Receipt
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.bodies import ResponseBody
@@ -14,11 +15,19 @@ class IntensityBody(ResponseBody):
     version: str
 
 
+class RegionalEmissionsBody(ResponseBody):
+    region: str
+    energy_millijoules: int
+    mg_co2e: int
+    intensity: IntensityBody
+
+
 class EmissionsBody(ResponseBody):
     #: GPUs only: no node overhead, no PUE, no embodied share; removals are never netted.
     scope: str
     mg_co2e: int
-    intensity: IntensityBody
+    #: Of each region in which the rental had a stay; ``mg_co2e`` is their sum.
+    regions: list[RegionalEmissionsBody]
     estimated: bool
 
 
@@ -121,11 +130,21 @@ def _render_charge(receipt: Receipt) -> ChargeBody:
 
 
 def _render_emissions(receipt: Receipt) -> EmissionsBody:
-    intensity = receipt.emissions.intensity
-    whole, thousandths = divmod(intensity.mg_co2e_per_kwh, 1000)
     return EmissionsBody(
         scope="gpu",
         mg_co2e=receipt.emissions.mg_co2e,
+        regions=[_render_region(each) for each in receipt.emissions.regions],
+        estimated=receipt.emissions.estimated,
+    )
+
+
+def _render_region(emitted: RegionalEmissions) -> RegionalEmissionsBody:
+    intensity = emitted.intensity
+    whole, thousandths = divmod(intensity.mg_co2e_per_kwh, 1000)
+    return RegionalEmissionsBody(
+        region=intensity.region,
+        energy_millijoules=emitted.energy_millijoules,
+        mg_co2e=emitted.mg_co2e,
         intensity=IntensityBody(
             value=f"{whole}.{thousandths:03d}",
             unit="gCO2e/kWh",
@@ -133,7 +152,6 @@ def _render_emissions(receipt: Receipt) -> EmissionsBody:
             source=intensity.source,
             version=intensity.version,
         ),
-        estimated=receipt.emissions.estimated,
     )
 
 

@@ -1,5 +1,6 @@
 """The receipt: money, energy and emissions of one rental, from the records of the slices below."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.billing.model import sum_legs
@@ -12,8 +13,9 @@ from chalicelib.carbon.model import (
     count_telemetry,
     list_missing,
 )
+from chalicelib.core.leases import Lease
 from chalicelib.core.principal import Principal
-from chalicelib.metering.model import EnergyReading, Meter, list_metered, sum_energy
+from chalicelib.metering.model import EnergyReading, HourlyEnergy, Meter, list_metered, sum_energy
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.ports import get_rental
 
@@ -59,7 +61,16 @@ def build_receipt(ports: BillingPorts, principal: Principal, rental_id: str) -> 
         ledger_sum_micros=sum_legs(legs),
         charged_legs_micros=-sum_legs([leg for leg in legs if leg.amount_micros < 0]),
         energy=energy,
-        emissions=compute_emissions(energy.energy_millijoules, find_intensity(rental.region)),
+        emissions=compute_emissions(group_by_region(rental, hours), find_intensity),
         telemetry=telemetry,
         missing=tuple(list_missing(settled=settled, telemetry=telemetry)),
     )
+
+
+def group_by_region(rental: Rental, hours: Sequence[HourlyEnergy]) -> dict[str, int]:
+    """Return the millijoules of a rental by the region of the stay in which they were used."""
+    regions = {lease: stay.region for stay in rental.placements for lease in stay.leases}
+    grouped = {stay.region: 0 for stay in rental.placements}
+    for hour in hours:
+        grouped[regions[Lease(hour.gpu_uuid, hour.epoch)]] += hour.energy_millijoules
+    return grouped

@@ -27,7 +27,8 @@ class Check:
 def build_receipt(evidence: Evidence) -> dict[str, Any]:
     """Return the flat receipt of `make demo`."""
     receipt = evidence.receipt
-    charge, intensity = receipt["charge"], receipt["emissions"]["intensity"]
+    charge = receipt["charge"]
+    (region,) = receipt["emissions"]["regions"]
     return {
         "rental_id": receipt["rental_id"],
         "gpu_type": receipt["gpu_type"],
@@ -41,7 +42,7 @@ def build_receipt(evidence: Evidence) -> dict[str, Any]:
         "energy_millijoules": receipt["energy"]["energy_millijoules"],
         "simulated_energy_millijoules": round(evidence.simulated_energy_millijoules),
         "emissions_mg_co2e": receipt["emissions"]["mg_co2e"],
-        "intensity": {**intensity, "value": float(intensity["value"])},
+        "intensity": {**region["intensity"], "value": float(region["intensity"]["value"])},
         "telemetry": receipt["telemetry"],
         "timings_ms": evidence.timings_ms,
     }

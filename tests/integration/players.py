@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib import wiring
@@ -21,12 +21,20 @@ from chalicelib.rentals.life import restart_rental, resume_rental, stop_rental, 
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES
 from chalicelib.rentals.service import CreateRental, RentalRequest, create_rental
+from chalicelib.reservations.model import SLOT_MS, Reservation, floor_slot
+from chalicelib.reservations.ports import get_reservation
+from chalicelib.reservations.service import (
+    CreateReservation,
+    ReservationRequest,
+    cancel_reservation,
+    create_reservation,
+)
 from tests.integration.faults import Faults
 from tests.integration.fleet_setup import REGION
-from tests.simulation.history import Held, Operation
+from tests.simulation.records import Held, Operation, Promised
 
 #: What is done by one transaction or not at all.
-ONE_TRANSACTION = frozenset({"rent", "stop", "terminate", "resume", "restart", "look"})
+ONE_TRANSACTION = frozenset({"rent", "stop", "terminate", "resume", "restart", "look", "book", "cancel"})
 #: How often a renter asks again with the key whose answer was lost.
 ASKS = 4
 
@@ -36,15 +44,32 @@ class Seen:
     """What an operation has learnt; filled in while it runs, so that a failure keeps what came before."""
 
     detail: str = ""
-    rental_id: str | None = None
+    made_id: str | None = None
     held: tuple[Held, ...] = ()
     epochs: tuple[tuple[str, int], ...] = ()
     wiped: tuple[tuple[str, int], ...] = ()
+    promised: tuple[Promised, ...] = ()
 
     def look_at(self, rental: Rental) -> None:
-        self.rental_id, self.detail = rental.rental_id, rental.state
+        self.made_id, self.detail = rental.rental_id, rental.state
         if rental.state in ACTIVE_STATES:
             self.held = list_held(rental)
+
+    def look_up(self, reservation: Reservation) -> None:
+        self.made_id, self.detail = reservation.reservation_id, reservation.state
+        self.promised = list_promised(reservation)
+
+
+def list_promised(reservation: Reservation) -> tuple[Promised, ...]:
+    """What its hosts keep for it; one that it was moved away from does, until its slots are given back."""
+    if reservation.state not in {"confirmed", "active"}:
+        return ()
+    window = reservation.starts_at_ms, reservation.ends_at_ms
+    return tuple(
+        Promised(reservation.reservation_id, booking.host_id, booking.gpu_count, *window)
+        for booking in reservation.bookings
+        if booking.state != "closed"
+    )
 
 
 def list_held(rental: Rental) -> tuple[Held, ...]:
@@ -62,6 +87,8 @@ class Stage:
     operations: list[Operation] = field(default_factory=list)
     #: Rentals that were seen and may still live.
     rental_ids: dict[str, Principal] = field(default_factory=dict)
+    #: Reservations that were seen and may still be in force.
+    reservation_ids: dict[str, Principal] = field(default_factory=dict)
     #: Acknowledgements that were sent: a host may say them again.
     said: list[tuple[str, Report]] = field(default_factory=list)
 
@@ -94,10 +121,11 @@ class Stage:
             read_clock_us(),
             outcome,
             seen.detail,
-            seen.rental_id,
+            seen.made_id,
             seen.held,
             seen.epochs,
             seen.wiped,
+            seen.promised,
         )
         self.operations.append(operation)
         return operation
@@ -174,11 +202,15 @@ class Player:
             (self.stop, 8),
             (self.resume, 9),
             (self.restart, 4),
-            (self.beat, 28),
+            (self.beat, 40),
             (self.charge, 9),
             (self.dispatch, 4),
             (self.look, 5),
             (self.lose_host, 1),
+            (self.book, 7),
+            (self.cancel, 4),
+            (self.redeem, 12),
+            (self.look_up, 6),
         )
         moves, weights = zip(*weighted, strict=True)
         with self.stage.faults.meet(str(self.number)):
@@ -189,34 +221,102 @@ class Player:
         return self.stage.record(self.number, kind, subject, work)
 
     def rent(self) -> None:
+        self.ask_for(self.random.choice((1, 1, 1, 2, 2, 4, 8)))
+
+    def redeem(self) -> None:
+        reservation_id = self.choose(self.stage.reservation_ids)
+        if reservation_id is None:
+            self.book()
+        else:
+            self.ask_for(self.random.choice((1, 1, 1, 2, 4)), reservation_id)
+
+    def ask_for(self, gpu_count: int, reservation_id: str | None = None) -> None:
         rng, key = self.random, f"{self.number}-{next(self.keys)}"
         request = RentalRequest(
             self.stage.gpu_type,
-            rng.choice((1, 1, 1, 2, 2, 4, 8)),
+            gpu_count,
             REGION,
             Workload(("true",)),
             label=key,
             waits=rng.random() < 0.5,
             recovery=rng.choice(("replace", "fail")),
+            billing_class="on_demand" if reservation_id is None else "reserved",
+            reservation_id=reservation_id,
         )
         fingerprint = compute_fingerprint("POST /v1/rentals", key.encode())
         command = CreateRental(request, key, fingerprint, lambda rentals: rentals[0].rental_id)
 
         def ask(seen: Seen) -> None:
             created = create_rental(wiring.rental_ports(), self.renter, command)
-            seen.rental_id, seen.detail = created.body, "replayed" if created.replayed else ""
+            seen.made_id, seen.detail = created.body, "replayed" if created.replayed else ""
             self.stage.rental_ids[created.body] = self.renter
 
+        self.insist("rent", key, ask)
+
+    def insist(self, kind: str, key: str, ask: Callable[[Seen], None]) -> None:
+        """Ask until there is an answer, mostly, and now and then once more."""
         for _ in range(ASKS):
-            if self.record("rent", key, ask).outcome != "info" and rng.random() < 0.9:
+            if self.record(kind, key, ask).outcome != "info" and self.random.random() < 0.9:
                 break
 
+    def choose(self, ids: Mapping[str, Principal]) -> str | None:
+        """One of the newer ones of this account; the older ones come to an end too."""
+        owned = [each for each, renter in list(ids.items()) if renter is self.renter]
+        return self.random.choice(owned[-30:]) if owned else None
+
+    def book(self) -> None:
+        rng, key = self.random, f"{self.number}-{next(self.keys)}"
+        # Most begin at once, so that they can be redeemed.
+        start_ms = floor_slot(wiring.clock().now_ms()) + rng.choice((0, 0, 0, 0, 1, 4)) * SLOT_MS
+        window = (start_ms, start_ms + rng.choice((1, 2, 4, 8)) * SLOT_MS)
+        request = ReservationRequest(
+            self.stage.gpu_type, REGION, rng.choice((1, 2, 4, 8)), *window, label=key
+        )
+        fingerprint = compute_fingerprint("POST /v1/reservations", key.encode())
+        made: list[Reservation] = []
+
+        def render(reservation: Reservation) -> str:
+            made.append(reservation)
+            return reservation.reservation_id
+
+        command = CreateReservation(request, key, fingerprint, render)
+
+        def ask(seen: Seen) -> None:
+            created = create_reservation(wiring.reservation_ports(), self.renter, command)
+            seen.made_id, seen.detail = created.body, "replayed" if created.replayed else ""
+            if not created.replayed:
+                seen.promised = list_promised(made[-1])
+            self.stage.reservation_ids[created.body] = self.renter
+
+        self.insist("book", key, ask)
+
+    def cancel(self) -> None:
+        reservation_id = self.choose(self.stage.reservation_ids)
+        if reservation_id is None:
+            return
+
+        def do(seen: Seen) -> None:
+            seen.look_up(cancel_reservation(wiring.reservation_ports(), self.renter, reservation_id))
+            self.stage.reservation_ids.pop(reservation_id, None)
+
+        self.record("cancel", reservation_id, do)
+
+    def look_up(self) -> None:
+        reservation_id = self.choose(self.stage.reservation_ids)
+        if reservation_id is None:
+            return
+
+        def do(seen: Seen) -> None:
+            seen.look_up(get_reservation(wiring.reservation_ports(), self.renter, reservation_id))
+            if not seen.promised:
+                self.stage.reservation_ids.pop(reservation_id, None)
+
+        self.record("look up", reservation_id, do)
+
     def act(self, kind: str, action: Callable[..., Rental], **more: bool) -> None:
-        owned = [each for each, renter in list(self.stage.rental_ids.items()) if renter is self.renter]
-        if not owned:
+        rental_id = self.choose(self.stage.rental_ids)
+        if rental_id is None:
             return self.rent()
-        # The older ones come to an end too.
-        rental_id = self.random.choice(owned[-30:])
 
         def do(seen: Seen) -> None:
             rental = action(wiring.rental_ports(), self.renter, rental_id, **more)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 
 import pytest
@@ -24,22 +25,35 @@ from chalicelib.rentals.life import terminate_rental
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.ports import name_hold
 from chalicelib.rentals.service import set_quota
+from chalicelib.reservations.hosts import make_reservable
+from chalicelib.reservations.model import Reservation
 from chalicelib.storage import keys
 from chalicelib.storage.tables.ledger import JournalItem, LegItem
 from infra.local.cloud import EmbeddedCloud
 from tests.integration.faults import inject
 from tests.integration.fleet_setup import add_host, add_renter, become_operator, offer
 from tests.integration.in_process import wire_to
-from tests.integration.players import Player, Seen, Stage
-from tests.simulation.history import FINAL_STATES, Bill, EndedRental, Held, Rest, check_history
+from tests.integration.players import Player, Seen, Stage, list_promised
+from tests.simulation.history import check_history
+from tests.simulation.records import (
+    FINAL_STATES,
+    SLOT_MS,
+    Bill,
+    EndedRental,
+    Held,
+    KeptReservation,
+    Rest,
+)
 
 OPERATIONS = int(os.environ.get("HISTORY_OPERATIONS", "5000"))
 SEED = int(os.environ.get("HISTORY_SEED", "20261123"))
 PROCESSES = 16
 HOSTS = (8, 8, 8, 8, 4, 2)
+#: Kept for reservations.
+RESERVABLE_HOSTS = (8, 8, 8, 8, 4)
 RENTERS = 6
 #: So few that renters are refused for it, too.
-MAX_GPUS = 12
+MAX_GPUS = 14
 ROUNDS_TO_REST = 40
 
 
@@ -53,7 +67,10 @@ def wired(cloud: EmbeddedCloud) -> Iterator[None]:
 def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     operator, gpu_type = become_operator(), f"history-{SEED}"
     offer(operator, gpu_type)
-    hosts = [add_host(operator, gpu_type, gpus) for gpus in HOSTS]
+    offer(operator, gpu_type, "reserved")
+    hosts = [add_host(operator, gpu_type, gpus) for gpus in (*HOSTS, *RESERVABLE_HOSTS)]
+    for host in hosts[len(HOSTS) :]:
+        make_reservable(wiring.reservation_ports(), operator, host.host_id)
     renters = [add_renter(operator) for _ in range(RENTERS)]
     for renter in renters:
         set_quota(wiring.rental_ports(), operator, renter.account_id, MAX_GPUS)
@@ -70,6 +87,8 @@ def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     counts = Counter((each.kind, each.outcome) for each in stage.operations[:played])
     print(f"seed {SEED}: {played} operations in {took:.0f} s, {len(rentals)} rentals, {dict(faults.counts)}")
     print("  " + ", ".join(f"{kind} {outcome} {n}" for (kind, outcome), n in sorted(counts.items())))
+    refused = Counter((each.kind, each.detail) for each in stage.operations if each.outcome == "fail")
+    print(f"  refused: {dict(refused)}")
     unknown = Counter((each.kind, each.detail[:40]) for each in stage.operations if each.outcome == "info")
     print(f"  without an answer: {dict(unknown)}")
     objections = check_history(stage.operations, rest)
@@ -78,7 +97,7 @@ def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     )
     # A history in which nothing happens, or nothing fails, shows nothing.
     assert played >= OPERATIONS - PROCESSES
-    for kind in ("rent", "stop", "terminate", "resume", "beat", "charge", "fail_over"):
+    for kind in ("rent", "stop", "terminate", "resume", "beat", "charge", "fail_over", "book", "cancel"):
         assert counts[kind, "ok"], kind
     assert counts["rent", "info"]
     assert min(faults.counts[kind] for kind in ("lost reply", "throttle", "conflict")) >= OPERATIONS // 100
@@ -86,9 +105,14 @@ def test_no_history_of_sixteen_processes_breaks_a_rule(wired: None) -> None:
     epochs = max(epoch for _, epoch in rest.gpus.values())
     stays = sum(len(each.segments) for each in rest.rentals)
     posted = sum(bill.posted_micros for each in rest.rentals for bill in each.bills)
-    assert stays > OPERATIONS // 20
     assert posted > 0
+    states = Counter(each.state for each in rest.reservations)
+    redeemed = sum(len(each.segments) for each in rest.rentals if each.reservation_id is not None)
+    assert states["cancelled"]
     print(f"  {stays} stays, highest epoch {epochs}, {posted} micros posted")
+    print(f"  reservations {dict(states)}, redeemed by {redeemed} stays")
+    assert stays > OPERATIONS // 50
+    assert redeemed > OPERATIONS // 500
 
 
 def come_to_rest(stage: Stage) -> list[Rental]:
@@ -143,6 +167,40 @@ def list_rentals(renters: list[Principal]) -> list[Rental]:
     return found
 
 
+def list_reservations(renters: list[Principal]) -> list[Reservation]:
+    found, store = [], wiring.reservation_ports().store
+    for renter in renters:
+        start: str | None = None
+        while True:
+            page = store.list_reservations(renter.account_id, 200, start)
+            found += [store.get_reservation(each.reservation_id) or each for each in page.items]
+            start = page.next_key
+            if start is None:
+                break
+    return found
+
+
+def keep(reservation: Reservation) -> KeptReservation:
+    return KeptReservation(
+        reservation.reservation_id,
+        reservation.label or "",
+        reservation.state,
+        list_promised(reservation),
+        sum(booking.used_gpus for booking in reservation.bookings),
+    )
+
+
+def read_calendars(stage: Stage, at_ms: int) -> dict[tuple[str, int], int]:
+    """Return the promised GPUs of each slot that begins at ``at_ms`` or later."""
+    store, found = wiring.reservation_ports().store, {}
+    for host_id in stage.host_ids:
+        for day, counts in store.read_days(host_id, "0000", "9999").items():
+            first = int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * 1000 // SLOT_MS
+            slots = enumerate(counts, first)
+            found |= {(host_id, slot): gpus for slot, gpus in slots if gpus and slot * SLOT_MS >= at_ms}
+    return found
+
+
 def read_rest(stage: Stage, rentals: list[Rental]) -> Rest:
     ports = wiring.rental_ports()
     legs = {renter.account_id: list_legs(renter.account_id) for renter in stage.renters}
@@ -150,17 +208,19 @@ def read_rest(stage: Stage, rentals: list[Rental]) -> Rest:
     with ThreadPoolExecutor(8) as pool:
         ended = list(pool.map(lambda rental: read_end(rental, posted[rental.account_id]), rentals))
     wallets = {each: wiring.billing_ports().ledger.get_balance(each) for each in legs}
+    now_ms = wiring.clock().now_ms()
+    rows = {host_id: ports.fleet.list_gpus(host_id) for host_id in stage.host_ids}
     return Rest(
         rentals=tuple(ended),
+        reservations=tuple(keep(each) for each in list_reservations(stage.renters)),
+        host_gpus={each: frozenset(row.gpu.gpu_uuid for row in found) for each, found in rows.items()},
+        calendars=read_calendars(stage, now_ms),
+        at_ms=now_ms,
         ledger_sum_micros=sum_ledger({row.journal_key for rows in legs.values() for row in rows}),
         held_micros={each: wallet.held_micros for each, wallet in wallets.items() if wallet is not None},
         used_gpus={each: ports.scheduling.get_quota(each).used_gpus for each in legs},
         tickets=tuple(each.ticket_id for each in ports.scheduling.list_tickets(stage.pool, 100)),
-        gpus={
-            row.gpu.gpu_uuid: (row.lease_state, row.epoch)
-            for host_id in stage.host_ids
-            for row in ports.fleet.list_gpus(host_id)
-        },
+        gpus={row.gpu.gpu_uuid: (row.lease_state, row.epoch) for found in rows.values() for row in found},
     )
 
 
@@ -194,6 +254,7 @@ def read_end(rental: Rental, posted: dict[tuple[str, int], list[tuple[int, int]]
         held,
         rental.charge_micros,
         tuple(bills),
+        rental.reservation_id,
     )
 
 

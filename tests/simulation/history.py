@@ -1,106 +1,21 @@
-"""A history of operations on the control plane, and what no history may show. All pure.
-
-An operation took effect at one instant between its invocation and its end; one whose answer was lost
-(``info``) may have taken effect or not: what it left behind is read from the records at the end. A lease was
-held for certain from the first operation that had seen it to the last one that was still to see it.
-"""
+"""What no history may show: of leases, epochs, wipes, keys and bills. All pure."""
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
 
-Outcome = Literal["ok", "fail", "info"]
-FINAL_STATES = frozenset({"terminated", "failed"})
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A rental has a GPU under this epoch."""
-
-    rental_id: str
-    gpu_uuid: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """Instants in microseconds of one clock. ``fail``: certainly without effect; ``info``: nobody knows.
-
-    ``held``: leases that it took or saw; ``epochs``: epochs of GPUs that it saw, held or not;
-    ``wiped``: GPUs whose wipe it acknowledged, with the epoch that the wipe had.
-    """
-
-    process: int
-    kind: str
-    subject: str
-    invoked_us: int
-    ended_us: int
-    outcome: Outcome
-    detail: str = ""
-    rental_id: str | None = None
-    held: tuple[Held, ...] = ()
-    epochs: tuple[tuple[str, int], ...] = ()
-    wiped: tuple[tuple[str, int], ...] = ()
-
-    def __str__(self) -> str:
-        found = (
-            f"{self.invoked_us}-{self.ended_us} #{self.process} {self.kind} {self.subject}: {self.outcome}"
-        )
-        held = "".join(f" {each.gpu_uuid[-6:]}@{each.epoch}" for each in self.held)
-        return f"{found} {self.detail} {self.rental_id or ''}{held}"
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """The meter of a stay and what was posted for it. ``postings``: journals by their number."""
-
-    segment: int
-    state: str
-    charged_micros: int
-    posted_micros: int
-    postings: tuple[int, ...]
-    hold_state: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRental:
-    """A rental as it is stored when all is quiet. ``key``: the idempotency key that made it."""
-
-    rental_id: str
-    key: str
-    state: str
-    billing_state: str
-    segments: tuple[int, ...]
-    leases: tuple[Held, ...]
-    charge_micros: int
-    bills: tuple[Bill, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What is stored when all is quiet; by account, and by GPU."""
-
-    rentals: tuple[EndedRental, ...] = ()
-    ledger_sum_micros: int = 0
-    held_micros: Mapping[str, int] = field(default_factory=dict)
-    used_gpus: Mapping[str, int] = field(default_factory=dict)
-    tickets: tuple[str, ...] = ()
-    gpus: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """What is wrong, and the operations that show it."""
-
-    rule: str
-    text: str
-    operations: tuple[Operation, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n    ".join([f"{self.rule}: {self.text}", *map(str, self.operations[:12])])
+from tests.simulation.promises import check_promises
+from tests.simulation.records import (
+    FINAL_STATES,
+    EndedRental,
+    Held,
+    Objection,
+    Operation,
+    Rest,
+    find_certain,
+    group_by_lease,
+)
 
 
 def check_history(operations: Sequence[Operation], rest: Rest) -> list[Objection]:
@@ -110,17 +25,11 @@ def check_history(operations: Sequence[Operation], rest: Rest) -> list[Objection
         *_check_intervals(operations),
         *_check_epochs(operations, rest),
         *_check_wipes(operations, rest),
-        *_check_keys(operations, rest),
+        *_check_keys(operations, "rent", {each.rental_id: each.key for each in rest.rentals}),
+        *_check_keys(operations, "book", {each.reservation_id: each.key for each in rest.reservations}),
+        *check_promises(operations, rest),
         *_check_rest(rest),
     ]
-
-
-def _by_lease(operations: Iterable[Operation]) -> dict[Held, list[Operation]]:
-    found: dict[Held, list[Operation]] = defaultdict(list)
-    for operation in operations:
-        for held in operation.held:
-            found[held].append(operation)
-    return found
 
 
 def _name_holders(operations: Sequence[Operation], rest: Rest) -> dict[tuple[str, int], set[str]]:
@@ -133,7 +42,7 @@ def _name_holders(operations: Sequence[Operation], rest: Rest) -> dict[tuple[str
 
 
 def _check_holders(operations: Sequence[Operation], rest: Rest) -> Iterator[Objection]:
-    seen = _by_lease(operations)
+    seen = group_by_lease(operations)
     for (gpu_uuid, epoch), rental_ids in _name_holders(operations, rest).items():
         if len(rental_ids) > 1:
             shown = [
@@ -146,13 +55,9 @@ def _check_holders(operations: Sequence[Operation], rest: Rest) -> Iterator[Obje
 def _check_intervals(operations: Sequence[Operation]) -> Iterator[Objection]:
     """Two leases of a GPU that were both held for certain at one instant."""
     certain: dict[str, list[tuple[int, int, Held]]] = defaultdict(list)
-    seen = _by_lease(operations)
-    for held, shown in seen.items():
-        since_us = min(each.ended_us for each in shown)
-        until_us = max(each.invoked_us for each in shown)
-        # One operation alone shows an instant that nobody can name.
-        if since_us <= until_us:
-            certain[held.gpu_uuid].append((since_us, until_us, held))
+    seen = group_by_lease(operations)
+    for held, (since_us, until_us) in find_certain(operations).items():
+        certain[held.gpu_uuid].append((since_us, until_us, held))
     for gpu_uuid, intervals in certain.items():
         intervals.sort(key=lambda each: each[:2])
         furthest: tuple[int, Held] | None = None
@@ -200,7 +105,7 @@ def _check_wipes(operations: Sequence[Operation], rest: Rest) -> Iterator[Object
                 begun[wiped] = min(operation.invoked_us, begun.get(wiped, operation.invoked_us))
     first_seen = {
         (held.gpu_uuid, held.epoch): min(shown, key=lambda each: each.ended_us)
-        for held, shown in _by_lease(operations).items()
+        for held, shown in group_by_lease(operations).items()
     }
     epochs: dict[str, list[int]] = defaultdict(list)
     for gpu_uuid, epoch in _name_holders(operations, rest):
@@ -217,26 +122,28 @@ def _check_wipes(operations: Sequence[Operation], rest: Rest) -> Iterator[Object
                 yield Objection("no wipe", text, (seen,))
 
 
-def _check_keys(operations: Sequence[Operation], rest: Rest) -> Iterator[Objection]:
+def _check_keys(operations: Sequence[Operation], kind: str, kept: Mapping[str, str]) -> Iterator[Objection]:
+    """``kept``: the key that made each thing that is stored."""
+    noun = {"rent": "rental", "book": "reservation"}[kind]
     asked: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
-        if operation.kind == "rent":
+        if operation.kind == kind:
             asked[operation.subject].append(operation)
     made: dict[str, set[str]] = defaultdict(set)
-    for rental in rest.rentals:
-        made[rental.key].add(rental.rental_id)
+    for made_id, key in kept.items():
+        made[key].add(made_id)
     for key in sorted({*asked, *made}):
         asks = sorted(asked[key], key=lambda each: each.invoked_us)
-        answered = {each.rental_id for each in asks if each.outcome == "ok" and each.rental_id is not None}
+        answered = {each.made_id for each in asks if each.outcome == "ok" and each.made_id is not None}
         if len(answered | made[key]) > 1:
             text = f"{key} made {sorted(answered | made[key])}"
-            yield Objection("two rentals of one key", text, tuple(asks))
-        for rental_id in sorted(answered - made[key]):
-            yield Objection("lost rental", f"{rental_id} was promised and is not there", tuple(asks))
+            yield Objection(f"two {noun}s of one key", text, tuple(asks))
+        for made_id in sorted(answered - made[key]):
+            yield Objection(f"lost {noun}", f"{made_id} was promised and is not there", tuple(asks))
         if asks and asks[-1].outcome == "fail" and not answered and made[key]:
             yield Objection("refused and made", f"{key} was refused and made {made[key]}", tuple(asks))
         if not asks:
-            yield Objection("rental from nowhere", f"nobody asked for {made[key]}")
+            yield Objection(f"{noun} from nowhere", f"nobody asked for {made[key]}")
 
 
 def _check_rest(rest: Rest) -> Iterator[Objection]:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.history import Bill, EndedRental, Held, Operation, Rest, check_history
+from tests.simulation.history import check_history
+from tests.simulation.records import Bill, EndedRental, Held, Operation, Rest
 
 GPU = "GPU-1"
 FIRST, SECOND = Held("rnt_a", GPU, 1), Held("rnt_b", GPU, 3)
@@ -22,10 +23,10 @@ def ended(rental_id, key, held, **facts):
 
 #: Rented, seen, wiped, rented by another.
 GOOD = (
-    did("rent", 0, 10, subject="a", rental_id="rnt_a", held=(FIRST,)),
+    did("rent", 0, 10, subject="a", made_id="rnt_a", held=(FIRST,)),
     did("look", 20, 25, held=(FIRST,)),
     did("beat", 40, 45, epochs=((GPU, 2),), wiped=((GPU, 2),)),
-    did("rent", 42, 60, subject="b", rental_id="rnt_b", held=(SECOND,)),
+    did("rent", 42, 60, subject="b", made_id="rnt_b", held=(SECOND,)),
     did("look", 70, 75, held=(SECOND,)),
     replace(did("rent", 80, 90, subject="c"), outcome="fail", detail="no_capacity"),
 )
@@ -97,7 +98,7 @@ def test_a_key_that_made_two_rentals_is_noticed():
     assert rules(rest=resting(A, B, ended("rnt_x", "b", Held("rnt_x", "GPU-2", 1)))) == {
         "two rentals of one key"
     }
-    again = did("rent", 70, 75, subject="b", rental_id="rnt_x")
+    again = did("rent", 70, 75, subject="b", made_id="rnt_x")
     assert "two rentals of one key" in rules((*GOOD, again))
 
 

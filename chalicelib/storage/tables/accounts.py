@@ -23,7 +23,8 @@ class AccountsTable(Table):
 
 
 class InstallationItem(AccountsTable):
-    account_id = UnicodeAttribute()
+    #: Under another name in the table: the index by account lists keys, and nothing else.
+    account_id = UnicodeAttribute(attr_name="operator_account_id")
     operator_key_id = UnicodeAttribute()
 
 

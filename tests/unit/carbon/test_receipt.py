@@ -11,8 +11,8 @@ from chalicelib.carbon.service import build_receipt
 from chalicelib.core.errors import NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.metering.service import store_telemetry
-from chalicelib.rentals.life import terminate_rental
-from tests.factories import PRICE, add_renter, rent, seed_cloud, start
+from chalicelib.rentals.life import stop_rental, terminate_rental
+from tests.factories import PRICE, REGION, add_renter, rent, seed_cloud, start
 from tests.unit.metering.test_energy import build_interval, build_record
 
 SECONDS = 30
@@ -70,7 +70,9 @@ def test_its_figures_are_those_of_the_ledger_and_the_counters():
     assert body.energy.energy_millijoules == ENERGY
     # 21 kJ at 24.71 g/kWh: 21e3 / 3.6e6 * 24.71 g = 0.1441 g.
     assert body.emissions.mg_co2e == 144
-    assert (body.emissions.intensity.value, body.emissions.intensity.unit) == ("24.710", "gCO2e/kWh")
+    (region,) = body.emissions.regions
+    assert (region.region, region.energy_millijoules, region.mg_co2e) == ("eu-north-1", ENERGY, 144)
+    assert (region.intensity.value, region.intensity.unit) == ("24.710", "gCO2e/kWh")
     assert body.emissions.estimated
     assert body.telemetry.model_dump() == {"sent": 2, "stored": 2, "duplicates_dropped": 1, "lost": 0}
 
@@ -129,8 +131,29 @@ def test_every_region_has_an_intensity_that_says_where_it_comes_from():
         find_intensity("mars-north-1")
 
 
+def test_a_rental_of_any_region_has_a_receipt_wherever_it_is_and_when_it_is_nowhere():
+    seeded = seed_cloud(gpus=1)
+    placed = seeded.rental(rent(seeded, 1, region="any").body)
+    waiting = rent(seeded, 1, key="waits", body=b"waits", region="any", waits=True).body
+    seeded.report(placed, "running")
+    assert [each.intensity.region for each in read(seeded, placed).emissions.regions] == [REGION]
+    # Between two stays it has no region but the one it wished for.
+    stop_rental(seeded.cloud.rentals, seeded.renter, placed.rental_id)
+    seeded.report(seeded.rental(placed.rental_id), "terminated", wiped=True)
+    assert seeded.rental(placed.rental_id).region == "any"
+    assert [each.intensity.region for each in read(seeded, placed).emissions.regions] == [REGION]
+    never = read(seeded, seeded.rental(waiting)).emissions
+    assert (never.regions, never.mg_co2e) == ((), 0)
+
+
 def test_emissions_of_a_kilowatt_hour_are_the_intensity():
-    assert compute_emissions(3_600_000_000, find_intensity("eu-north-1")).mg_co2e == 24_710
+    assert compute_emissions({"eu-north-1": 3_600_000_000}, find_intensity).mg_co2e == 24_710
+
+
+def test_what_was_used_in_two_regions_emits_by_the_grid_of_each():
+    both = compute_emissions({"eu-north-1": 3_600_000_000, "us-west-2": 1_800_000_000}, find_intensity)
+    assert [each.mg_co2e for each in both.regions] == [24_710, 59_880]
+    assert both.mg_co2e == 24_710 + 59_880
 
 
 def test_unknown_is_not_zero():

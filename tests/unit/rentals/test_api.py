@@ -12,22 +12,11 @@ from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions
 from tests.factories import GPU_TYPE, REGION, add_host, seed_cloud
 from tests.fakes import START_MS
+from tests.fakes.events import TICK
 from tests.unit.runtime.gateway import build_event, call
 
 GOOD = {"gpu_type": GPU_TYPE, "gpu_count": 2, "region": REGION, "command": ["sleep", "60"]}
 HOUR_MS = 3_600_000
-#: What EventBridge sends at the schedule's rate.
-TICK = {
-    "version": "0",
-    "account": "000000000000",
-    "region": "us-east-1",
-    "detail": {},
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "time": "2027-01-15T08:00:00Z",
-    "id": "tick",
-    "resources": [],
-}
 
 
 class Client:
@@ -41,7 +30,7 @@ class Client:
             "account_exists": lambda account_id: account_id == seeded.renter.account_id,
             "reservation_ports": lambda: cloud.reservations,
             "clock": lambda: cloud.clock,
-            "settings": lambda: SimpleNamespace(currency="USD", stage="test"),
+            "settings": lambda: SimpleNamespace(currency="USD", stage="unit"),
             "list_pools": lambda: [(GPU_TYPE, REGION)],
         }.items():
             monkeypatch.setattr(wiring, name, value)
