@@ -11,7 +11,7 @@ from infra.local.journey import Timeline, join_hosts, run_journey
 from infra.local.paths import LOCAL
 from infra.local.progress import Progress, StepFailed
 from infra.local.receipt import build_receipt, check_receipt, print_receipt, write_receipt
-from infra.local.seed import GPU_TYPE, REGION, Seed, seed_installation
+from infra.local.seed import GPU_TYPE, Seed, seed_installation
 
 HOSTS, GPUS_PER_HOST = 2, 8
 #: Shorter than in production (60 s), so that a short demonstration has more than one record.
@@ -77,7 +77,6 @@ def stay_up(progress: Progress) -> int:
 
 def _explain(cloud: EmbeddedCloud, fleet: SimulatedFleet, seed: Seed, progress: Progress) -> None:
     root = LOCAL.parent
-    body = f'{{"gpu_type": "{GPU_TYPE}", "gpu_count": 2, "region": "{REGION}", "command": ["sleep", "600"]}}'
     progress.say(
         f"""
 The platform runs until Ctrl-C.
@@ -88,17 +87,19 @@ The platform runs until Ctrl-C.
   renter key    {seed.renter_key}
   logs          {cloud.server.log.relative_to(root)}, {fleet.hosts[0].agent_log.relative_to(root)}, ...
 
-Try next:
+Try next, in another shell:
 
-  export API={cloud.api_url}
-  export KEY={seed.renter_key}
-  curl -s $API/v1/offers -H "Authorization: Bearer $KEY"
-  curl -s $API/v1/rentals -H "Authorization: Bearer $KEY" -H "Idempotency-Key: first" \\
-       -H "Content-Type: application/json" -d '{body}'
-  curl -s $API/v1/rentals -H "Authorization: Bearer $KEY"
-  curl -s $API/v1/rentals/RENTAL_ID/actions -H "Authorization: Bearer $KEY" \\
-       -H "Content-Type: application/json" -d '{{"action": "terminate"}}'
-  curl -s $API/v1/rentals/RENTAL_ID/receipt -H "Authorization: Bearer $KEY"
+  export PROVOCATIVE_API_URL={cloud.api_url}
+  export PROVOCATIVE_API_KEY={seed.renter_key}
+  alias provocative='{sys.executable} -m provocative'
+  provocative offers
+  provocative rent -g {GPU_TYPE} -n 2 --wait -- sh -c 'echo hello; sleep 600'
+  provocative ps
+  provocative logs RENTAL_ID
+  provocative terminate RENTAL_ID
+  provocative cost RENTAL_ID
+  curl -s $PROVOCATIVE_API_URL/v1/rentals -H "Authorization: Bearer $PROVOCATIVE_API_KEY"
+  PROVOCATIVE_API_KEY={seed.operator_key} provocative hosts
 """
     )
 

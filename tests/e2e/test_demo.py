@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
-
 from infra.local.paths import LOCAL, ROOT
 from tests.integration.waiting import wait_for
 
@@ -83,7 +81,7 @@ def stay_up() -> Iterator[tuple[subprocess.Popen[str], str]]:
     try:
         for line in process.stdout:
             said += line
-            if "/receipt -H" in line:
+            if "provocative hosts" in line:
                 break
         yield process, said
     finally:
@@ -93,16 +91,51 @@ def stay_up() -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.stdout.close()
 
 
-def test_the_platform_stays_up_says_how_to_use_it_and_leaves_nothing_behind():
+def test_the_platform_stays_up_is_used_by_the_command_line_and_leaves_nothing_behind(tmp_path):
     with stay_up() as (process, said):
-        api, key = (re.search(rf"export {name}=(\S+)", said)[1] for name in ("API", "KEY"))
-        with httpx.Client(base_url=api, headers={"Authorization": f"Bearer {key}"}) as client:
-            (offer,) = client.get("/v1/offers").json()["items"]
-            body = {"gpu_type": offer["gpu_type"], "gpu_count": 1, "command": ["sleep", "600"]}
-            created = client.post("/v1/rentals", json=body, headers={"Idempotency-Key": "first"})
-            assert created.status_code == 201, created.text
-            path = f"/v1/rentals/{created.json()['rental_id']}"
-            wait_for(lambda: client.get(path).json()["state"], lambda state: state == "running")
+        url, renter = (re.search(rf"export PROVOCATIVE_API_{name}=(\S+)", said)[1] for name in ("URL", "KEY"))
+        operator = re.search(r"operator key\s+(\S+)", said)[1]
+
+        def provocative(*words, stdin="", code=0):
+            done = subprocess.run(
+                [sys.executable, "-m", "provocative", *words],
+                cwd=ROOT,
+                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert done.returncode == code, done.stdout + done.stderr
+            return done.stdout
+
+        def read(*words):
+            return json.loads(provocative(*words, "--json"))
+
+        assert "renter of acc_" in provocative("login", "--url", url, stdin=renter)
+        assert "operator of acc_" in provocative("login", "--url", url, "--profile", "ops", stdin=operator)
+        (offer,) = read("offers")["items"]
+        work = ("--", "sh", "-c", "echo hello; sleep 600")
+        provocative("rent", "-g", offer["gpu_type"], "-n", "2", "-l", "mine", "--wait", *work)
+        (rental,) = read("ps")["items"]
+        rental_id = rental["rental_id"]
+        assert (rental["state"], rental["label"]) == ("running", "mine")
+        assert provocative("logs", rental_id) == "hello\n"
+        assert [host["free_gpus"] for host in read("hosts", "--profile", "ops")["items"]].count(6) == 1
+        provocative("hosts", code=4)
+        provocative("stop", rental_id)
+        wait_for(lambda: read("show", rental_id)["state"], lambda state: state == "stopped")
+        provocative("terminate", rental_id, "--yes")
+        provocative("ps")
+        receipt = wait_for(lambda: read("cost", rental_id), lambda found: found["status"] == "final")
+        assert receipt["charge"]["ledger_sum_micros"] == 0
+        assert receipt["emissions"]["regions"][0]["energy_millijoules"] > 0
+        spent = read("cost")
+        assert spent["held_micros"] == 0
+        assert spent["posted_micros"] == 100_000_000 - receipt["charge"]["charge_micros"]
+        trail = read("audit", "--target", rental_id, "--profile", "ops")["items"]
+        assert {"rental.created", "rental.stop_requested"} & {entry["action"] for entry in trail}
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
         port = int(re.search(r"AWS endpoint\s+http://127\.0\.0\.1:(\d+)", said)[1])

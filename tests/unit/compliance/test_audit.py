@@ -1,7 +1,5 @@
 """Each act of an operator leaves one entry, and operators can read the trail."""
 
-from types import SimpleNamespace
-
 import pytest
 
 import app
@@ -11,57 +9,15 @@ from chalicelib.core.leases import Lease
 from chalicelib.fleet.health import GpuFault
 from chalicelib.fleet.model import set_fault
 from chalicelib.fleet.service import list_moved
-from tests.factories import GPU_TYPE, REGION, add_host
-from tests.fakes.wiring import rewire
-from tests.unit.runtime.gateway import build_event, call
-from tests.unit.scaling.cloud import build_cloud
+from tests.factories import GPU_TYPE, REGION
+from tests.unit.platform import Platform
 
 HOUR_MS = 3_600_000
 ACT = "POST /v1/hosts/{host_id}/actions"
 
 
-class Platform:
-    """Every route over one database; the operator calls."""
-
-    def __init__(self, monkeypatch):
-        self.scaling = build_cloud()
-        self.seeded, cloud = self.scaling.seeded, self.scaling.seeded.cloud
-        self.cloud = cloud
-        rewire(
-            monkeypatch,
-            account_ports=cloud.accounts,
-            audit_reader=cloud.audit,
-            catalog_ports=cloud.catalog,
-            template_ports=cloud.templates,
-            cached_catalog=cloud.rentals.cached_catalog,
-            fleet_ports=cloud.fleet,
-            watch_ports=cloud.watch,
-            operation_ports=cloud.operations,
-            maintenance_ports=cloud.maintenance,
-            rental_ports=cloud.rentals,
-            reservation_ports=cloud.reservations,
-            meter_ports=cloud.meters,
-            billing_ports=cloud.billing,
-            scaling_ports=self.scaling.ports,
-            clock=cloud.clock,
-            settings=SimpleNamespace(currency="USD"),
-        )
-        principals = {"operator": self.seeded.operator, "renter": self.seeded.renter}
-        for routes in app.APIS:
-            monkeypatch.setattr(routes, "_authenticate", principals.__getitem__)
-        self.host_id = add_host(self.seeded, "machine", 4).host_id
-        self.seeded.beat(self.host_id)
-
-    def ask(self, route, body=None, *, query=None, role="operator", **parameters):
-        method, path = route.split(" ")
-        headers = {
-            "Authorization": f"Bearer {role}",
-            "Idempotency-Key": f"key-{len(self.cloud.audit.entries)}",
-        }
-        many = {name: [value] for name, value in (query or {}).items()} or None
-        event = build_event(method, path, body=body, headers=headers, query=many, parameters=parameters)
-        status, answer, _ = call(app.app, event)
-        return status, answer
+class Desk(Platform):
+    """The operator's, with machines that go wrong."""
 
     def act(self, **body):
         return self.ask(ACT, body, host_id=self.host_id)
@@ -89,7 +45,7 @@ class Platform:
 
 @pytest.fixture
 def platform(monkeypatch):
-    return Platform(monkeypatch)
+    return Desk(monkeypatch)
 
 
 def list_acts(platform):

@@ -1,0 +1,97 @@
+"""Verbs of accounts, keys, credits and quotas."""
+
+from typing import Annotated
+
+import typer
+
+from provocative.cli import options
+from provocative.cli.fleet_views import show_keys
+from provocative.cli.money_views import show_quota, show_wallet
+from provocative.cli.output import print_line
+from provocative.cli.paging import fetch_page, show_page
+from provocative.cli.parsing import parse_money
+from provocative.cli.session import Session
+from provocative.cli.verbs import group, verb
+from provocative.models import Account, IssuedKey
+
+_AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="acc_….")]
+_KeyId = Annotated[str, typer.Argument(metavar="KEY", help="As keys shows it, key_….")]
+_Text = Annotated[str, typer.Argument(metavar="NAME", help="Of the renter.")]
+_Amount = Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_money, help="Such as 100 or 12.50.")]
+_Gpus = Annotated[int, typer.Argument(metavar="GPUS", min=0, help="At once.")]
+_Name = Annotated[str, typer.Option("--label", "-l", metavar="TEXT", help="What the key is for.")]
+
+
+def register(app: typer.Typer) -> None:
+    accounts = group(app, "accounts", "Renters, for operators: create, credit, quota.")
+    verb(accounts)(create)
+    verb(accounts)(credit)
+    verb(accounts, "quota")(set_quota)
+    verb(accounts, "reserved-quota")(set_reserved_quota)
+    nested = group(app, "keys", "Keys of the API: list, create, revoke.", keys)
+    verb(nested, "create")(create_key)
+    verb(nested)(revoke)
+
+
+def create(session: Session, name: _Text) -> None:
+    """Create an account; keys and credit come after."""
+
+    def render(body: Account) -> None:
+        session.say(f"Next: provocative keys create {body['account_id']} --label first")
+        print_line(body["account_id"])
+
+    session.show(session.client.accounts.create(name), render)
+
+
+def credit(
+    session: Session,
+    account_id: _AccountId,
+    amount: _Amount,
+    *,
+    reason: options.Reason,
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Grant an account credit; repeat with the same --idempotency-key, and it is granted once."""
+    wallet = session.client.accounts.grant_credit(
+        account_id, amount_micros=amount, reason=reason, idempotency_key=idempotency_key
+    )
+    session.show(wallet, show_wallet)
+
+
+def set_quota(session: Session, account_id: _AccountId, gpus: _Gpus) -> None:
+    """Set how many GPUs an account may have at once."""
+    session.show(session.client.accounts.set_quota(account_id, gpus), show_quota)
+
+
+def set_reserved_quota(session: Session, account_id: _AccountId, gpus: _Gpus) -> None:
+    """Set how many GPUs an account may have in reservations that are not over."""
+    session.show(session.client.accounts.set_reserved_quota(account_id, gpus), show_quota)
+
+
+def keys(
+    session: Session,
+    *,
+    limit: options.Limit = None,
+    cursor: options.Cursor = None,
+    everything: options.All = False,
+) -> None:
+    """List the keys of this account."""
+    page = fetch_page(session.client.accounts.list_keys, limit=limit, cursor=cursor, everything=everything)
+    show_page(session, page, show_keys)
+
+
+def create_key(session: Session, account_id: _AccountId, *, label: _Name) -> None:
+    """Make a key for an account. It is shown once."""
+
+    def render(body: IssuedKey) -> None:
+        session.say(f"{body['key_id']}, '{body['label']}', of {body['account_id']}. It is shown once:")
+        print_line(body["key"])
+
+    session.show(session.client.accounts.create_key(account_id, label), render)
+
+
+def revoke(session: Session, key_id: _KeyId, *, yes: options.Yes = False) -> None:
+    """End a key; whoever uses it is refused from the next call on."""
+    session.confirm(f"End {key_id}? Whoever uses it is refused at once.", yes=yes)
+    session.client.accounts.revoke_key(key_id)
+    session.show({"key_id": key_id, "revoked": True}, lambda _: print_line(f"{key_id} is revoked."))

@@ -1,0 +1,79 @@
+"""Every operation of the API that the client knows: method, path, and whether it may be sent twice."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``keyed``: the API honours an Idempotency-Key. ``repeatable``: asking again answers the same."""
+
+    method: Method
+    path: str
+    keyed: bool = False
+    repeatable: bool = True
+
+
+CREATE_ACCOUNT = Operation("POST", "/v1/accounts", repeatable=False)
+CREATE_KEY = Operation("POST", "/v1/accounts/{account_id}/api-keys", repeatable=False)
+LIST_KEYS = Operation("GET", "/v1/api-keys")
+REVOKE_KEY = Operation("DELETE", "/v1/api-keys/{key_id}")
+
+READ_WALLET = Operation("GET", "/v1/wallet")
+GRANT_CREDIT = Operation("POST", "/v1/accounts/{account_id}/credits", keyed=True)
+READ_RECEIPT = Operation("GET", "/v1/rentals/{rental_id}/receipt")
+READ_QUOTA = Operation("GET", "/v1/quotas")
+PUT_QUOTA = Operation("PUT", "/v1/accounts/{account_id}/quotas")
+
+LIST_OFFERS = Operation("GET", "/v1/offers")
+LIST_PRICE_HISTORY = Operation("GET", "/v1/prices/history")
+PUT_GPU_TYPE = Operation("PUT", "/v1/gpu-types/{gpu_type}")
+# Each call is an entry of the history.
+PUT_PRICE = Operation("PUT", "/v1/gpu-types/{gpu_type}/prices/{region}", repeatable=False)
+CREATE_TEMPLATE = Operation("POST", "/v1/templates", keyed=True)
+LIST_TEMPLATES = Operation("GET", "/v1/templates")
+READ_TEMPLATE = Operation("GET", "/v1/templates/{template_id}")
+# The version that it replaces is gone after the first.
+REPLACE_TEMPLATE = Operation("PUT", "/v1/templates/{template_id}", repeatable=False)
+REMOVE_TEMPLATE = Operation("DELETE", "/v1/templates/{template_id}")
+
+CREATE_RENTAL = Operation("POST", "/v1/rentals", keyed=True)
+LIST_RENTALS = Operation("GET", "/v1/rentals")
+READ_RENTAL = Operation("GET", "/v1/rentals/{rental_id}")
+CHANGE_RENTAL = Operation("PATCH", "/v1/rentals/{rental_id}")
+ACT_ON_RENTAL = Operation("POST", "/v1/rentals/{rental_id}/actions")
+RESTART_RENTAL = Operation("POST", "/v1/rentals/{rental_id}/actions", repeatable=False)
+REQUEST_LOG = Operation("POST", "/v1/rentals/{rental_id}/logs")
+READ_LOG = Operation("GET", "/v1/rentals/{rental_id}/logs")
+
+CREATE_RESERVATION = Operation("POST", "/v1/reservations", keyed=True)
+LIST_RESERVATIONS = Operation("GET", "/v1/reservations")
+READ_RESERVATION = Operation("GET", "/v1/reservations/{reservation_id}")
+PREVIEW_AVAILABILITY = Operation("GET", "/v1/reservations/availability")
+# A second cancel is refused, and the refusal would hide that the first one worked.
+ACT_ON_RESERVATION = Operation("POST", "/v1/reservations/{reservation_id}/actions", repeatable=False)
+READ_RESERVED_QUOTA = Operation("GET", "/v1/reservations/quota")
+PUT_RESERVED_QUOTA = Operation("PUT", "/v1/accounts/{account_id}/reservation-quota")
+
+CREATE_ENROLMENT = Operation("POST", "/v1/enrolments", repeatable=False)
+LIST_HOSTS = Operation("GET", "/v1/hosts")
+READ_HOST = Operation("GET", "/v1/hosts/{host_id}")
+ACT_ON_HOST = Operation("POST", "/v1/hosts/{host_id}/actions", repeatable=False)
+LIST_INCIDENTS = Operation("GET", "/v1/incidents")
+PLAN_WINDOW = Operation("POST", "/v1/maintenance-windows", keyed=True)
+LIST_WINDOWS = Operation("GET", "/v1/maintenance-windows")
+READ_WINDOW = Operation("GET", "/v1/maintenance-windows/{window_id}")
+ACT_ON_WINDOW = Operation("POST", "/v1/maintenance-windows/{window_id}/actions", repeatable=False)
+
+LIST_POOLS = Operation("GET", "/v1/pools")
+READ_POOL = Operation("GET", "/v1/pools/{gpu_type}/{region}")
+PUT_POOL = Operation("PUT", "/v1/pools/{gpu_type}/{region}")
+SHOW_PLAN = Operation("GET", "/v1/scaling/plan")
+
+LIST_AUDIT = Operation("GET", "/v1/audit")
+
+OPERATIONS: tuple[Operation, ...] = tuple(
+    value for value in globals().copy().values() if isinstance(value, Operation)
+)

@@ -1,0 +1,141 @@
+"""Bodies that are sent, in the API's own units: what is left out keeps its default."""
+
+from typing import Literal, NotRequired, TypedDict
+
+BillingClass = Literal["on_demand", "spot", "reserved"]
+RentalAction = Literal["terminate", "stop", "resume", "restart"]
+HostAction = Literal[
+    "cordon", "uncordon", "retire", "force_release", "clear_faults", "make_reservable", "make_shared"
+]
+OfferSort = Literal["price", "-price", "availability", "carbon", "reliability"]
+
+
+class Port(TypedDict):
+    container_port: int
+    protocol: Literal["tcp", "udp"]
+
+
+class Volume(TypedDict):
+    size_gib: int
+    #: Absolute, in the container.
+    mount_path: str
+
+
+class Workload(TypedDict, total=False):
+    command: list[str]
+    image: str
+    ports: list[Port]
+    ssh_public_keys: list[str]
+    volume: Volume
+    env: dict[str, str]
+
+
+class IdlePolicy(TypedDict):
+    idle_seconds: int
+    max_utilization_percent: NotRequired[int]
+    action: NotRequired[Literal["stop", "terminate"]]
+
+
+class RentalRequest(Workload, total=False):
+    """Instants are RFC 3339. ``gpu_type`` is needed, unless the template says it."""
+
+    template_id: str
+    gpu_type: str
+    gpu_count: int
+    region: str
+    max_price_micros_per_gpu_hour: int
+    label: str
+    billing_class: BillingClass
+    reservation_id: str
+    node_count: int
+    priority: int
+    deadline_at: str
+    on_no_capacity: Literal["queue", "fail"]
+    recovery: Literal["replace", "fail"]
+    spread_group: str
+    locked: bool
+    max_duration_seconds: int
+    idle_policy: IdlePolicy
+    start_at: str
+    stop_at: str
+
+
+class RentalChange(TypedDict, total=False):
+    """What is left out stays; ``None`` takes a policy away."""
+
+    label: str | None
+    locked: bool
+    max_duration_seconds: int | None
+    idle_policy: IdlePolicy | None
+    start_at: str | None
+    stop_at: str | None
+
+
+class TemplateRequest(Workload, total=False):
+    name: str
+    visibility: Literal["private", "public"]
+    gpu_type: str
+    gpu_count: int
+
+
+class ReservationRequest(TypedDict, total=False):
+    """From one quarter of an hour to another, in RFC 3339."""
+
+    gpu_type: str
+    region: str
+    gpu_count: int
+    node_count: int
+    starts_at: str
+    ends_at: str
+    label: str
+
+
+class GpuTypeRequest(TypedDict, total=False):
+    architecture: str
+    memory_mib: int
+    power_limit_watts: int
+    interconnect: Literal["nvswitch", "nvlink", "pcie", "none"]
+    mig_profile: str
+    parent_gpu_type: str
+
+
+class PriceRequest(TypedDict, total=False):
+    price_micros_per_gpu_hour: int
+    billing_class: BillingClass
+    effective_from: str
+    spot_floor_ppm: int
+    spot_cap_ppm: int
+
+
+class HostActionRequest(TypedDict, total=False):
+    action: HostAction
+    reason: str
+    gpu_uuids: list[str]
+
+
+class WindowRequest(TypedDict, total=False):
+    host_id: str
+    category: str
+    reason: str
+    starts_at: str
+    ends_at: str
+    lead_seconds: int
+
+
+class PoolOption(TypedDict, total=False):
+    name: str
+    instance_type: str
+    gpus_per_host: int
+    availability_zone: str
+    purchase: Literal["on_demand", "spot", "capacity_block"]
+    launch_template_id: str
+    list_price_micros_per_hour: int
+    capacity_reservation_id: str | None
+
+
+class PoolRequest(TypedDict, total=False):
+    min_hosts: int
+    max_hosts: int
+    warm_gpus: int
+    scale_in_after_seconds: int
+    options: list[PoolOption]

@@ -1,0 +1,67 @@
+"""Every route of the API over one database in memory."""
+
+from types import SimpleNamespace
+
+import app
+from chalicelib.carbon.grid import read_intensity
+from chalicelib.catalog.offers import AccountStanding, OfferPorts
+from chalicelib.fleet.capacity import FleetCapacity
+from tests.factories import add_host
+from tests.fakes.wiring import rewire
+from tests.unit.runtime.gateway import build_event, call
+from tests.unit.scaling.cloud import build_cloud
+
+
+class Platform:
+    """``ask`` calls a route as one of the roles; one host of four GPUs is heard."""
+
+    def __init__(self, monkeypatch):
+        self.scaling = build_cloud()
+        self.seeded, cloud = self.scaling.seeded, self.scaling.seeded.cloud
+        self.cloud = cloud
+        rewire(
+            monkeypatch,
+            account_ports=cloud.accounts,
+            audit_reader=cloud.audit,
+            catalog_ports=cloud.catalog,
+            template_ports=cloud.templates,
+            cached_catalog=cloud.rentals.cached_catalog,
+            offer_ports=OfferPorts(
+                FleetCapacity(cloud.fleet_store, cloud.watch_store), self.read_standing, read_intensity, 180
+            ),
+            fleet_ports=cloud.fleet,
+            watch_ports=cloud.watch,
+            operation_ports=cloud.operations,
+            maintenance_ports=cloud.maintenance,
+            rental_ports=cloud.rentals,
+            reservation_ports=cloud.reservations,
+            meter_ports=cloud.meters,
+            billing_ports=cloud.billing,
+            scaling_ports=self.scaling.ports,
+            clock=cloud.clock,
+            settings=SimpleNamespace(currency="USD"),
+        )
+        self.principals = {"operator": self.seeded.operator, "renter": self.seeded.renter}
+        for routes in app.APIS:
+            monkeypatch.setattr(routes, "_authenticate", self.authenticate)
+        self.host_id = add_host(self.seeded, "machine", 4).host_id
+        self.seeded.beat(self.host_id)
+
+    def authenticate(self, token):
+        return self.principals[token]
+
+    def read_standing(self, account_id):
+        balance = self.cloud.billing.ledger.get_balance(account_id)
+        quota = self.cloud.rentals.scheduling.get_quota(account_id)
+        return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
+
+    def ask(self, route, body=None, *, query=None, role="operator", **parameters):
+        method, path = route.split(" ")
+        headers = {
+            "Authorization": f"Bearer {role}",
+            "Idempotency-Key": f"key-{len(self.cloud.audit.entries)}",
+        }
+        many = {name: [value] for name, value in (query or {}).items()} or None
+        event = build_event(method, path, body=body, headers=headers, query=many, parameters=parameters)
+        status, answer, _ = call(app.app, event)
+        return status, answer
