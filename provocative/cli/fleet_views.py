@@ -27,9 +27,9 @@ def show_hosts(hosts: Sequence[Host], now: datetime) -> None:
         Column("STATE"),
         Column("FREE", right=True),
         Column("GPU TYPE"),
-        Column("SEEN", rank=1, right=True),
-        Column("REGION", rank=2),
-        Column("CLOSED BY", rank=3, folds=True),
+        Column("SEEN", rank=2, right=True),
+        Column("REGION", rank=3),
+        Column("CLOSED BY", rank=1, folds=True),
         Column("RELIABLE", rank=4, right=True),
         Column("FAULTS", rank=5, right=True),
         Column("AGENT", rank=6),
@@ -349,8 +349,8 @@ def show_keys(keys: Sequence[Key]) -> None:
         Column("KEY"),
         Column("LABEL", folds=True),
         Column("ROLE"),
-        Column("CREATED", rank=1),
-        Column("REVOKED", rank=2),
+        Column("CREATED", rank=2),
+        Column("REVOKED", rank=1),
     ]
     rows = [
         [

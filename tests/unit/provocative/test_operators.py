@@ -17,6 +17,8 @@ def test_hosts_are_listed_closed_opened_and_retired(terminal):
     closed = run(terminal, "hosts", "cordon", host_id, "--reason", "smells of smoke")
     assert "cordoned: smells of smoke" in closed.out
     assert host_id not in run(terminal, "hosts", "--state", "active").out
+    # On eighty columns too: why nothing is placed there comes before where it stands.
+    assert "cordoned" in run(terminal, "hosts").out
     assert "is active" in run(terminal, "hosts", "uncordon", host_id).out
     run(terminal, "hosts", "cordon", host_id, "--reason", "to be sold")
     unasked = run(terminal, "hosts", "retire", host_id, "--reason", "sold", code=2)
@@ -55,16 +57,22 @@ def test_an_account_gets_a_key_credit_and_a_quota(terminal):
     assert terminal.read("accounts", "quota", account_id, "8", role="operator")["max"] == 8
     assert terminal.read("accounts", "reserved-quota", account_id, "5", role="operator")["max"] == 5
     made = terminal.read("keys", "create", account_id, "--label", "ci", role="operator")
-    terminal.keys["new"] = made["key"]
-    terminal.gateway.requests.clear()
-    # Each terminal checks that no key is printed; the one that is made is, once.
-    del terminal.keys["new"]
     terminal.environ = {"PROVOCATIVE_API_KEY": made["key"]}
     assert terminal.read("whoami")["account_id"] == account_id
     terminal.environ = {}
     assert "revoked" in run(terminal, "keys", "revoke", made["key_id"], "--yes").out
     terminal.environ = {"PROVOCATIVE_API_KEY": made["key"]}
     assert "provocative login" in terminal("ps", code=4).err
+
+
+def test_a_revoked_key_does_not_look_like_a_live_one(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    made = terminal.read("keys", "create", account_id, "--label", "old", role="operator")
+    run(terminal, "keys", "revoke", made["key_id"], "--yes")
+    rows = {line.split()[0]: line.split()[-1] for line in terminal("keys").out.splitlines()}
+    assert rows.pop("KEY") == "REVOKED"
+    assert rows.pop(made["key_id"]).endswith("Z")
+    assert set(rows.values()) == {"-"}
 
 
 def test_maintenance_is_planned_listed_and_called_off(terminal):
