@@ -88,6 +88,14 @@ KINDS = {
     "reservable_store": "store",
     "upkeep": "service",
     "keeping": "service",
+    "rating": "model",
+    "budget": "model",
+    "posting": "service",
+    "charging": "service",
+    "crediting": "service",
+    "budget_store": "store",
+    "wallet_store": "store",
+    "usage_store": "store",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -6,6 +6,7 @@ from provocative import operations as op
 from provocative.fleet_models import AuditEntry, Enrolment, Host, Incident, Plan, Pool, Window
 from provocative.models import Account, GpuType, IssuedKey, Key, Listing, Page, Price, Quota, Wallet
 from provocative.requests import (
+    CreditRequest,
     GpuTypeRequest,
     HostAction,
     HostActionRequest,
@@ -39,12 +40,16 @@ class Accounts:
         self._transport.send(op.REVOKE_KEY, {"key_id": key_id})
 
     def grant_credit(
-        self, account_id: str, *, amount_micros: int, reason: str, idempotency_key: str | None = None
+        self, account_id: str, request: CreditRequest, *, idempotency_key: str | None = None
     ) -> Wallet:
-        body = {"amount_micros": amount_micros, "reason": reason}
         path = {"account_id": account_id}
-        answer = self._transport.send(op.GRANT_CREDIT, path, body=body, idempotency_key=idempotency_key)
+        answer = self._transport.send(op.GRANT_CREDIT, path, body=request, idempotency_key=idempotency_key)
         return cast("Wallet", answer)
+
+    def reverse_posting(self, journal_key: str, reason: str) -> Wallet:
+        """Post the opposite of a charge or a credit; again, it changes nothing."""
+        body = {"journal_key": journal_key, "reason": reason}
+        return cast("Wallet", self._transport.send(op.REVERSE_POSTING, body=body))
 
     def set_quota(self, account_id: str, max_gpus: int) -> Quota:
         path = {"account_id": account_id}

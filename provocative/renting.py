@@ -5,7 +5,9 @@ from typing import Any, cast
 from provocative import operations as op
 from provocative.models import (
     Availability,
+    Budget,
     Cluster,
+    LedgerEntry,
     Listing,
     Log,
     Offer,
@@ -20,6 +22,8 @@ from provocative.models import (
 )
 from provocative.requests import (
     BillingClass,
+    BudgetChange,
+    BudgetRequest,
     OfferSort,
     RentalAction,
     RentalChange,
@@ -188,6 +192,32 @@ class Money:
 
     def read_wallet(self) -> Wallet:
         return cast("Wallet", self._transport.send(op.READ_WALLET))
+
+    def set_spend_limit(self, limit_micros_per_hour: int | None) -> Wallet:
+        """Bound what all running stays may cost an hour; ``None`` lifts it."""
+        body = {"limit_micros_per_hour": limit_micros_per_hour}
+        return cast("Wallet", self._transport.send(op.PUT_SPEND_LIMIT, body=body))
+
+    def list_entries(self, *, limit: int | None = None, cursor: str | None = None) -> Page[LedgerEntry]:
+        """What was posted to the wallet, newest first."""
+        return cast("Page[LedgerEntry]", _list(self._transport, op.LIST_ENTRIES, limit, cursor))
+
+    def create_budget(self, request: BudgetRequest, *, idempotency_key: str | None = None) -> Budget:
+        answer = self._transport.send(op.CREATE_BUDGET, body=request, idempotency_key=idempotency_key)
+        return cast("Budget", answer)
+
+    def list_budgets(self) -> Listing[Budget]:
+        return cast("Listing[Budget]", self._transport.send(op.LIST_BUDGETS))
+
+    def read_budget(self, budget_id: str) -> Budget:
+        return cast("Budget", self._transport.send(op.READ_BUDGET, {"budget_id": budget_id}))
+
+    def change_budget(self, budget_id: str, change: BudgetChange) -> Budget:
+        path = {"budget_id": budget_id}
+        return cast("Budget", self._transport.send(op.CHANGE_BUDGET, path, body=change))
+
+    def remove_budget(self, budget_id: str) -> None:
+        self._transport.send(op.REMOVE_BUDGET, {"budget_id": budget_id})
 
     def read_quota(self) -> Quota:
         return cast("Quota", self._transport.send(op.READ_QUOTA))

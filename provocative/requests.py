@@ -139,3 +139,30 @@ class PoolRequest(TypedDict, total=False):
     warm_gpus: int
     scale_in_after_seconds: int
     options: list[PoolOption]
+
+
+class CreditRequest(TypedDict):
+    """``promo`` is spent before what was paid, and may expire."""
+
+    amount_micros: int
+    reason: str
+    kind: NotRequired[Literal["paid", "promo"]]
+    expires_at: NotRequired[str]
+
+
+class BudgetRequest(TypedDict):
+    """``scope_value`` is the label or the rental's id; the whole account has none."""
+
+    name: str
+    limit_micros: int
+    scope: NotRequired[Literal["account", "label", "rental"]]
+    scope_value: NotRequired[str]
+    period: NotRequired[Literal["month", "total"]]
+    hard_stop: NotRequired[bool]
+    alert_percents: NotRequired[list[int]]
+
+
+class BudgetChange(TypedDict, total=False):
+    limit_micros: int
+    hard_stop: bool
+    alert_percents: list[int]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.accounts.service import authenticate, bootstrap_installation, create_account, create_key
-from chalicelib.billing.service import GrantCredit, charge_rental, grant_credit
+from chalicelib.billing.charging import charge_rental
+from chalicelib.billing.crediting import GrantCredit, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.capacity import BILLING_CLASSES, BillingClass, name_pool

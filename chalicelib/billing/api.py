@@ -1,12 +1,26 @@
-"""Routes of money."""
+"""Routes of money: the wallet, what bounds it, its ledger entries, credits and reversals."""
 
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.billing import service
-from chalicelib.billing.schemas import CreditRequest, render_wallet
+from chalicelib.billing import crediting, service
+from chalicelib.billing.ports import Wallet
+from chalicelib.billing.schemas import (
+    BudgetChange,
+    BudgetRequest,
+    BudgetsBody,
+    CreditRequest,
+    ReversalRequest,
+    SpendLimitRequest,
+    render_budget,
+    render_entries,
+    render_wallet,
+)
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.idempotency import compute_fingerprint
+from chalicelib.core.paging import decode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
+from chalicelib.runtime.listing import PAGING, read_limit
 
 api = Api(__name__, wiring.authenticate)
 
@@ -17,18 +31,100 @@ def read_wallet(call: Call) -> Answer:
     return Answer(render_wallet(service.read_wallet(wiring.billing_ports(), call.principal.account_id)))
 
 
+@api.route("PUT", "/v1/wallet/spend-limit", permission="wallet:write", body=SpendLimitRequest)
+def put_spend_limit(call: Call) -> Answer:
+    """Bound what all running stays may cost an hour; a start beyond it is refused."""
+    body: SpendLimitRequest = call.read_body(SpendLimitRequest)
+    wallet = service.set_spend_limit(wiring.billing_ports(), call.principal, body.limit_micros_per_hour)
+    return Answer(render_wallet(wallet))
+
+
+@api.route("GET", "/v1/ledger-entries", permission="wallet:read", query=PAGING)
+def list_ledger_entries(call: Call) -> Answer:
+    """List what was posted to the wallet, newest first, with the reason of each entry."""
+    page = service.list_entries(
+        wiring.billing_ports(),
+        call.principal.account_id,
+        read_limit(call.query),
+        decode_cursor(call.query.get("cursor")),
+    )
+    return Answer(render_entries(page))
+
+
+@api.route("POST", "/v1/budgets", permission="budgets:write", body=BudgetRequest)
+def create_budget(call: Call) -> Answer:
+    """Set what the account, a label or a rental may spend in a month or in all."""
+    body: BudgetRequest = call.read_body(BudgetRequest)
+    command = service.CreateBudget(
+        name=body.name,
+        scope=body.scope,
+        scope_value=body.scope_value,
+        period=body.period,
+        limit_micros=body.limit_micros,
+        hard_stop=body.hard_stop,
+        alert_percents=body.alert_percents,
+        idempotency_key=call.idempotency_key,
+        fingerprint=compute_fingerprint("POST /v1/budgets", call.raw_body),
+        render=lambda budget: render_budget(budget).model_dump_json(),
+    )
+    created = service.create_budget(wiring.billing_ports(), call.principal, command)
+    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
+    return Answer(created.body, HTTPStatus(created.status), headers)
+
+
+@api.route("GET", "/v1/budgets", permission="budgets:read")
+def list_budgets(call: Call) -> Answer:
+    """List the account's budgets: what is spent, set aside and left of each."""
+    found = service.list_budgets(wiring.billing_ports(), call.principal.account_id)
+    return Answer(BudgetsBody(items=[render_budget(each) for each in found]))
+
+
+@api.route("GET", "/v1/budgets/{budget_id}", permission="budgets:read")
+def get_budget(call: Call, budget_id: str) -> Answer:
+    """Show one budget."""
+    found = service.get_budget(wiring.billing_ports(), call.principal.account_id, budget_id)
+    return Answer(render_budget(found))
+
+
+@api.route("PATCH", "/v1/budgets/{budget_id}", permission="budgets:write", body=BudgetChange)
+def change_budget(call: Call, budget_id: str) -> Answer:
+    """Change a budget; what is above a lower limit is stopped with its next charge."""
+    body: BudgetChange = call.read_body(BudgetChange)
+    command = service.ChangeBudget(body.limit_micros, body.hard_stop, body.alert_percents)
+    changed = service.change_budget(wiring.billing_ports(), call.principal, budget_id, command)
+    return Answer(render_budget(changed))
+
+
+@api.route("DELETE", "/v1/budgets/{budget_id}", permission="budgets:write")
+def remove_budget(call: Call, budget_id: str) -> Answer:
+    """Remove a budget; what ran under it goes on."""
+    service.remove_budget(wiring.billing_ports(), call.principal, budget_id)
+    return Answer(None, HTTPStatus.NO_CONTENT)
+
+
 @api.route("POST", "/v1/accounts/{account_id}/credits", permission="credits:write", body=CreditRequest)
 def grant_credit(call: Call, account_id: str) -> Answer:
-    """Credit an account, once per Idempotency-Key."""
+    """Credit an account, once per Idempotency-Key; promotional credit may expire."""
     body: CreditRequest = call.read_body(CreditRequest)
-    command = service.GrantCredit(
+    command = crediting.GrantCredit(
         account_id=account_id,
         amount_micros=body.amount_micros,
         reason=body.reason,
+        kind=body.kind,
+        expires_at_ms=None if body.expires_at is None else parse_instant(body.expires_at),
         idempotency_key=call.idempotency_key,
         fingerprint=compute_fingerprint(f"POST /v1/accounts/{account_id}/credits", call.raw_body),
-        render=lambda balance: render_wallet(balance).model_dump_json(),
+        render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),
     )
-    granted = service.grant_credit(wiring.billing_ports(), call.principal, command, wiring.account_exists)
+    granted = crediting.grant_credit(wiring.billing_ports(), call.principal, command, wiring.account_exists)
     headers = {"Idempotency-Replayed": "true"} if granted.replayed else {}
     return Answer(granted.body, HTTPStatus(granted.status), headers)
+
+
+@api.route("POST", "/v1/reversals", permission="credits:write", body=ReversalRequest)
+def reverse_posting(call: Call) -> Answer:
+    """Post the opposite of a charge or a credit; both stay in the books. A repeat changes nothing."""
+    body: ReversalRequest = call.read_body(ReversalRequest)
+    command = crediting.ReversePosting(body.journal_key, body.reason)
+    balance = crediting.reverse_posting(wiring.billing_ports(), call.principal, command)
+    return Answer(render_wallet(Wallet(balance)))

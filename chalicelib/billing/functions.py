@@ -6,7 +6,7 @@ import os
 from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import wiring
-from chalicelib.billing import service
+from chalicelib.billing import charging, crediting
 from chalicelib.core.errors import NotFound
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -18,8 +18,14 @@ _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset.fifo"
 
 @functions.schedule(Rate(1, unit=Rate.MINUTES), name="dispatch_charges")
 def dispatch_charges(_event: CloudWatchEvent) -> None:
-    count = service.dispatch_charges(wiring.billing_ports(), wiring.clock().now_ms())
+    count = charging.dispatch_charges(wiring.billing_ports(), wiring.clock().now_ms())
     get_logger().info("charges dispatched", extra={"meters": count})
+
+
+@functions.schedule(Rate(5, unit=Rate.MINUTES), name="expire_credits")
+def expire_credits(_event: CloudWatchEvent) -> None:
+    count = crediting.expire_grants(wiring.billing_ports(), wiring.clock().now_ms())
+    get_logger().info("credits expired", extra={"grants": count})
 
 
 @functions.on_sqs_message(
@@ -38,6 +44,6 @@ def handle_charge(message: Message) -> None:
     if not isinstance(rental_id, str):
         raise Rejected("wrong_schema", "rental_id is not a text")
     try:
-        service.charge_rental(wiring.billing_ports(), rental_id)
+        charging.charge_rental(wiring.billing_ports(), rental_id)
     except NotFound as error:
         raise Rejected("unknown_rental", error.detail) from error

@@ -1,21 +1,41 @@
-"""The ledger's vocabulary: legs, journals, balances, holds. Pure.
+"""The ledger's vocabulary: legs, journals, wallets, promotional grants, holds. Pure.
 
-Invariants: the legs of a journal sum to zero; a customer's ``available`` is always ``posted - held``;
-usage never makes a prepaid balance negative, what it cannot cover the platform bears.
+Invariants: the legs of a journal sum to zero; a wallet's ``available`` is always ``posted - held``; its legs
+are numbered without holes and chained; what a grant gives is spent, expires, or is still there.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from chalicelib.core.errors import Conflict
 
-HoldState = Literal["pending", "released"]
-REVENUE = "revenue:gpu"
+#: A hold is resolved once: ``captured`` if any of it was spent, ``void`` if none, ``expired`` if nobody came.
+HoldState = Literal["pending", "captured", "void", "expired"]
+#: Of what a customer's money is: promotional credit expires and is spent first.
+Purse = Literal["promo", "paid"]
+PURSES: tuple[Purse, ...] = ("promo", "paid")
+
+GPU_REVENUE = "revenue:gpu"
+VOLUME_REVENUE = "revenue:volume"
+FEE_REVENUE = "revenue:fee"
+#: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"
 OPERATOR_CREDIT = "operator_credit"
+PROMO_EXPENSE = "promo_expense"
+#: Owed to a renter because the platform failed.
+SERVICE_CREDIT = "service_credit_expense"
+STRIPE_CLEARING = "stripe_clearing"
+TAX_PAYABLE = "tax_payable"
+BAD_DEBT = "bad_debt"
+
+CUSTOMER_PREFIX = "cust:"
+#: Before the first leg of a chain.
+CHAIN_START = "0" * 64
+#: A wallet is read and written as one item, which must stay small.
+MAX_GRANTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +48,31 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One posting. (source, source_id) is unique for ever, which is what makes it happen once."""
+    """One posting of one customer. (source, source_id) is unique for ever: that makes it happen once.
+
+    ``details`` say what is posted, as the one who asked for it would say it again; the legs say how it was
+    booked, which may depend on what was in the wallet. ``reverses``: the key of the journal that it undoes.
+    """
 
     source: str
     source_id: str
     kind: str
+    account_id: str
     legs: tuple[Leg, ...]
     currency: str
     posted_at_ms: int
+    details: Mapping[str, object] = field(default_factory=dict)
+    reverses: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        legs = [[leg.ledger_account, leg.amount_micros] for leg in self.legs]
-        return hashlib.sha256(json.dumps([self.kind, self.currency, legs]).encode()).hexdigest()
+        """Of what was asked for: a repeat has the same, another request under the same key has not."""
+        facts = [self.kind, self.account_id, self.currency, self.reverses, dict(self.details)]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}#{self.source_id}"
 
 
 class UnbalancedJournal(Conflict):
@@ -50,17 +82,18 @@ class UnbalancedJournal(Conflict):
 def check_balanced(journal: Journal) -> None:
     """Raises UnbalancedJournal: the sum is not zero, an account appears twice, or a leg is empty."""
     accounts = [leg.ledger_account for leg in journal.legs]
-    if sum(leg.amount_micros for leg in journal.legs) != 0 or len(set(accounts)) != len(accounts):
-        raise UnbalancedJournal(f"The journal {journal.source}:{journal.source_id} does not balance.")
+    if sum_legs(journal.legs) != 0 or len(set(accounts)) != len(accounts):
+        raise UnbalancedJournal(f"The journal {journal.key} does not balance.")
     if not journal.legs or any(leg.amount_micros == 0 for leg in journal.legs):
-        raise UnbalancedJournal(f"The journal {journal.source}:{journal.source_id} has an empty leg.")
+        raise UnbalancedJournal(f"The journal {journal.key} has an empty leg.")
 
 
-CUSTOMER_PREFIX = "cust:"
+def sum_legs(legs: Sequence[Leg]) -> int:
+    return sum(leg.amount_micros for leg in legs)
 
 
-def name_customer(account_id: str) -> str:
-    return f"{CUSTOMER_PREFIX}{account_id}:paid"
+def name_customer(account_id: str, purse: Purse = "paid") -> str:
+    return f"{CUSTOMER_PREFIX}{account_id}:{purse}"
 
 
 def name_shard(system_account: str, account_id: str) -> str:
@@ -69,52 +102,154 @@ def name_shard(system_account: str, account_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """Promotional credit that is still there. ``expires_at_ms``: ``None``, never."""
+
+    grant_id: str
+    remaining_micros: int
+    expires_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
-    """A customer's wallet. ``leg_version`` numbers its legs without holes."""
+    """A customer's wallet. ``leg_version`` numbers its legs without holes, ``chain_hash`` ends their chain.
+
+    ``available_micros`` is what a start may hold, ``posted_micros`` promotional and paid credit together;
+    ``burn_micros_per_hour`` is the price of all stays that hold money. ``spend_limit_micros_per_hour`` bounds
+    it (``None``: nothing does).
+    """
 
     account_id: str
     currency: str
-    posted_micros: int
-    held_micros: int
-    available_micros: int
-    leg_version: int
+    posted_micros: int = 0
+    held_micros: int = 0
+    available_micros: int = 0
+    leg_version: int = 0
+    chain_hash: str = CHAIN_START
+    grants: tuple[Grant, ...] = ()
+    burn_micros_per_hour: int = 0
+    spend_limit_micros_per_hour: int | None = None
+
+    @property
+    def promo_micros(self) -> int:
+        return sum(grant.remaining_micros for grant in self.grants)
+
+    @property
+    def paid_micros(self) -> int:
+        return self.posted_micros - self.promo_micros
+
+
+@dataclass(frozen=True, slots=True)
+class ChainedLeg:
+    """A customer's leg in its chain. ``balance_after_micros`` is of both purses."""
+
+    version: int
+    ledger_account: str
+    amount_micros: int
+    balance_after_micros: int
+    journal_key: str
+    posted_at_ms: int
+    previous_hash: str
+
+    @property
+    def hash(self) -> str:
+        facts = [
+            self.previous_hash,
+            self.version,
+            self.ledger_account,
+            self.amount_micros,
+            self.balance_after_micros,
+            self.journal_key,
+            self.posted_at_ms,
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def chain_legs(balance: Balance, journal: Journal) -> list[ChainedLeg]:
+    """Return the customer's legs of ``journal`` as they follow what is in the wallet."""
+    chained: list[ChainedLeg] = []
+    after, previous = balance.posted_micros, balance.chain_hash
+    for leg in journal.legs:
+        if not leg.ledger_account.startswith(CUSTOMER_PREFIX):
+            continue
+        after += leg.amount_micros
+        chained.append(
+            ChainedLeg(
+                balance.leg_version + 1 + len(chained),
+                leg.ledger_account,
+                leg.amount_micros,
+                after,
+                journal.key,
+                journal.posted_at_ms,
+                previous,
+            )
+        )
+        previous = chained[-1].hash
+    return chained
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where a chain of legs does not follow, and what is wrong there."""
+
+    version: int
+    why: Literal["missing", "changed", "wrong_balance"]
+
+
+def verify_chain(legs: Sequence[tuple[ChainedLeg, str]], balance: Balance) -> Broken | None:
+    """Return the first fault of a wallet's legs, each with its stored hash, in order; ``None``: none."""
+    posted, previous = 0, CHAIN_START
+    for number, (leg, stored_hash) in enumerate(legs, start=1):
+        posted += leg.amount_micros
+        if leg.version != number:
+            return Broken(number, "missing")
+        if leg.previous_hash != previous or leg.hash != stored_hash:
+            return Broken(number, "changed")
+        if leg.balance_after_micros != posted:
+            return Broken(number, "wrong_balance")
+        previous = stored_hash
+    if len(legs) != balance.leg_version or previous != balance.chain_hash:
+        return Broken(len(legs) + 1, "missing")
+    return None if posted == balance.posted_micros else Broken(len(legs), "wrong_balance")
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
+    """Money set aside for one stay. ``amount_micros`` is what is left, ``captured_micros`` what was spent.
+
+    ``rate_micros_per_hour`` is the whole stay's price; ``budget_ids``: budgets that set as much aside.
+    """
+
     hold_id: str
     amount_micros: int
     state: HoldState
+    rate_micros_per_hour: int = 0
+    rental_id: str = ""
+    gpu_type: str = ""
+    label: str | None = None
+    captured_micros: int = 0
+    budget_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Where a charge is taken from: free balance first, then the hold, then the platform."""
+class Drawn:
+    """What a debit takes from each purse, and the grants that are left."""
 
-    from_available: int
-    from_hold: int
-    overrun: int
-
-    @property
-    def paid(self) -> int:
-        return self.from_available + self.from_hold
+    promo_micros: int
+    paid_micros: int
+    grants: tuple[Grant, ...]
 
 
-def split_charge(amount_micros: int, available_micros: int, hold_micros: int) -> Split:
-    from_available = min(amount_micros, max(0, available_micros))
-    from_hold = min(amount_micros - from_available, max(0, hold_micros))
-    return Split(from_available, from_hold, amount_micros - from_available - from_hold)
+def draw(grants: Sequence[Grant], amount_micros: int) -> Drawn:
+    """Take ``amount_micros`` from promotional credit first, the earliest to expire before the others."""
+    left, kept = amount_micros, []
+    for grant in sorted(grants, key=_by_expiry):
+        taken = min(left, grant.remaining_micros)
+        left -= taken
+        if grant.remaining_micros > taken:
+            kept.append(replace(grant, remaining_micros=grant.remaining_micros - taken))
+    return Drawn(amount_micros - left, left, tuple(kept))
 
 
-def build_usage_legs(account_id: str, amount_micros: int, split: Split) -> tuple[Leg, ...]:
-    """Return the legs of a usage charge; they sum to zero, none is empty."""
-    legs = [
-        Leg(name_customer(account_id), -split.paid),
-        Leg(name_shard(OVERRUN, account_id), -split.overrun),
-        Leg(name_shard(REVENUE, account_id), amount_micros),
-    ]
-    return tuple(leg for leg in legs if leg.amount_micros)
-
-
-def sum_legs(legs: Sequence[Leg]) -> int:
-    return sum(leg.amount_micros for leg in legs)
+def _by_expiry(grant: Grant) -> tuple[bool, int, str]:
+    return grant.expires_at_ms is None, grant.expires_at_ms or 0, grant.grant_id

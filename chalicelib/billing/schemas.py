@@ -1,19 +1,62 @@
 """Bodies of the billing routes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chalicelib.billing.model import Balance
+from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
+from chalicelib.billing.ports import Wallet
+from chalicelib.billing.service import Entry
+from chalicelib.core.clock import format_instant
+from chalicelib.core.paging import Page, encode_cursor
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
-#: 1,000,000 units of the currency in one credit.
+#: 1,000,000 units of the currency in one credit or budget, or an hour.
 MAX_CREDIT_MICROS = 10**12
+
+Micros = Annotated[int, Field(ge=1, le=MAX_CREDIT_MICROS)]
+Percents = Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10)]
 
 
 class CreditRequest(RequestBody):
-    amount_micros: Annotated[int, Field(ge=1, le=MAX_CREDIT_MICROS)]
+    """``promo`` is spent before what was paid, and may expire."""
+
+    amount_micros: Micros
     reason: Annotated[str, Field(min_length=1, max_length=200)]
+    kind: Literal["paid", "promo"] = "paid"
+    expires_at: str | None = None
+
+
+class ReversalRequest(RequestBody):
+    journal_key: Annotated[str, Field(min_length=3, max_length=300)]
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class SpendLimitRequest(RequestBody):
+    #: What all running stays together may cost an hour; ``null`` lifts the limit.
+    limit_micros_per_hour: Micros | None
+
+
+class BudgetRequest(RequestBody):
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    scope: Scope = "account"
+    #: The label, or the rental's id; empty for the whole account.
+    scope_value: Annotated[str, Field(max_length=100)] = ""
+    period: Period = "month"
+    limit_micros: Micros
+    hard_stop: bool = True
+    alert_percents: Percents = Field(default_factory=lambda: list(DEFAULT_ALERTS))
+
+
+class BudgetChange(RequestBody):
+    limit_micros: Micros | None = None
+    hard_stop: bool | None = None
+    alert_percents: Percents | None = None
+
+
+class GrantBody(ResponseBody):
+    remaining_micros: int
+    expires_at: str | None
 
 
 class WalletBody(ResponseBody):
@@ -23,13 +66,123 @@ class WalletBody(ResponseBody):
     held_micros: int
     #: What a new start may hold: posted - held.
     available_micros: int
+    #: What was paid, and promotional credit, which is spent first.
+    paid_micros: int
+    promo_micros: int
+    grants: list[GrantBody]
+    #: What all stays that hold money cost an hour.
+    burn_micros_per_hour: int
+    spend_limit_micros_per_hour: int | None
+    #: Until nothing is left at the present burn; ``null`` while nothing runs.
+    seconds_left: int | None
 
 
-def render_wallet(balance: Balance) -> WalletBody:
+class BudgetBody(ResponseBody):
+    budget_id: str
+    name: str
+    scope: Scope
+    scope_value: str
+    period: Period
+    #: ``yyyy-mm`` (UTC), or ``total``.
+    period_key: str
+    limit_micros: int
+    spent_micros: int
+    #: Set aside for the runway of what runs.
+    held_micros: int
+    remaining_micros: int
+    hard_stop: bool
+    alert_percents: list[int]
+    alerted_percent: int
+    created_at: str
+
+
+class BudgetsBody(ResponseBody):
+    items: list[BudgetBody]
+
+
+class EntryBody(ResponseBody):
+    #: Counts from 1 without a hole.
+    version: int
+    kind: str
+    purse: Literal["paid", "promo"]
+    amount_micros: int
+    balance_after_micros: int
+    posted_at: str
+    journal_key: str
+    reverses: str | None
+    #: Why: rental and seconds of a charge, evidence of a service credit, reason of a credit.
+    details: dict[str, object]
+    #: SHA-256 over this entry and the one before.
+    hash: str
+    previous_hash: str
+
+
+class EntriesBody(ResponseBody):
+    items: list[EntryBody]
+    next_cursor: str | None
+
+
+def render_wallet(wallet: Wallet) -> WalletBody:
+    balance = wallet.balance
+    burn = balance.burn_micros_per_hour
     return WalletBody(
         account_id=balance.account_id,
         currency=balance.currency,
         posted_micros=balance.posted_micros,
         held_micros=balance.held_micros,
         available_micros=balance.available_micros,
+        paid_micros=balance.paid_micros,
+        promo_micros=balance.promo_micros,
+        grants=[
+            GrantBody(
+                remaining_micros=each.remaining_micros,
+                expires_at=None if each.expires_at_ms is None else format_instant(each.expires_at_ms),
+            )
+            for each in balance.grants
+        ],
+        burn_micros_per_hour=burn,
+        spend_limit_micros_per_hour=balance.spend_limit_micros_per_hour,
+        seconds_left=max(0, balance.posted_micros) * 3600 // burn if burn else None,
+    )
+
+
+def render_budget(budget: Budget) -> BudgetBody:
+    return BudgetBody(
+        budget_id=budget.budget_id,
+        name=budget.name,
+        scope=budget.scope,
+        scope_value=budget.scope_value,
+        period=budget.period,
+        period_key=budget.period_key,
+        limit_micros=budget.limit_micros,
+        spent_micros=budget.spent_micros,
+        held_micros=budget.held_micros,
+        remaining_micros=budget.remaining_micros,
+        hard_stop=budget.hard_stop,
+        alert_percents=list(budget.alert_percents),
+        alerted_percent=budget.alerted_percent,
+        created_at=format_instant(budget.created_at_ms),
+    )
+
+
+def render_entries(page: Page[Entry]) -> EntriesBody:
+    return EntriesBody(
+        items=[_render_entry(each) for each in page.items], next_cursor=encode_cursor(page.next_key)
+    )
+
+
+def _render_entry(entry: Entry) -> EntryBody:
+    leg, journal = entry.leg, entry.journal
+    return EntryBody(
+        version=leg.version,
+        kind=journal.kind,
+        purse="promo" if leg.ledger_account.endswith(":promo") else "paid",
+        amount_micros=leg.amount_micros,
+        balance_after_micros=leg.balance_after_micros,
+        posted_at=format_instant(leg.posted_at_ms),
+        journal_key=journal.key,
+        reverses=journal.reverses,
+        details=dict(journal.details),
+        hash=leg.hash,
+        previous_hash=leg.previous_hash,
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.billing.model import sum_legs
-from chalicelib.billing.service import BillingPorts, read_usage_legs
+from chalicelib.billing.ports import BillingPorts
+from chalicelib.billing.service import read_usage_legs
 from chalicelib.carbon.grid import find_intensity
 from chalicelib.carbon.model import (
     Emissions,

@@ -8,6 +8,8 @@
     ├── Conflict            the request is right but the state does not allow it
     │   └── IdempotencyMismatch   the key was used with another body
     ├── InsufficientFunds   the wallet cannot cover the hold
+    │   ├── BudgetExhausted        nor can a budget
+    │   └── SpendLimitReached      the limit by the hour stands against it
     └── Unavailable         try again: contention or a dependency that did not answer
 
 `chalicelib.runtime.http` maps them to statuses; nothing here knows HTTP.
@@ -57,6 +59,18 @@ class IdempotencyMismatch(Conflict):
 
 class InsufficientFunds(DomainError):
     code = "insufficient_funds"
+
+
+class BudgetExhausted(InsufficientFunds):
+    """A budget with a hard stop does not cover the runway of the start."""
+
+    code = "budget_exhausted"
+
+
+class SpendLimitReached(InsufficientFunds):
+    """The start would spend more in an hour than the account's limit."""
+
+    code = "spend_limit_reached"
 
 
 class Unavailable(DomainError):

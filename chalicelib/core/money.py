@@ -4,6 +4,8 @@ Invariant: a charge is a pure function of cumulative seconds. What is posted is 
 cumulative charges, so any pattern of ticks sums to the same total and rounding never drifts.
 """
 
+from dataclasses import dataclass
+
 MICROS_PER_UNIT = 1_000_000
 SECONDS_PER_HOUR = 3600
 
@@ -24,3 +26,16 @@ def format_micros(micros: int, currency: str) -> str:
     sign = "-" if micros < 0 else ""
     whole, fraction = divmod(abs(micros), MICROS_PER_UNIT)
     return f"{sign}{whole}.{fraction:06d} {currency}"
+
+
+@dataclass(frozen=True, slots=True)
+class StayHold:
+    """Money that a stay sets aside before it starts, and what the stay is for those who keep budgets."""
+
+    hold_id: str
+    amount_micros: int
+    #: Of all its GPUs.
+    rate_micros_per_hour: int
+    rental_id: str
+    gpu_type: str
+    label: str | None

@@ -55,6 +55,8 @@ class Meter:
     charge_seq: int = 0
     charged_seconds: int = 0
     charged_micros: int = 0
+    #: Why the stay ended (`rentals.rules.Reason`); known once it is closed.
+    end_reason: str | None = None
 
     @property
     def gpu_count(self) -> int:
@@ -94,11 +96,11 @@ def shorten(meter: Meter, end_ms: int) -> Meter:
     return replace(meter, alive_through_ms=end_ms)
 
 
-def close(meter: Meter, end_ms: int) -> Meter:
+def close(meter: Meter, end_ms: int, reason: str | None) -> Meter:
     """Return the meter closed at ``end_ms`` or at its last proof, whichever is earlier."""
     if meter.state != "open":
         return meter
-    return replace(shorten(meter, end_ms), state="closed")
+    return replace(shorten(meter, end_ms), state="closed", end_reason=reason)
 
 
 def choose_shard(rental_id: str) -> str:

@@ -226,10 +226,10 @@ def close_meter(ports: MeterPorts, tx: Transaction, rental: Rental, proof_ms: in
     assert stop_ms is not None, "a stay that is over was told to stop"
     if meter is None:
         # It never ran: a closed meter of no length lets billing release the hold the usual way.
-        ports.store.open_meter(tx, close(build_meter(rental, stop_ms), stop_ms))
+        ports.store.open_meter(tx, close(build_meter(rental, stop_ms), stop_ms, rental.reason))
         return
     proven = meter if proof_ms is None else extend(meter, min(stop_ms, proof_ms))
-    ports.store.replace_meter(tx, meter, close(proven, stop_ms))
+    ports.store.replace_meter(tx, meter, close(proven, stop_ms, rental.reason))
 
 
 def request_final_charge(ports: MeterPorts, rental: Rental) -> None:

@@ -101,16 +101,19 @@ class DynamoMeterStore:
             charge_seq=meter.charge_seq,
             charged_seconds=meter.charged_seconds,
             charged_micros=meter.charged_micros,
+            end_reason=meter.end_reason,
             open_shard=choose_shard(meter.rental_id),
         )
         dynamo(tx).put(item, MeterItem.pk.does_not_exist(), _stored)
 
     def replace_meter(self, tx: Transaction | None, old: Meter, new: Meter) -> None:
-        actions = [
+        actions: list[Any] = [
             MeterItem.state.set(new.state),
             MeterItem.alive_through_ms.set(new.alive_through_ms),
             MeterItem.unproven_ms.set(new.unproven_ms),
         ]
+        if new.end_reason is not None:
+            actions.append(MeterItem.end_reason.set(new.end_reason))
         condition = (MeterItem.alive_through_ms == old.alive_through_ms) & (MeterItem.state == old.state)
         key = (keys.rental(new.rental_id), keys.meter(new.segment))
         if tx is not None:
@@ -215,4 +218,5 @@ def _read(item: MeterItem) -> Meter:
         charge_seq=item.charge_seq,
         charged_seconds=item.charged_seconds,
         charged_micros=item.charged_micros,
+        end_reason=item.end_reason,
     )

@@ -25,13 +25,13 @@ from chalicelib.rentals.model import (
 from chalicelib.rentals.placing import (
     Start,
     add_start_command,
-    compute_hold,
+    build_hold,
     find_fabric,
     find_prices,
     find_reservation,
     place_now,
 )
-from chalicelib.rentals.ports import NoCapacity, RentalPorts, add_audit, get_rental, name_hold
+from chalicelib.rentals.ports import NoCapacity, RentalPorts, add_audit, get_rental
 from chalicelib.rentals.queue import RECOVERY_PRIORITY, Ticket, build_ticket_key, rank
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES, Reason, State
 
@@ -162,9 +162,7 @@ def restart_stay(ports: RentalPorts, tx: Transaction, rental: Rental, at_ms: int
     restarted = place(left, again, price, rental.reserved_until_ms)
     ports.store.replace_rental(tx, rental, restarted)
     ports.fleet.renew_leases(tx, placement.host_id, rental.rental_id, placement.wipe_leases)
-    ports.wallets.add_holds(
-        tx, rental.account_id, {name_hold(rental.rental_id, restarted.segment): compute_hold(restarted)}
-    )
+    ports.wallets.add_holds(tx, rental.account_id, [build_hold(restarted)], at_ms)
     add_start_command(ports, tx, restarted, workload)
     return restarted
 

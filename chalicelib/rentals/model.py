@@ -246,7 +246,7 @@ def choose_outcome(rental: Rental, reason: Reason) -> Outcome:
     idle = rental.policies.idle
     if reason == "idle" and idle is not None and idle.action == "terminate":
         return "terminated"
-    if rule.outcome == "stopped" and reason == "balance_exhausted" and not rental.has_volume:
+    if reason in {"balance_exhausted", "budget_exhausted"} and not rental.has_volume:
         # There is nothing that would be worth keeping.
         return "terminated"
     return rule.outcome

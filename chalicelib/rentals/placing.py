@@ -14,7 +14,7 @@ from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.leases import Lease
-from chalicelib.core.money import compute_charge_micros
+from chalicelib.core.money import StayHold, compute_charge_micros
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import SUSPECT_AFTER_MS, HostCommand
@@ -27,7 +27,13 @@ from chalicelib.fleet.placement import (
 )
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
-from chalicelib.rentals.ports import NoCapacity, RentalPorts, SpreadTaken, add_audit, name_hold
+from chalicelib.rentals.ports import (
+    NoCapacity,
+    RentalPorts,
+    SpreadTaken,
+    add_audit,
+    name_hold,
+)
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
 from chalicelib.reservations.model import Reservation
@@ -286,11 +292,7 @@ def _commit(
         action = "rental.created" if start.is_new else "rental.placed"
         add_audit(ports, tx, after, start.actor, action, details)
     account_id = start.first.account_id
-    ports.wallets.add_holds(
-        tx,
-        account_id,
-        {name_hold(rental.rental_id, rental.segment): compute_hold(rental) for rental in placed},
-    )
+    ports.wallets.add_holds(tx, account_id, [build_hold(rental) for rental in placed], ports.clock.now_ms())
     ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed))
     for rental in placed if terms.reserved_until_ms is not None else placed[:1]:
         terms.require(tx, rental)
@@ -352,11 +354,17 @@ def add_start_command(ports: RentalPorts, tx: Transaction, rental: Rental, workl
     )
 
 
-def compute_hold(rental: Rental) -> int:
-    """Return the micros that a stay holds before it starts: `RUNWAY_SECONDS` of its price."""
-    assert rental.price_micros_per_gpu_hour is not None
-    return compute_charge_micros(
-        price_micros_per_gpu_hour=rental.price_micros_per_gpu_hour,
-        gpu_count=rental.gpu_count,
-        seconds=RUNWAY_SECONDS,
+def build_hold(rental: Rental) -> StayHold:
+    """Return what the present stay sets aside before it starts: `RUNWAY_SECONDS` of its price."""
+    price = rental.price_micros_per_gpu_hour
+    assert price is not None
+    return StayHold(
+        name_hold(rental.rental_id, rental.segment),
+        compute_charge_micros(
+            price_micros_per_gpu_hour=price, gpu_count=rental.gpu_count, seconds=RUNWAY_SECONDS
+        ),
+        price * rental.gpu_count,
+        rental.rental_id,
+        rental.gpu_type,
+        rental.label,
     )

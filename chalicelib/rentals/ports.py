@@ -8,6 +8,7 @@ from chalicelib.catalog.service import CachedCatalog, CatalogStore
 from chalicelib.core.capacity import Quota
 from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.idempotency import IdempotencyStore
+from chalicelib.core.money import StayHold
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
 from chalicelib.core.principal import Principal
@@ -116,8 +117,8 @@ class SchedulingStore(Protocol):
 class Wallets(Protocol):
     """Implemented by billing, which stands above."""
 
-    def add_holds(self, tx: Transaction, account_id: str, holds: Mapping[str, int]) -> None:
-        """Hold micros by hold id. Fails with InsufficientFunds."""
+    def add_holds(self, tx: Transaction, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
+        """Fails with InsufficientFunds, BudgetExhausted, SpendLimitReached, or Unavailable to come again."""
 
 
 @dataclass(frozen=True, slots=True)

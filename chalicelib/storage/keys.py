@@ -243,12 +243,37 @@ def journal(source: str, source_id: str) -> str:
     return f"JOURNAL#{source}#{source_id}"
 
 
+def journal_of(journal_key: str) -> str:
+    """The key of the journal that a leg names."""
+    return f"JOURNAL#{journal_key}"
+
+
+def chain(account_id: str) -> str:
+    """All legs of a customer, of whichever purse."""
+    return f"LEGS#cust:{account_id}"
+
+
 def legs(ledger_account: str) -> str:
     return f"LEGS#{ledger_account}"
 
 
 def leg_version(version: int) -> str:
     return f"{version:012d}"
+
+
+def usage(account_id: str, month: str) -> str:
+    """``month`` is ``yyyy-mm``: what an account used in it."""
+    return f"USAGE#{account_id}#{month}"
+
+
+def usage_line(day: str, rental_id: str, segment: int) -> str:
+    return f"{day}#{rental_id}#{segment:04d}"
+
+
+def read_usage_line(key: str) -> tuple[str, str, int]:
+    """Return day, rental and segment of a key of `usage_line`."""
+    day, rental_id, segment = key.split("#")
+    return day, rental_id, int(segment)
 
 
 def hold(hold_id: str) -> str:

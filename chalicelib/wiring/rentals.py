@@ -10,7 +10,7 @@ from chalicelib.wiring.fleet import capacity_reader, fleet_store, watch_store
 from chalicelib.wiring.system import bind_tables, clock, ids, settings, sqs_client, start_transaction
 
 if TYPE_CHECKING:
-    from chalicelib.billing.service import BillingPorts
+    from chalicelib.billing.ports import BillingPorts
     from chalicelib.catalog.offers import AccountStanding, OfferPorts
     from chalicelib.metering.ports import MeterPorts
     from chalicelib.rentals.ports import RentalPorts
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def rental_ports() -> "RentalPorts":
-    from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.billing.wallet_store import DynamoWalletStore
     from chalicelib.compliance.store import DynamoAuditTrail
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
@@ -35,7 +35,7 @@ def rental_ports() -> "RentalPorts":
         fleet=fleet_store(),
         catalog=catalog_ports().store,
         cached_catalog=cached_catalog(),
-        wallets=DynamoLedgerStore(),
+        wallets=DynamoWalletStore(),
         idempotency=DynamoIdempotencyStore(),
         audit=DynamoAuditTrail(),
         transactions=start_transaction,
@@ -88,11 +88,22 @@ def meter_ports() -> "MeterPorts":
 
 @cache
 def billing_ports() -> "BillingPorts":
-    from chalicelib.billing.service import BillingPorts
+    from chalicelib.billing.budget_store import DynamoBudgetStore
+    from chalicelib.billing.ports import BillingPorts
     from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.billing.usage_store import DynamoUsageStore
+    from chalicelib.billing.wallet_store import DynamoWalletStore
 
     meters = meter_ports()
-    return BillingPorts(DynamoLedgerStore(), meters.store, meters.rentals, meters.charges)
+    return BillingPorts(
+        DynamoLedgerStore(),
+        DynamoWalletStore(),
+        DynamoBudgetStore(),
+        DynamoUsageStore(),
+        meters.store,
+        meters.rentals,
+        meters.charges,
+    )
 
 
 def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
@@ -104,11 +115,11 @@ def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
 
 def read_standing(account_id: str) -> "AccountStanding":
     """What an account may still take."""
-    from chalicelib.billing.store import DynamoLedgerStore
+    from chalicelib.billing.wallet_store import DynamoWalletStore
     from chalicelib.catalog.offers import AccountStanding
 
     bind_tables()
-    balance = DynamoLedgerStore().get_balance(account_id)
+    balance = DynamoWalletStore().get_balance(account_id)
     quota = rental_ports().scheduling.get_quota(account_id)
     return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
 

@@ -18,7 +18,7 @@ _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynam
 
 #: Lines, notes of who may be preempted, and spread groups are taken away when they have served; a launch
 #: that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling"})
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets"})
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
@@ -29,6 +29,7 @@ _PLACES: Mapping[str, Access] = {
     "reservations": "write",
     "commands": "write",
     "balances": "write",
+    "budgets": "write",
     "audit": "write",
 }
 
@@ -50,6 +51,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "reservations": "write",
         "ledger": "write",
         "balances": "write",
+        "budgets": "write",
+        "usage": "read",
         "idempotency": "write",
         "scaling": "write",
         "audit": "write",
@@ -65,6 +68,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scheduling": "write",
         "reservations": "write",
         "balances": "write",
+        "budgets": "write",
         "metering": "write",
         "commands": "write",
         "audit": "write",
@@ -147,8 +151,11 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "commands": "write",
         "ledger": "write",
         "balances": "write",
+        "budgets": "write",
+        "usage": "write",
         "audit": "write",
     },
+    "ExpireCredits": {"ledger": "write", "balances": "write", "budgets": "read"},
 }
 READS_SECRET = (
     "APIHandler",

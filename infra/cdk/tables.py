@@ -71,7 +71,9 @@ TABLES = (
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),
-    TableSpec("balances"),
+    TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
+    TableSpec("budgets"),
+    TableSpec("usage"),
     TableSpec("idempotency", expires=True),
     TableSpec(
         "audit",

@@ -9,15 +9,21 @@ from provocative.cli.fleet_views import show_keys
 from provocative.cli.money_views import show_quota, show_wallet
 from provocative.cli.output import print_line
 from provocative.cli.paging import fetch_page, show_page
-from provocative.cli.parsing import parse_money
+from provocative.cli.parsing import given, parse_instant, parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
 from provocative.models import Account, IssuedKey
+from provocative.requests import CreditRequest
 
 _AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="acc_….")]
 _KeyId = Annotated[str, typer.Argument(metavar="KEY", help="As keys shows it, key_….")]
 _Text = Annotated[str, typer.Argument(metavar="NAME", help="Of the renter.")]
 _Amount = Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_money, help="Such as 100 or 12.50.")]
+_Promo = Annotated[bool, typer.Option("--promo", help="Promotional: spent first, and it may expire.")]
+_Expires = Annotated[
+    str | None, typer.Option("--expires-at", metavar="INSTANT", parser=parse_instant, help="With --promo.")
+]
+_JournalKey = Annotated[str, typer.Argument(metavar="ENTRY", help="The key that ledger shows.")]
 _Gpus = Annotated[int, typer.Argument(metavar="GPUS", min=0, help="At once.")]
 _Name = Annotated[str, typer.Option("--label", "-l", metavar="TEXT", help="What the key is for.")]
 
@@ -26,6 +32,7 @@ def register(app: typer.Typer) -> None:
     accounts = group(app, "accounts", "Renters, for operators: create, credit, quota.")
     verb(accounts)(create)
     verb(accounts)(credit)
+    verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
     verb(accounts, "reserved-quota")(set_reserved_quota)
     nested = group(app, "keys", "Keys of the API: list, create, revoke.", keys)
@@ -49,13 +56,24 @@ def credit(
     amount: _Amount,
     *,
     reason: options.Reason,
+    promo: _Promo = False,
+    expires_at: _Expires = None,
     idempotency_key: options.IdempotencyKey = None,
 ) -> None:
     """Grant an account credit; repeat with the same --idempotency-key, and it is granted once."""
-    wallet = session.client.accounts.grant_credit(
-        account_id, amount_micros=amount, reason=reason, idempotency_key=idempotency_key
+    request: CreditRequest = given(
+        amount_micros=amount, reason=reason, kind="promo" if promo else None, expires_at=expires_at
     )
+    wallet = session.client.accounts.grant_credit(account_id, request, idempotency_key=idempotency_key)
     session.show(wallet, show_wallet)
+
+
+def reverse(
+    session: Session, journal_key: _JournalKey, *, reason: options.Reason, yes: options.Yes = False
+) -> None:
+    """Undo a charge or a credit by its opposite; both stay in the books."""
+    session.confirm(f"Post the opposite of {journal_key}?", yes=yes)
+    session.show(session.client.accounts.reverse_posting(journal_key, reason), show_wallet)
 
 
 def set_quota(session: Session, account_id: _AccountId, gpus: _Gpus) -> None:

@@ -8,6 +8,7 @@ import typer
 from provocative.cli import (
     accounts,
     audit,
+    budgets,
     catalog,
     hosts,
     login,
@@ -33,6 +34,7 @@ _MODULES = (
     rentals,
     logs,
     money,
+    budgets,
     reservations,
     templates,
     hosts,

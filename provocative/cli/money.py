@@ -1,18 +1,29 @@
-"""Verbs of money: what is left, and what a rental has cost."""
+"""Verbs of money: what is left, what a rental has cost, what was posted."""
 
 from typing import Annotated
 
 import typer
 
-from provocative.cli.money_views import show_quota, show_receipt, show_wallet
+from provocative.cli import options
+from provocative.cli.money_views import show_entries, show_quota, show_receipt, show_wallet
+from provocative.cli.paging import fetch_page, show_page
+from provocative.cli.parsing import parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import verb
 
 _Rental = Annotated[str | None, typer.Argument(metavar="[RENTAL]", help="Its receipt; else the wallet.")]
 
 
+_Limit = Annotated[
+    int | None,
+    typer.Argument(metavar="[AMOUNT]", parser=parse_money, help="An hour, such as 80; none lifts it."),
+]
+
+
 def register(app: typer.Typer) -> None:
     verb(app)(cost)
+    verb(app)(ledger)
+    verb(app, "spend-limit")(spend_limit)
     verb(app)(quota)
 
 
@@ -22,6 +33,23 @@ def cost(session: Session, rental_id: _Rental = None) -> None:
         session.show(session.client.money.read_wallet(), show_wallet)
     else:
         session.show(session.client.rentals.read_receipt(rental_id), show_receipt)
+
+
+def ledger(
+    session: Session,
+    *,
+    limit: options.Limit = None,
+    cursor: options.Cursor = None,
+    everything: options.All = False,
+) -> None:
+    """List what was posted to the wallet, newest first: charges, credits, and why."""
+    page = fetch_page(session.client.money.list_entries, limit=limit, cursor=cursor, everything=everything)
+    show_page(session, page, show_entries)
+
+
+def spend_limit(session: Session, amount: _Limit = None) -> None:
+    """Bound what everything that runs may cost an hour; a start beyond it is refused."""
+    session.show(session.client.money.set_spend_limit(amount), show_wallet)
 
 
 def quota(session: Session) -> None:

@@ -1,27 +1,116 @@
 """What is shown of money, quotas and receipts."""
 
 from provocative.cli.output import (
+    Column,
+    format_duration,
     format_exact_duration,
+    format_instant,
     format_known,
     format_micros,
     format_milli,
     print_facts,
+    print_table,
 )
-from provocative.models import Quota, Receipt, RegionalEmissions, Wallet
+from provocative.models import (
+    Budget,
+    Grant,
+    LedgerEntry,
+    Listing,
+    Quota,
+    Receipt,
+    RegionalEmissions,
+    Wallet,
+)
 
 _SECONDS_PER_HOUR = 3600
 
 
 def show_wallet(wallet: Wallet) -> None:
-    currency = wallet["currency"]
+    currency, burn, left = wallet["currency"], wallet["burn_micros_per_hour"], wallet["seconds_left"]
+    limit = wallet["spend_limit_micros_per_hour"]
     print_facts(
         [
             ("account", wallet["account_id"]),
             ("balance", format_micros(wallet["posted_micros"], currency)),
             ("held", format_micros(wallet["held_micros"], currency)),
             ("available", format_micros(wallet["available_micros"], currency)),
+            *(("promotional", _describe_grant(each, currency)) for each in wallet["grants"]),
+            ("burn", f"{format_micros(burn, currency)} an hour" if burn else None),
+            ("lasts", None if left is None else format_duration(left)),
+            ("spend limit", None if limit is None else f"{format_micros(limit, currency)} an hour"),
         ]
     )
+
+
+def _describe_grant(grant: Grant, currency: str) -> str:
+    until = "" if grant["expires_at"] is None else f" until {format_instant(grant['expires_at'])}"
+    return f"{format_micros(grant['remaining_micros'], currency)}{until}"
+
+
+def show_entries(entries: list[LedgerEntry]) -> None:
+    columns = [
+        Column("#", right=True),
+        Column("POSTED"),
+        Column("KIND"),
+        Column("AMOUNT", right=True),
+        Column("BALANCE", right=True),
+        Column("FOR"),
+    ]
+    rows = [
+        [
+            str(each["version"]),
+            format_instant(each["posted_at"]),
+            each["kind"],
+            format_micros(each["amount_micros"]),
+            format_micros(each["balance_after_micros"]),
+            str(each["details"].get("rental_id") or each["details"].get("reason") or each["journal_key"]),
+        ]
+        for each in entries
+    ]
+    print_table(columns, rows, empty="Nothing was posted yet.")
+
+
+def show_budget(budget: Budget) -> None:
+    of = budget["scope"] if budget["scope"] == "account" else f"{budget['scope']} {budget['scope_value']}"
+    print_facts(
+        [
+            ("budget", budget["budget_id"]),
+            ("name", budget["name"]),
+            ("of", of),
+            ("period", budget["period_key"]),
+            ("limit", format_micros(budget["limit_micros"])),
+            ("spent", format_micros(budget["spent_micros"])),
+            ("set aside", format_micros(budget["held_micros"])),
+            ("left", format_micros(budget["remaining_micros"])),
+            ("when spent", "stops its rentals" if budget["hard_stop"] else "tells only"),
+            ("alerts at", ", ".join(f"{each}%" for each in budget["alert_percents"]) or None),
+        ]
+    )
+
+
+def show_budgets(listing: Listing[Budget]) -> None:
+    columns = [
+        Column("BUDGET"),
+        Column("NAME"),
+        Column("OF"),
+        Column("PERIOD"),
+        Column("SPENT", right=True),
+        Column("LIMIT", right=True),
+        Column("STOPS"),
+    ]
+    rows = [
+        [
+            each["budget_id"],
+            each["name"],
+            each["scope_value"] or each["scope"],
+            each["period_key"],
+            format_micros(each["spent_micros"]),
+            format_micros(each["limit_micros"]),
+            "yes" if each["hard_stop"] else "no",
+        ]
+        for each in listing["items"]
+    ]
+    print_table(columns, rows, empty="There are no budgets.")
 
 
 def show_quota(quota: Quota) -> None:

@@ -1,7 +1,7 @@
 """All ports over one in-memory database, as `chalicelib.wiring` builds them over DynamoDB."""
 
 from chalicelib.accounts.service import AccountPorts
-from chalicelib.billing.service import BillingPorts
+from chalicelib.billing.ports import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -16,7 +16,8 @@ from chalicelib.reservations.ports import ReservationPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
-from tests.fakes.money import FakeChargeQueue, FakeLedgerStore, FakeMeterStore, FakeRentalStore
+from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore, FakeWalletStore
+from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
@@ -34,7 +35,7 @@ class FakeCloud:
         self.charges = FakeChargeQueue()
         self.pepper = b"pepper of the tests"
         catalog_store = FakeCatalogStore(self.db, self.clock)
-        ledger = FakeLedgerStore(self.db)
+        wallets = FakeWalletStore(self.db)
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
         )
@@ -61,7 +62,7 @@ class FakeCloud:
             fleet=self.fleet_store,
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
-            wallets=ledger,
+            wallets=wallets,
             idempotency=FakeIdempotencyStore(self.db),
             audit=self.audit,
             transactions=self.db.begin,
@@ -86,4 +87,12 @@ class FakeCloud:
         self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store, self.bookings)
         self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
         self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
-        self.billing = BillingPorts(ledger, self.meters.store, self.rentals, self.charges)
+        self.billing = BillingPorts(
+            FakeLedgerStore(self.db),
+            wallets,
+            FakeBudgetStore(self.db),
+            FakeUsageStore(self.db),
+            self.meters.store,
+            self.rentals,
+            self.charges,
+        )

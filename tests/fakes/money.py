@@ -1,12 +1,9 @@
-"""Rentals, meters, the ledger and the charge queue in memory."""
+"""Rentals, meters and the charge queue in memory."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.billing.model import CUSTOMER_PREFIX, Balance, Hold, Journal, Leg
-from chalicelib.billing.service import AlreadyPosted
-from chalicelib.core.errors import DomainError, InsufficientFunds, Unavailable
+from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
@@ -115,77 +112,6 @@ class FakeRentalStore(MemoryStore):
         tx.add(lambda: None if rental_id in rows else Unavailable("rental"), effect)
 
 
-class FakeLedgerStore(MemoryStore):
-    """Rows: balances, holds ((account, hold)), journals, legs ((ledger account, sort key))."""
-
-    def get_balance(self, account_id: str) -> Balance | None:
-        return self.db.table("balances").get(account_id)
-
-    def get_hold(self, account_id: str, hold_id: str) -> Hold | None:
-        return self.db.table("holds").get((account_id, hold_id))
-
-    def read_legs(self, source: str, source_id: str) -> list[Leg]:
-        return [leg for leg, journal in self.db.table("legs").values() if journal == (source, source_id)]
-
-    def add_journal(self, tx: Any, journal: Journal, *, leg_version: int, balance_after_micros: int) -> None:
-        key = (journal.source, journal.source_id)
-        tx.put_new("journals", key, journal, AlreadyPosted("journal"))
-        for leg in journal.legs:
-            customer = leg.ledger_account.startswith(CUSTOMER_PREFIX)
-            sort_key = leg_version if customer else key
-            tx.put_new("legs", (leg.ledger_account, sort_key), (leg, key), Unavailable("leg"))
-
-    def open_balance(self, tx: Any, balance: Balance) -> None:
-        tx.put_new("balances", balance.account_id, balance, Unavailable("balance"))
-
-    def move_balance(self, tx: Any, balance: Balance, *, posted: int, held: int, count_leg: bool) -> None:
-        rows, key, available = self.db.table("balances"), balance.account_id, posted - held
-
-        def check() -> DomainError | None:
-            row = rows[key]
-            short = available < 0 and row.available_micros < -available
-            return Unavailable("balance") if short or row.leg_version != balance.leg_version else None
-
-        def effect() -> None:
-            row = rows[key]
-            rows[key] = replace(
-                row,
-                posted_micros=row.posted_micros + posted,
-                held_micros=row.held_micros + held,
-                available_micros=row.available_micros + available,
-                leg_version=row.leg_version + count_leg,
-            )
-
-        tx.add(check, effect)
-
-    def change_hold(self, tx: Any, account_id: str, old: Hold, new: Hold) -> None:
-        rows, key = self.db.table("holds"), (account_id, old.hold_id)
-        tx.add(
-            lambda: None if rows.get(key) == old else Unavailable("hold"), lambda: rows.__setitem__(key, new)
-        )
-
-    def add_holds(self, tx: Any, account_id: str, holds: Mapping[str, int]) -> None:
-        rows, amount_micros = self.db.table("balances"), sum(holds.values())
-
-        def check() -> DomainError | None:
-            row = rows.get(account_id)
-            covered = row is not None and row.available_micros >= amount_micros
-            return None if covered else InsufficientFunds("hold")
-
-        def effect() -> None:
-            row = rows[account_id]
-            rows[account_id] = replace(
-                row,
-                held_micros=row.held_micros + amount_micros,
-                available_micros=row.available_micros - amount_micros,
-            )
-
-        tx.add(check, effect)
-        for hold_id, micros in holds.items():
-            hold = Hold(hold_id, micros, "pending")
-            tx.put_new("holds", (account_id, hold_id), hold, Unavailable("hold"))
-
-
 class FakeMeterStore(MemoryStore):
     def get_meter(self, rental_id: str, segment: int) -> Meter | None:
         return self.db.table("meters").get((rental_id, segment))
@@ -222,6 +148,7 @@ class FakeMeterStore(MemoryStore):
                 state=new.state,
                 alive_through_ms=new.alive_through_ms,
                 unproven_ms=new.unproven_ms,
+                end_reason=new.end_reason,
             )
 
         tx.add(check, effect)

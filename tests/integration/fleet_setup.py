@@ -4,7 +4,7 @@ import uuid
 
 from chalicelib import wiring
 from chalicelib.accounts.service import authenticate, bootstrap_installation, create_account, create_key
-from chalicelib.billing.service import GrantCredit, grant_credit
+from chalicelib.billing.crediting import GrantCredit, grant_credit
 from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.capacity import BillingClass

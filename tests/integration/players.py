@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib import wiring
-from chalicelib.billing.service import charge_rental
+from chalicelib.billing.charging import charge_rental
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import DomainError, NotFound, Unavailable
 from chalicelib.core.idempotency import compute_fingerprint

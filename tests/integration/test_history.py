@@ -17,8 +17,7 @@ from functools import partial
 import pytest
 
 from chalicelib import wiring
-from chalicelib.billing.model import name_customer
-from chalicelib.billing.service import charge_rental
+from chalicelib.billing.charging import charge_rental
 from chalicelib.core.errors import DomainError
 from chalicelib.core.principal import Principal
 from chalicelib.rentals.life import terminate_rental
@@ -207,7 +206,7 @@ def read_rest(stage: Stage, rentals: list[Rental]) -> Rest:
     posted = {account_id: group_postings(rows) for account_id, rows in legs.items()}
     with ThreadPoolExecutor(8) as pool:
         ended = list(pool.map(lambda rental: read_end(rental, posted[rental.account_id]), rentals))
-    wallets = {each: wiring.billing_ports().ledger.get_balance(each) for each in legs}
+    wallets = {each: wiring.billing_ports().wallets.get_balance(each) for each in legs}
     now_ms = wiring.clock().now_ms()
     rows = {host_id: ports.fleet.list_gpus(host_id) for host_id in stage.host_ids}
     return Rest(
@@ -229,7 +228,7 @@ def read_end(rental: Rental, posted: dict[tuple[str, int], list[tuple[int, int]]
     for meter in wiring.billing_ports().meters.list_meters(rental.rental_id):
         rows = posted.get((rental.rental_id, meter.segment), [])
         hold_id = name_hold(rental.rental_id, meter.segment)
-        hold = wiring.billing_ports().ledger.get_hold(rental.account_id, hold_id)
+        hold = wiring.billing_ports().wallets.get_hold(rental.account_id, hold_id)
         bills.append(
             Bill(
                 meter.segment,
@@ -259,7 +258,7 @@ def read_end(rental: Rental, posted: dict[tuple[str, int], list[tuple[int, int]]
 
 
 def list_legs(account_id: str) -> list[LegItem]:
-    return list(LegItem.query(keys.legs(name_customer(account_id)), consistent_read=True))
+    return list(LegItem.query(keys.chain(account_id), consistent_read=True))
 
 
 def group_postings(legs: list[LegItem]) -> dict[tuple[str, int], list[tuple[int, int]]]:
@@ -277,7 +276,7 @@ def sum_ledger(journal_keys: set[str]) -> int:
     """Return the sum of the legs, as they stand in all accounts, of these journals."""
 
     def read(key: str) -> int:
-        journal = JournalItem.get(key, keys.JOURNAL, consistent_read=True)
+        journal = JournalItem.get(keys.journal_of(key), keys.JOURNAL, consistent_read=True)
         legs = wiring.billing_ports().ledger.read_legs(journal.source, journal.source_id)
         assert len(legs) == len(journal.legs), f"{key} has legs that stand nowhere"
         return sum(leg.amount_micros for leg in legs)

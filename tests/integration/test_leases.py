@@ -115,7 +115,7 @@ def test_a_hundred_threads_with_one_idempotency_key_make_one_rental(wired: None)
     assert [replayed for _, replayed in answers].count(False) == 1
     page = wiring.rental_ports().store.list_rentals(renter.account_id, 200, None)
     assert len(page.items) == 1
-    wallet = wiring.billing_ports().ledger.get_balance(renter.account_id)
+    wallet = wiring.billing_ports().wallets.get_balance(renter.account_id)
     assert wallet is not None
     assert wallet.held_micros == PRICE_OF_ONE_HOLD
 

@@ -173,7 +173,7 @@ def _check_ended(rental: EndedRental) -> Iterator[Objection]:
         if counts[segment] != 1 or segment not in rental.segments:
             yield Objection("bill", f"the stay {segment} of {name} has {counts[segment]} bills")
     for bill in rental.bills:
-        if bill.state != "settled" or bill.hold_state != "released":
+        if bill.state != "settled" or bill.hold_state not in {"void", "captured"}:
             text = f"{name}:{bill.segment} ends {bill.state} with its hold {bill.hold_state}"
             yield Objection("bill", text)
         if bill.posted_micros != bill.charged_micros:

@@ -116,14 +116,15 @@ def check_end(world: World) -> None:
         require(rental.charge_micros == charged, f"I7: {rental.rental_id} shows {rental.charge_micros}")
         posted = sum(
             -leg.amount_micros
-            for (account, _), (leg, (_, source_id)) in tables.get("legs", {}).items()
-            if source_id.startswith(f"{rental.rental_id}:") and leg.amount_micros < 0
+            for leg, journal_key in tables.get("legs", {}).values()
+            if journal_key.startswith(f"usage#{rental.rental_id}:") and leg.amount_micros < 0
         )
         require(posted == charged, f"I2: {rental.rental_id} was charged {charged} and posted {posted}")
         for stay in rental.placements:
             hold = tables["holds"].get((rental.account_id, name_hold(rental.rental_id, stay.segment)))
             require(
-                hold is not None and hold.state == "released", f"I7: {rental.rental_id} still holds money"
+                hold is not None and hold.state in {"void", "captured"},
+                f"I7: {rental.rental_id} still holds money",
             )
     require(not tables.get("tickets"), "I7: somebody still stands in line")
     require(not tables.get("stays"), "I7: a spot stay is left")

@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from chalicelib.billing import service as billing
+from chalicelib.billing import charging as billing
 from chalicelib.metering import failover
 from chalicelib.metering import service as metering
 from chalicelib.rentals import life
 from host_agent import assignments
 from tests.fakes.database import MemoryTransaction
 from tests.fakes.fleet import FakeFleetStore
-from tests.fakes.money import FakeLedgerStore, FakeMeterStore, FakeRentalStore
+from tests.fakes.ledger import FakeLedgerStore, FakeWalletStore
+from tests.fakes.money import FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeIdempotencyStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.simulation.world import World
@@ -92,33 +93,33 @@ def rental_without_version() -> Any:
 def charge_without_cursor() -> Any:
     """A charge that comes twice is posted twice."""
 
-    def post_anew(self: Any, tx: Any, journal: Any, **named: Any) -> None:
+    def post_anew(self: Any, tx: Any, journal: Any, chained: Any) -> None:
         count = len(self.db.table("journals"))
         fresh = replace(journal, source_id=f"{journal.source_id}:{count}:{id(tx)}")
-        FakeLedgerStore_add(self, tx, fresh, **named)
+        anew = [replace(leg, version=leg.version + 1_000_000 * (count + 1)) for leg in chained]
+        FakeLedgerStore_add(self, tx, fresh, anew)
 
     FakeLedgerStore_add = FakeLedgerStore.add_journal  # noqa: N806
     return patched(
         (FakeMeterStore, "record_charge", without_conditions(FakeMeterStore.record_charge)),
         (FakeLedgerStore, "add_journal", post_anew),
-        (FakeLedgerStore, "move_balance", without_conditions(FakeLedgerStore.move_balance)),
-        (FakeLedgerStore, "change_hold", without_conditions(FakeLedgerStore.change_hold)),
+        (FakeWalletStore, "move_balance", without_conditions(FakeWalletStore.move_balance)),
+        (FakeWalletStore, "change_hold", without_conditions(FakeWalletStore.change_hold)),
     )
 
 
 def hold_without_balance() -> Any:
     """A hold is taken from a wallet that does not cover it."""
-    return patched((FakeLedgerStore, "add_holds", without_conditions(FakeLedgerStore.add_holds)))
+    return patched((FakeWalletStore, "add_holds", without_conditions(FakeWalletStore.add_holds)))
 
 
 def hold_never_released() -> Any:
     """The last charge forgets the hold."""
     charge = billing._charge
 
-    def forgetful(ports: Any, meter: Any) -> None:
-        ledger = ports.ledger
-        with mock.patch.object(type(ledger), "change_hold", nothing):
-            charge(ports, meter)
+    def forgetful(ports: Any, meter: Any, now_ms: int) -> None:
+        with mock.patch.object(type(ports.wallets), "change_hold", nothing):
+            charge(ports, meter, now_ms)
 
     return patched((billing, "_charge", forgetful))
 

@@ -9,7 +9,7 @@ from tests.simulation.records import Bill, EndedRental, Held, Operation, Rest
 
 GPU = "GPU-1"
 FIRST, SECOND = Held("rnt_a", GPU, 1), Held("rnt_b", GPU, 3)
-BILL = Bill(1, "settled", 700, 700, (0, 1), "released")
+BILL = Bill(1, "settled", 700, 700, (0, 1), "void")
 
 
 def did(kind, invoked_us, ended_us, **facts):

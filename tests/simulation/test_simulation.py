@@ -14,7 +14,7 @@ STEPS = 300
 #: The short profile; ``make simulate`` runs 2,000.
 SEEDS = range(100)
 #: A mutant that hides from so many seeds is not noticed.
-MUTANT_SEEDS = range(40)
+MUTANT_SEEDS = range(120)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from chalicelib.billing.service import charge_rental, dispatch_charges
+from chalicelib.billing.charging import charge_rental, dispatch_charges
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.principal import Principal

@@ -51,7 +51,7 @@ class Platform:
         return self.principals[token]
 
     def read_standing(self, account_id):
-        balance = self.cloud.billing.ledger.get_balance(account_id)
+        balance = self.cloud.billing.wallets.get_balance(account_id)
         quota = self.cloud.rentals.scheduling.get_quota(account_id)
         return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
 

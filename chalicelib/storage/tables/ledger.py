@@ -1,6 +1,9 @@
-"""The books: journals and legs, balances and holds."""
+"""The books: journals and legs, balances, holds and budgets, what was used on which day."""
+
+from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -16,19 +19,29 @@ class JournalItem(LedgerTable):
     source = UnicodeAttribute()
     source_id = UnicodeAttribute()
     kind = UnicodeAttribute()
+    account_id = UnicodeAttribute()
+    currency = UnicodeAttribute()
     fingerprint = UnicodeAttribute()
     legs: JSONAttribute = JSONAttribute()
-    leg_version = IntegerAttribute()
+    #: Keys of the rows of ``legs``, in the same order.
+    leg_keys: JSONAttribute = JSONAttribute()
+    details: JSONAttribute = JSONAttribute()
+    reverses = UnicodeAttribute(null=True)
     posted_at_ms = IntegerAttribute()
 
 
 class LegItem(LedgerTable):
+    """``version``, ``balance_after_micros`` and the hashes are of customers' legs, which form a chain."""
+
     ledger_account = UnicodeAttribute()
     amount_micros = IntegerAttribute()
     currency = UnicodeAttribute()
     journal_key = UnicodeAttribute()
     posted_at_ms = IntegerAttribute()
+    version = IntegerAttribute(null=True)
     balance_after_micros = IntegerAttribute(null=True)
+    previous_hash = UnicodeAttribute(null=True)
+    hash = UnicodeAttribute(null=True)
 
 
 class BalancesTable(Table):
@@ -36,16 +49,81 @@ class BalancesTable(Table):
         table_name = "balances"
 
 
+class BalancesByDue(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_due"
+        projection = AllProjection()
+
+    due_shard = UnicodeAttribute(hash_key=True)
+    due_at_ms = IntegerAttribute(range_key=True)
+
+
 class BalanceItem(BalancesTable):
+    account_id = UnicodeAttribute()
     currency = UnicodeAttribute()
     posted_micros = IntegerAttribute()
     held_micros = IntegerAttribute()
     #: Stored because a condition cannot subtract: always posted - held.
     available_micros = IntegerAttribute()
-    leg_version = IntegerAttribute()
+    leg_version = IntegerAttribute(null=True)
+    chain_hash = UnicodeAttribute(null=True)
+    grants: JSONAttribute = JSONAttribute(null=True)
+    burn_micros_per_hour = IntegerAttribute()
+    spend_limit_micros_per_hour = IntegerAttribute(null=True)
+    #: Stored for the same reason, where there is a limit: always limit - burn.
+    spend_headroom_micros_per_hour = IntegerAttribute(null=True)
+    #: How many budgets the account has; a start that knows of none is refused by it.
+    budget_count = IntegerAttribute(null=True)
+    #: Sparse: when a grant expires next.
+    due_shard = UnicodeAttribute(null=True)
+    due_at_ms = IntegerAttribute(null=True)
+    by_due = BalancesByDue()
 
 
 class HoldItem(BalancesTable):
     hold_id = UnicodeAttribute()
     amount_micros = IntegerAttribute()
+    captured_micros = IntegerAttribute()
     state = UnicodeAttribute()
+    rate_micros_per_hour = IntegerAttribute()
+    rental_id = UnicodeAttribute()
+    gpu_type = UnicodeAttribute()
+    label = UnicodeAttribute(null=True)
+    budget_ids: JSONAttribute = JSONAttribute(null=True)
+
+
+class BudgetItem(Table):
+    class Meta(TableMeta):
+        table_name = "budgets"
+
+    budget_id = UnicodeAttribute()
+    account_id = UnicodeAttribute()
+    name = UnicodeAttribute()
+    scope = UnicodeAttribute()
+    scope_value = UnicodeAttribute()
+    period = UnicodeAttribute()
+    period_key = UnicodeAttribute()
+    limit_micros = IntegerAttribute()
+    hard_stop = IntegerAttribute()
+    alert_percents: JSONAttribute = JSONAttribute()
+    alerted_percent = IntegerAttribute()
+    spent_micros = IntegerAttribute()
+    held_micros = IntegerAttribute()
+    #: Always limit - spent - held.
+    remaining_micros = IntegerAttribute()
+    created_at_ms = IntegerAttribute()
+
+
+class UsageItem(Table):
+    """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour."""
+
+    class Meta(TableMeta):
+        table_name = "usage"
+
+    gpu_type = UnicodeAttribute()
+    gpu_count = IntegerAttribute()
+    region = UnicodeAttribute()
+    label = UnicodeAttribute(null=True)
+    price_micros_per_gpu_hour = IntegerAttribute()
+    seconds = IntegerAttribute()
+    micros = IntegerAttribute()

@@ -38,6 +38,7 @@ class MeterItem(MeteringTable):
     charge_seq = IntegerAttribute()
     charged_seconds = IntegerAttribute()
     charged_micros = IntegerAttribute()
+    end_reason = UnicodeAttribute(null=True)
     #: Sparse: present until the last charge is posted, so the index lists what is still to be charged.
     open_shard = UnicodeAttribute(null=True)
     by_open = ByOpen()

@@ -6,38 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.billing.charging import charge_rental, dispatch_charges
 from chalicelib.billing.model import (
     Journal,
     Leg,
     UnbalancedJournal,
-    build_usage_legs,
     check_balanced,
-    split_charge,
 )
-from chalicelib.billing.service import charge_rental, dispatch_charges, read_usage_legs
+from chalicelib.billing.rating import Purchaser, build_usage_legs, split_charge
+from chalicelib.billing.service import read_usage_legs
 from chalicelib.core.errors import IdempotencyMismatch
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.rentals.life import terminate_rental
 from tests.factories import PRICE, add_renter, give_credit, rent, seed_cloud, start
 from tests.fakes import Crash
+from tests.unit.billing.books import check_books
 
 
 def cumulative(seconds, gpus=2):
     return compute_charge_micros(price_micros_per_gpu_hour=PRICE, gpu_count=gpus, seconds=seconds)
-
-
-def check_books(seeded):
-    """The invariants of the ledger, over everything that was posted."""
-    legs = list(seeded.cloud.db.table("legs").items())
-    assert sum(leg.amount_micros for _, (leg, _) in legs) == 0
-    for account_id, balance in seeded.cloud.db.table("balances").items():
-        own = {key[1]: leg for key, (leg, _) in legs if key[0] == f"cust:{account_id}:paid"}
-        assert sorted(own) == list(range(1, balance.leg_version + 1))
-        assert sum(leg.amount_micros for leg in own.values()) == balance.posted_micros
-        holds = [hold for key, hold in seeded.cloud.db.table("holds").items() if key[0] == account_id]
-        assert sum(hold.amount_micros for hold in holds) == balance.held_micros
-        assert balance.available_micros == balance.posted_micros - balance.held_micros
-        assert balance.posted_micros >= 0
 
 
 def finish(seeded, rental):
@@ -75,7 +62,7 @@ def test_a_rental_costs_its_seconds_to_the_micro_unit_and_gives_the_hold_back():
     legs = read_usage_legs(seeded.cloud.billing, meter)
     assert sum(leg.amount_micros for leg in legs) == 0
     assert -sum(leg.amount_micros for leg in legs if leg.amount_micros < 0) == rental.charge_micros
-    wallet = seeded.cloud.billing.ledger.get_balance(rental.account_id)
+    wallet = seeded.cloud.billing.wallets.get_balance(rental.account_id)
     assert wallet.held_micros == 0
     check_books(seeded)
 
@@ -153,15 +140,26 @@ def test_a_balance_that_runs_out_stops_the_workload_inside_its_hold():
     check_books(seeded)
 
 
-@given(st.integers(1, 10**9), st.integers(-(10**9), 10**9), st.integers(0, 10**9))
-def test_a_charge_is_split_without_rest_and_never_overdraws(amount, available, hold):
-    split = split_charge(amount, available, hold)
-    assert split.from_available + split.from_hold + split.overrun == amount
-    assert min(split.from_available, split.from_hold, split.overrun) >= 0
-    assert split.from_available <= max(0, available)
-    assert split.from_hold <= hold
-    legs = build_usage_legs("acc", amount, split)
-    assert sum(leg.amount_micros for leg in legs) == 0
+@given(
+    st.integers(1, 10**9),
+    st.integers(0, 10**9),
+    st.lists(st.tuples(st.integers(-(10**9), 10**9), st.booleans()), min_size=1, max_size=4),
+)
+def test_a_charge_is_split_without_rest_and_overdraws_neither_wallet_nor_budget(amount, hold, drawn):
+    """The hold is the same amount in the wallet and in each budget that has joined."""
+    purchasers = [Purchaser(free, hold if joined else 0) for free, joined in drawn]
+    split = split_charge(amount, purchasers)
+    assert split.paid_micros + split.overrun_micros == amount
+    assert min(split.paid_micros, split.from_hold_micros, split.overrun_micros) >= 0
+    assert split.from_hold_micros <= hold
+    for each in purchasers:
+        held = split.from_hold_micros if each.held_micros else 0
+        assert split.paid_micros - held <= max(0, each.free_micros)
+    # Nothing is left to the platform while everyone could have paid more.
+    if split.overrun_micros:
+        assert any(split.paid_micros == max(0, p.free_micros) + p.held_micros for p in purchasers)
+    legs = build_usage_legs("acc", amount, split.overrun_micros)
+    assert sum(leg.amount_micros for leg in legs) == split.paid_micros
     assert all(leg.amount_micros for leg in legs)
 
 
@@ -176,7 +174,7 @@ def test_a_charge_is_split_without_rest_and_never_overdraws(amount, available, h
 )
 def test_a_journal_that_does_not_balance_is_never_written(legs):
     with pytest.raises(UnbalancedJournal):
-        check_balanced(Journal("test", "1", "usage", legs, "USD", 0))
+        check_balanced(Journal("test", "1", "usage", "acc", legs, "USD", 0))
 
 
 def test_a_credit_is_granted_once_per_key():
@@ -184,7 +182,7 @@ def test_a_credit_is_granted_once_per_key():
     account_id = seeded.renter.account_id
     give_credit(seeded, account_id, 5_000_000, key="k")
     give_credit(seeded, account_id, 5_000_000, key="k")
-    assert seeded.cloud.billing.ledger.get_balance(account_id).posted_micros == 5_000_000
+    assert seeded.cloud.billing.wallets.get_balance(account_id).posted_micros == 5_000_000
     with pytest.raises(IdempotencyMismatch):
         give_credit(seeded, account_id, 6_000_000, key="k")
     check_books(seeded)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from chalicelib.billing.service import dispatch_charges, read_wallet
+from chalicelib.billing.charging import dispatch_charges
+from chalicelib.billing.posting import find_balance
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.metering.failover import fail_over_host
 from chalicelib.rentals.life import stop_rental, terminate_rental
@@ -42,7 +43,7 @@ def test_f30_a_rental_of_a_lost_host_runs_on_another_and_the_old_gpus_stay_fence
     settle(seeded)
     assert seeded.rental(rental.rental_id).billed_seconds == 100
     # One hold is left: of the new stay.
-    held = read_wallet(seeded.cloud.billing, rental.account_id).held_micros
+    held = find_balance(seeded.cloud.billing, rental.account_id).held_micros
     assert held == PRICE * 2 * 180 // 3600
 
 
@@ -90,7 +91,7 @@ def test_a_rental_that_wants_no_replacement_fails_and_is_settled():
         "settled",
         50,
     )
-    assert read_wallet(seeded.cloud.billing, rental.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, rental.account_id).held_micros == 0
 
 
 def test_one_that_never_ran_costs_nothing():
@@ -100,7 +101,7 @@ def test_one_that_never_ran_costs_nothing():
     settle(seeded)
     over = seeded.rental(rental.rental_id)
     assert (over.state, over.billing_state, over.charge_micros) == ("failed", "settled", 0)
-    assert read_wallet(seeded.cloud.billing, rental.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, rental.account_id).held_micros == 0
 
 
 def test_one_that_was_ending_does_not_wait_for_a_wipe_that_never_comes():
@@ -159,4 +160,4 @@ def test_f38_a_failover_that_died_is_finished_by_the_next(point, commit):
     stops = [c for c in seeded.cloud.fleet_store.commands if c.kind == "stop"]
     assert len(stops) == 2
     hold = PRICE * 2 * 180 // 3600
-    assert read_wallet(seeded.cloud.billing, rentals[0].account_id).held_micros == 2 * hold
+    assert find_balance(seeded.cloud.billing, rentals[0].account_id).held_micros == 2 * hold

@@ -81,7 +81,7 @@ def test_f36_a_host_that_went_as_announced_ends_its_rental_billed_to_the_last_pr
         assert (seeded.rental(rental.rental_id).state == "failed") == gone
     over = seeded.rental(rental.rental_id)
     assert (over.reason, over.billing_state, over.billed_seconds) == ("host_interrupted", "settled", 100)
-    wallet = seeded.cloud.billing.ledger.get_balance(rental.account_id)
+    wallet = seeded.cloud.billing.wallets.get_balance(rental.account_id)
     assert wallet.held_micros == 0
     # Nobody has wiped it: it stays out, also when somebody else wants it.
     assert find_gpu(seeded, rental).lease_state == "wiping"
@@ -164,7 +164,7 @@ def test_f36_a_start_that_the_notice_overtakes_is_given_up_costs_nothing_and_fre
         seeded.charge_all()
     over = seeded.rental(rental.rental_id)
     assert (over.state, over.billing_state, over.charge_micros) == ("failed", "settled", 0)
-    assert seeded.cloud.billing.ledger.get_balance(rental.account_id).held_micros == 0
+    assert seeded.cloud.billing.wallets.get_balance(rental.account_id).held_micros == 0
 
 
 def test_f36_a_start_goes_on_when_the_retirement_is_days_away():

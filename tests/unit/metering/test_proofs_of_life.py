@@ -62,11 +62,11 @@ def test_a_closed_meter_never_passes_the_stop_and_never_moves_again(offsets, sto
     meter = build_meter()
     for offset in offsets:
         meter = extend(meter, T0 + offset)
-    closed = close(meter, T0 + stop)
+    closed = close(meter, T0 + stop, "renter_requested")
     assert closed.billable_seconds * 1000 <= max(stop, 0)
     assert closed.billable_seconds <= meter.billable_seconds
     assert extend(closed, T0 + 10**9) == closed
-    assert close(closed, T0 + 10**9) == closed
+    assert close(closed, T0 + 10**9, "host_lost") == closed
 
 
 def test_the_meter_starts_when_the_workload_runs_not_when_it_is_provisioned():
@@ -137,7 +137,7 @@ def test_a_start_that_fails_costs_nothing_and_gives_the_hold_back():
     seeded.charge_all()
     rental = seeded.rental(rental.rental_id)
     assert (rental.state, rental.billing_state, rental.charge_micros) == ("failed", "settled", 0)
-    wallet = seeded.cloud.billing.ledger.get_balance(rental.account_id)
+    wallet = seeded.cloud.billing.wallets.get_balance(rental.account_id)
     assert wallet is not None
     assert (wallet.held_micros, wallet.available_micros) == (0, wallet.posted_micros)
 

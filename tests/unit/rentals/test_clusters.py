@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.billing.service import read_wallet
+from chalicelib.billing.posting import find_balance
 from chalicelib.core.errors import Conflict
 from chalicelib.metering.failover import fail_over_host
 from chalicelib.rentals.life import resume_rental, stop_rental, terminate_rental
@@ -36,7 +36,7 @@ def test_all_nodes_start_at_once_on_one_fabric():
     fabrics = {seeded.cloud.fleet_store.get_host(member.host_id).fabric_id for member in members}
     assert fabrics == {"b"}
     assert len({member.host_id for member in members}) == 2
-    held = read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros
+    held = find_balance(seeded.cloud.billing, seeded.renter.account_id).held_micros
     assert held == 2 * (PRICE * 2 * 180 // 3600)
     assert seeded.cloud.rentals.scheduling.get_quota(seeded.renter.account_id).used_gpus == 4
 
@@ -47,7 +47,7 @@ def test_without_room_for_all_none_starts():
         ask(seeded, 2)
     assert refused.value.code == "no_capacity"
     assert seeded.cloud.db.table("rentals") == {}
-    assert read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
 
 
 def test_a_cluster_waits_as_one_and_starts_as_one():

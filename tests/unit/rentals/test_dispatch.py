@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.billing.service import read_wallet
+from chalicelib.billing.posting import find_balance
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import IdempotencyMismatch
 from chalicelib.rentals.dispatch import dispatch_pool
@@ -54,7 +54,7 @@ def test_no_capacity_is_a_place_in_line_that_holds_nothing():
         (),
     )
     assert rental.waiting.why == "no_capacity"
-    assert read_wallet(seeded.cloud.billing, rental.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, rental.account_id).held_micros == 0
     assert seeded.cloud.rentals.scheduling.get_quota(rental.account_id).used_gpus == 0
 
 
@@ -338,4 +338,4 @@ def test_any_number_of_hosts_coming_and_going_places_each_ticket_once():
     assert {rental.state for rental in placed} == {"provisioning"}
     assert len({rental.host_id for rental in placed}) == 4
     hold = PRICE * RUNWAY_SECONDS // 3600
-    assert read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros == 5 * hold
+    assert find_balance(seeded.cloud.billing, seeded.renter.account_id).held_micros == 5 * hold

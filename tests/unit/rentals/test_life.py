@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.billing.service import read_wallet
+from chalicelib.billing.posting import find_balance
 from chalicelib.core.errors import Conflict
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.metering.service import store_telemetry
@@ -70,7 +70,7 @@ def test_a_resume_goes_back_to_the_volume_and_is_a_stay_of_its_own():
     over = settle(seeded, stop(seeded, seeded.rental(rental.rental_id)), "two")
     assert (over.billed_seconds, over.billing_state) == (150, "settled")
     assert over.charge_micros == PRICE * 2 * 100 // 3600 + PRICE * 2 * 50 // 3600
-    assert read_wallet(seeded.cloud.billing, rental.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, rental.account_id).held_micros == 0
 
 
 def test_a_resume_whose_gpu_is_gone_says_so_and_loses_nothing():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.billing.service import read_wallet
+from chalicelib.billing.posting import find_balance
 from chalicelib.core.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidInput, NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.rentals.life import terminate_rental
@@ -25,7 +25,7 @@ def test_a_start_takes_gpus_holds_money_and_orders_the_workload_at_once():
     (command,) = seeded.cloud.fleet_store.commands
     assert (command.kind, command.leases) == ("start", rental.leases)
     hold = compute_charge_micros(price_micros_per_gpu_hour=PRICE, gpu_count=2, seconds=RUNWAY_SECONDS)
-    assert read_wallet(seeded.cloud.billing, rental.account_id).held_micros == hold
+    assert find_balance(seeded.cloud.billing, rental.account_id).held_micros == hold
     assert [entry.action for entry in seeded.cloud.audit.entries][-1] == "rental.created"
 
 
@@ -62,7 +62,7 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_retry_starts_once():
     with pytest.raises(Crash):
         rent(seeded)
     assert seeded.cloud.db.table("rentals") == {}
-    assert read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
     assert not rent(seeded).replayed
 
 
@@ -79,7 +79,7 @@ def test_without_room_nothing_is_held_and_the_code_says_so():
     seeded = seed_cloud(gpus=2)
     with pytest.raises(NoCapacity):
         rent(seeded, 4)
-    assert read_wallet(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
+    assert find_balance(seeded.cloud.billing, seeded.renter.account_id).held_micros == 0
 
 
 def test_silent_hosts_that_fit_more_tightly_do_not_hide_the_others():

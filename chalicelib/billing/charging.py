@@ -1,0 +1,267 @@
+"""Charges what meters have proven. One charge is one transaction: journal, legs, wallet, budgets, the meter's
+cursor, the rental's totals, the day's usage line and, where it changes, the hold.
+
+Charges of one account arrive serially (FIFO group), so leg numbers need no lock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from chalicelib.billing.budget import (
+    Budget,
+    find_alert,
+    find_remaining,
+    find_spent,
+    list_covering,
+    name_period,
+)
+from chalicelib.billing.crediting import credit_failure, is_owed_credit
+from chalicelib.billing.model import Hold, HoldState
+from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, UsageLine
+from chalicelib.billing.posting import Posting, add_posting, find_wallet
+from chalicelib.billing.rating import (
+    Purchaser,
+    Slice,
+    Split,
+    build_usage_legs,
+    split_by_hour,
+    split_charge,
+)
+from chalicelib.core.errors import NotFound, Unavailable
+from chalicelib.core.ports import Transaction
+from chalicelib.metering.activity import end_if_idle
+from chalicelib.metering.failover import end_interrupted
+from chalicelib.metering.model import OPEN_SHARDS, Meter
+from chalicelib.metering.ports import MeterPorts
+from chalicelib.rentals.life import end_rental
+from chalicelib.rentals.ports import SYSTEM_ACTOR, name_hold
+from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+
+USAGE = "usage"
+TICK_MS = 60_000
+
+
+def dispatch_charges(ports: BillingPorts, now_ms: int) -> int:
+    """Ask for a charge of every meter that is not settled; return how many.
+
+    Runs each minute; twice in a minute, or not for an hour, comes to the same sums.
+    """
+    minute = now_ms // TICK_MS
+    count = 0
+    for shard in range(OPEN_SHARDS):
+        for meter in ports.meters.list_open(f"OPEN#{shard}"):
+            ports.charges.request_charge(meter.account_id, meter.rental_id, f"{meter.rental_id}:{minute}")
+            count += 1
+    return count
+
+
+def charge_rental(ports: BillingPorts, rental_id: str) -> None:
+    """Post what the meter has proven since the last charge; settle when the meter is closed.
+
+    Raises:
+        NotFound: there is no meter, so there is nothing that could be owed.
+        Unavailable: too much contention; come again.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        meters = ports.meters.list_meters(rental_id)
+        if not meters:
+            raise NotFound(f"There is no meter of {rental_id}.")
+        try:
+            # The minute's tick is all that comes by when a host has gone.
+            now_ms = ports.rentals.clock.now_ms()
+            if end_interrupted(_read_meter_ports(ports), meters[-1], now_ms):
+                continue
+            # In the order of the stays: the last that is settled says that all are.
+            for meter in meters:
+                if meter.state == "settled":
+                    continue
+                if is_owed_credit(meter):
+                    # Before it is settled: nobody comes back to a meter that is.
+                    credit_failure(ports, meter, now_ms)
+                if meter.state == "closed" or meter.due_micros:
+                    _charge(ports, meter, now_ms)
+            end_if_idle(_read_meter_ports(ports), rental_id, now_ms)
+        except (Unavailable, AlreadyPosted):
+            continue
+        return
+    raise Unavailable(f"The account of {rental_id} changes all the time.")
+
+
+def _read_meter_ports(ports: BillingPorts) -> MeterPorts:
+    return MeterPorts(ports.meters, ports.rentals, ports.charges)
+
+
+def name_usage(meter: Meter, charge_seq: int) -> str:
+    """The journal id is the cursor, so a repeat with a later end cannot bill the same time twice."""
+    return f"{meter.rental_id}:{meter.segment}:{charge_seq}"
+
+
+def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
+    hold = ports.wallets.get_hold(meter.account_id, name_hold(meter.rental_id, meter.segment))
+    if hold is None:
+        raise NotFound(f"The rental {meter.rental_id} has no hold.")
+    wallet = find_wallet(ports, meter.account_id)
+    budgets = list_covering(wallet.budgets, hold)
+    stopping = [budget for budget in budgets if budget.hard_stop]
+    split = split_charge(
+        meter.due_micros,
+        [
+            Purchaser(wallet.balance.available_micros, hold.amount_micros),
+            *(_describe_purchaser(budget, hold, now_ms) for budget in stopping),
+        ],
+    )
+    settles = meter.state == "closed"
+    kept = _draw_hold(hold, split, settles=settles)
+    tx = ports.rentals.transactions()
+    charged = _advance(meter, settles=settles)
+    ports.meters.record_charge(tx, meter, charged)
+    ports.rentals.store.record_charge(
+        tx,
+        meter.rental_id,
+        seconds=charged.charged_seconds - meter.charged_seconds,
+        micros=meter.due_micros,
+        settled_segment=meter.segment if settles else None,
+    )
+    joined, refused = _charge_budgets(ports, tx, budgets, _Charge(hold, kept, split, now_ms))
+    kept = replace(kept, budget_ids=joined)
+    if kept != hold:
+        ports.wallets.change_hold(tx, meter.account_id, hold, kept)
+    held_micros = kept.amount_micros - hold.amount_micros
+    burn_micros = -hold.rate_micros_per_hour if settles else 0
+    if meter.due_micros:
+        _add_usage(ports, tx, meter, charged, kept)
+        posting = Posting(
+            source=USAGE,
+            source_id=name_usage(meter, meter.charge_seq),
+            kind="usage",
+            legs=build_usage_legs(meter.account_id, meter.due_micros, split.overrun_micros),
+            details=_describe(meter, charged),
+            held_micros=held_micros,
+            burn_micros_per_hour=burn_micros,
+        )
+        add_posting(ports, tx, wallet.balance, posting, now_ms)
+    elif held_micros or burn_micros:
+        balance = wallet.balance
+        after = replace(
+            balance,
+            held_micros=balance.held_micros + held_micros,
+            available_micros=balance.available_micros - held_micros,
+            burn_micros_per_hour=balance.burn_micros_per_hour + burn_micros,
+        )
+        ports.wallets.move_balance(tx, balance, after)
+    tx.commit()
+    if not settles and (split.from_hold_micros or split.overrun_micros or refused):
+        # The hold was touched: the runway is shrinking and cannot be refilled, so the workload stops in it.
+        poor = wallet.balance.available_micros < meter.due_micros
+        _stop(ports, meter.rental_id, "balance_exhausted" if poor else "budget_exhausted")
+
+
+def _advance(meter: Meter, *, settles: bool) -> Meter:
+    return replace(
+        meter,
+        state="settled" if settles else meter.state,
+        charge_seq=meter.charge_seq + (1 if meter.due_micros else 0),
+        charged_seconds=meter.billable_seconds,
+        charged_micros=meter.charged_micros + meter.due_micros,
+    )
+
+
+def _draw_hold(hold: Hold, split: Split, *, settles: bool) -> Hold:
+    captured = hold.captured_micros + split.from_hold_micros
+    if not settles:
+        return replace(
+            hold, amount_micros=hold.amount_micros - split.from_hold_micros, captured_micros=captured
+        )
+    state: HoldState = "captured" if captured else "void"
+    return replace(hold, amount_micros=0, captured_micros=captured, state=state)
+
+
+def _describe_purchaser(budget: Budget, hold: Hold, now_ms: int) -> Purchaser:
+    held = hold.amount_micros if budget.budget_id in hold.budget_ids else 0
+    return Purchaser(find_remaining(budget, now_ms), held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    before: Hold
+    after: Hold
+    split: Split
+    at_ms: int
+
+
+def _charge_budgets(
+    ports: BillingPorts, tx: Transaction, budgets: Sequence[Budget], charge: _Charge
+) -> tuple[tuple[str, ...], bool]:
+    """Add to ``tx`` what the charge is to each budget; return who holds its runway, and if any refused.
+
+    A budget that is younger than the stay sets the runway aside now, if it can.
+    """
+    joined, refused = [], False
+    for budget in budgets:
+        remaining = find_remaining(budget, charge.at_ms)
+        held = charge.before.amount_micros if budget.budget_id in charge.before.budget_ids else 0
+        wanted = charge.after.amount_micros if budget.hard_stop else 0
+        if wanted and not held and wanted > remaining - charge.split.paid_micros:
+            wanted, refused = 0, True
+        if wanted:
+            joined.append(budget.budget_id)
+        spent = find_spent(budget, charge.at_ms) + charge.split.paid_micros
+        alerted = budget.alerted_percent if spent > charge.split.paid_micros else 0
+        after = replace(
+            budget,
+            period_key=name_period(budget.period, charge.at_ms),
+            spent_micros=spent,
+            held_micros=budget.held_micros + wanted - held,
+            remaining_micros=remaining - charge.split.paid_micros - (wanted - held),
+            alerted_percent=find_alert(budget, spent, alerted),
+        )
+        if after != budget:
+            ports.budgets.replace_budget(tx, budget, after)
+    return tuple(joined), refused
+
+
+def _describe(before: Meter, after: Meter) -> dict[str, object]:
+    return {
+        "rental_id": before.rental_id,
+        "segment": before.segment,
+        "gpu_count": before.gpu_count,
+        "price_micros_per_gpu_hour": before.price_micros_per_gpu_hour,
+        "from_seconds": before.charged_seconds,
+        "to_seconds": after.charged_seconds,
+        "amount_micros": before.due_micros,
+    }
+
+
+def _add_usage(ports: BillingPorts, tx: Transaction, before: Meter, after: Meter, hold: Hold) -> None:
+    billed = Slice(
+        before.price_micros_per_gpu_hour,
+        before.gpu_count,
+        before.charged_seconds,
+        after.charged_seconds,
+        before.alive_through_ms,
+    )
+    hours = sorted(split_by_hour(billed), key=lambda each: (each.day, each.hour))
+    for day, of_day in groupby(hours, key=lambda each: each.day):
+        parts = list(of_day)
+        line = UsageLine(
+            account_id=before.account_id,
+            day=day,
+            rental_id=before.rental_id,
+            segment=before.segment,
+            gpu_type=hold.gpu_type,
+            gpu_count=before.gpu_count,
+            region=before.region,
+            label=hold.label,
+            price_micros_per_gpu_hour=before.price_micros_per_gpu_hour,
+            seconds=0,
+            micros=0,
+            hours=(),
+        )
+        ports.usage.add_usage(tx, line, parts)
+
+
+def _stop(ports: BillingPorts, rental_id: str, reason: Reason) -> None:
+    rental = ports.rentals.store.get_rental(rental_id)
+    if rental is not None and rental.state in ACTIVE_STATES:
+        end_rental(ports.rentals, rental, reason, ports.rentals.clock.now_ms(), SYSTEM_ACTOR)

@@ -1,0 +1,139 @@
+"""What the use cases of billing need, and what they share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.billing.budget import Budget
+from chalicelib.billing.model import Balance, ChainedLeg, Hold, Journal, Leg
+from chalicelib.billing.rating import UsageHour
+from chalicelib.core.errors import Conflict
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import Transaction
+from chalicelib.metering.ports import ChargeQueue, MeterStore
+from chalicelib.rentals.ports import RentalPorts
+
+MAX_ATTEMPTS = 8
+
+
+class AlreadyPosted(Conflict):
+    """The journal is there: another attempt posted the same."""
+
+    code = "already_posted"
+
+
+class PostingMismatch(Conflict):
+    """The journal's key was used for something else."""
+
+    code = "posting_mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A balance and the budgets of its account, read at one instant."""
+
+    balance: Balance
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """What a stay was billed on one UTC day. ``hours``: (hour, seconds, micros), of those that have any."""
+
+    account_id: str
+    day: str
+    rental_id: str
+    segment: int
+    gpu_type: str
+    gpu_count: int
+    region: str
+    label: str | None
+    price_micros_per_gpu_hour: int
+    seconds: int
+    micros: int
+    hours: tuple[tuple[int, int, int], ...]
+
+
+class LedgerStore(Protocol):
+    def get_journal(self, source: str, source_id: str) -> Journal | None: ...
+    def read_legs(self, source: str, source_id: str) -> list[Leg]:
+        """The legs as they stand in the accounts of this journal, not as the journal lists them."""
+        ...
+
+    def list_journals(self, journal_keys: Sequence[str]) -> dict[str, Journal]: ...
+    def list_chain(self, account_id: str, limit: int, start: str | None) -> Page[tuple[ChainedLeg, str]]:
+        """The customer's legs with their stored hashes, oldest first."""
+        ...
+
+    def list_entries(self, account_id: str, limit: int, start: str | None) -> Page[ChainedLeg]:
+        """The customer's legs, newest first."""
+        ...
+
+    def add_journal(self, tx: Transaction, journal: Journal, chained: Sequence[ChainedLeg]) -> None:
+        """Write the journal and its legs, the customer's as ``chained``.
+
+        Fails with AlreadyPosted, or PostingMismatch when the journal there says something else.
+        """
+
+
+class WalletStore(Protocol):
+    def get_balance(self, account_id: str) -> Balance | None: ...
+    def get_wallet(self, account_id: str) -> Wallet | None: ...
+    def get_hold(self, account_id: str, hold_id: str) -> Hold | None: ...
+    def list_due(self, now_ms: int, limit: int) -> list[str]:
+        """Accounts with a grant that has expired by ``now_ms``. An index: a hint."""
+        ...
+
+    def move_balance(
+        self, tx: Transaction, before: Balance, after: Balance, *, may_overdraw: bool = False
+    ) -> None:
+        """Add what posted, held and burn differ by; write legs' version, chain and grants as in ``after``.
+
+        A balance that does not exist is empty. Fails with Unavailable when the version moved, or when a net
+        debit would take available below zero, unless it ``may_overdraw``; a net credit never does.
+        """
+
+    def set_spend_limit(self, tx: Transaction, balance: Balance, limit_micros_per_hour: int | None) -> None:
+        """Fails with Unavailable when the limit is no longer that of ``balance``."""
+
+    def change_hold(self, tx: Transaction, account_id: str, old: Hold, new: Hold) -> None:
+        """Fails with Unavailable when the hold is no longer ``old``."""
+
+
+class BudgetStore(Protocol):
+    """Budgets are read with the wallet (`LedgerStore.get_wallet`)."""
+
+    def add_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
+        """Fails with Conflict (``too_many_budgets``)."""
+
+    def replace_budget(self, tx: Transaction, old: Budget, new: Budget) -> None:
+        """Add what held and remaining differ by; write the rest as in ``new``.
+
+        Fails with Unavailable when spent or limit moved, or a hard stop's remaining would fall below zero.
+        """
+
+    def remove_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
+        """Fails with Unavailable when it is not there."""
+
+
+class UsageStore(Protocol):
+    def add_usage(self, tx: Transaction, line: UsageLine, hours: Sequence[UsageHour]) -> None:
+        """Add ``hours``, all of the day of ``line``; its own seconds, micros and hours are not looked at.
+
+        The journal in the same transaction makes it once only.
+        """
+
+    def list_usage(self, account_id: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
+        """By day, then rental; both days (``yyyy-mm-dd``) are included and of one month."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPorts:
+    ledger: LedgerStore
+    wallets: WalletStore
+    budgets: BudgetStore
+    usage: UsageStore
+    meters: MeterStore
+    rentals: RentalPorts
+    charges: ChargeQueue

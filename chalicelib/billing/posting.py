@@ -1,0 +1,176 @@
+"""The ledger's only writer: `add_booking` is where every journal and every leg comes from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from chalicelib.billing.model import (
+    MAX_GRANTS,
+    Balance,
+    ChainedLeg,
+    Grant,
+    Journal,
+    Leg,
+    chain_legs,
+    check_balanced,
+    draw,
+    name_customer,
+)
+from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, Wallet
+from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.ports import Transaction
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What is to be booked for one customer: the platform's ``legs``, and on the other side the wallet.
+
+    A wallet's debit takes promotional credit first unless ``paid_only``. ``grant``: the credit is this
+    promotional grant. ``expired``: the debit is what is left of this grant. ``held_micros`` and
+    ``burn_micros_per_hour`` are added in the same transaction. ``may_overdraw``: the money is taken from us,
+    whatever is left.
+    """
+
+    source: str
+    source_id: str
+    kind: str
+    legs: tuple[Leg, ...]
+    details: Mapping[str, object] = field(default_factory=dict)
+    reverses: str | None = None
+    paid_only: bool = False
+    may_overdraw: bool = False
+    grant: Grant | None = None
+    expired: Grant | None = None
+    held_micros: int = 0
+    burn_micros_per_hour: int = 0
+
+    @property
+    def customer_micros(self) -> int:
+        return -sum(leg.amount_micros for leg in self.legs)
+
+
+def find_balance(ports: BillingPorts, account_id: str) -> Balance:
+    """Return what is in the wallet, without its budgets; one that was never credited is empty."""
+    return ports.wallets.get_balance(account_id) or Balance(account_id, ports.rentals.currency)
+
+
+def find_wallet(ports: BillingPorts, account_id: str) -> Wallet:
+    """Return the wallet; one that was never credited is empty."""
+    return ports.wallets.get_wallet(account_id) or Wallet(Balance(account_id, ports.rentals.currency))
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A posting as it will stand: the journal, the customer's chained legs, the wallet before and after."""
+
+    journal: Journal
+    chained: tuple[ChainedLeg, ...]
+    before: Balance
+    after: Balance
+    may_overdraw: bool
+
+
+def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
+    """Return what ``posting`` writes. Pure.
+
+    Raises:
+        UnbalancedJournal: a leg is empty or stands twice.
+        Conflict: ``too_many_grants``.
+    """
+    promo, grants = _choose_purse(balance, posting)
+    own = (
+        Leg(name_customer(balance.account_id, "promo"), promo),
+        Leg(name_customer(balance.account_id, "paid"), posting.customer_micros - promo),
+    )
+    journal = Journal(
+        source=posting.source,
+        source_id=posting.source_id,
+        kind=posting.kind,
+        account_id=balance.account_id,
+        legs=(*(leg for leg in own if leg.amount_micros), *posting.legs),
+        currency=balance.currency,
+        posted_at_ms=now_ms,
+        details=posting.details,
+        reverses=posting.reverses,
+    )
+    check_balanced(journal)
+    chained = chain_legs(balance, journal)
+    posted = balance.posted_micros + posting.customer_micros
+    held = balance.held_micros + posting.held_micros
+    after = replace(
+        balance,
+        posted_micros=posted,
+        held_micros=held,
+        available_micros=posted - held,
+        leg_version=balance.leg_version + len(chained),
+        chain_hash=chained[-1].hash if chained else balance.chain_hash,
+        grants=grants,
+        burn_micros_per_hour=balance.burn_micros_per_hour + posting.burn_micros_per_hour,
+    )
+    return Booking(journal, tuple(chained), balance, after, posting.may_overdraw)
+
+
+def add_booking(ports: BillingPorts, tx: Transaction, booking: Booking) -> None:
+    """Add to ``tx`` what `book` said.
+
+    Raises:
+        Conflict: ``currency_mismatch``.
+
+    On commit: AlreadyPosted, PostingMismatch, or Unavailable when the wallet moved or does not cover it.
+    """
+    if booking.before.currency != ports.rentals.currency:
+        raise Conflict("The wallet is kept in another currency.", code="currency_mismatch")
+    ports.ledger.add_journal(tx, booking.journal, booking.chained)
+    if booking.after != booking.before:
+        ports.wallets.move_balance(tx, booking.before, booking.after, may_overdraw=booking.may_overdraw)
+
+
+def add_posting(
+    ports: BillingPorts, tx: Transaction, balance: Balance, posting: Posting, now_ms: int
+) -> Balance:
+    """Book ``posting`` and add it to ``tx``; return the wallet as it will be. Raises as both of them."""
+    booking = book(balance, posting, now_ms)
+    add_booking(ports, tx, booking)
+    return booking.after
+
+
+def _choose_purse(balance: Balance, posting: Posting) -> tuple[int, tuple[Grant, ...]]:
+    """Return what promotional credit changes by, and the grants afterwards."""
+    amount = posting.customer_micros
+    if posting.grant is not None:
+        if len(balance.grants) >= MAX_GRANTS:
+            raise Conflict(f"An account has at most {MAX_GRANTS} grants at a time.", code="too_many_grants")
+        return amount, (*balance.grants, posting.grant)
+    if posting.expired is not None:
+        kept = [each for each in balance.grants if each.grant_id != posting.expired.grant_id]
+        left = posting.expired.remaining_micros + amount
+        if left:
+            kept.append(replace(posting.expired, remaining_micros=left))
+        return amount, tuple(kept)
+    if amount >= 0 or posting.paid_only:
+        return 0, balance.grants
+    drawn = draw(balance.grants, -amount)
+    return -drawn.promo_micros, drawn.grants
+
+
+def post_once(
+    ports: BillingPorts, account_id: str, attempt: Callable[[Wallet], T], done: Callable[[], T]
+) -> T:
+    """Call ``attempt`` with the wallet as it is until its transaction stands.
+
+    ``done``: what to return when it stood before.
+
+    Raises:
+        PostingMismatch: the journal's key was used for something else.
+        Unavailable: too much contention; try again.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return attempt(find_wallet(ports, account_id))
+        except AlreadyPosted:
+            return done()
+        except Unavailable:
+            continue
+    raise Unavailable("The account changes all the time; try again.")

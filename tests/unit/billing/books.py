@@ -1,0 +1,60 @@
+"""What must hold of the books at every moment, over everything that was posted."""
+
+from chalicelib.billing.model import name_shard
+from chalicelib.billing.service import check_chain
+from tests.factories import Seeded
+
+
+def check_books(seeded: Seeded, *, disputed: bool = False) -> None:
+    """I1 to I4, I9, I16 of the ledger's invariants, and that budgets and usage lines agree with it."""
+    db = seeded.cloud.db
+    check_journals(db)
+    for account_id, balance in db.table("balances").items():
+        own = [row for (owner, _), row in sorted(db.table("chains").items()) if owner == account_id]
+        assert [leg.version for leg, _ in own] == list(range(1, balance.leg_version + 1))
+        assert check_chain(seeded.cloud.billing, account_id) is None
+        assert sum(leg.amount_micros for leg, _ in own) == balance.posted_micros
+        promo = [leg.amount_micros for leg, _ in own if leg.ledger_account.endswith(":promo")]
+        assert sum(promo) == balance.promo_micros
+        assert all(grant.remaining_micros > 0 for grant in balance.grants)
+        holds = [hold for (owner, _), hold in db.table("holds").items() if owner == account_id]
+        assert sum(hold.amount_micros for hold in holds) == balance.held_micros
+        assert all(hold.amount_micros == 0 for hold in holds if hold.state != "pending")
+        burn = sum(hold.rate_micros_per_hour for hold in holds if hold.state == "pending")
+        assert burn == balance.burn_micros_per_hour
+        assert balance.available_micros == balance.posted_micros - balance.held_micros
+        assert disputed or balance.posted_micros >= 0
+        check_budgets(db, account_id, holds)
+        check_usage(db, account_id)
+
+
+def check_journals(db):
+    legs = db.table("legs")
+    assert sum(leg.amount_micros for leg, _ in legs.values()) == 0
+    listed: dict[str, int] = {}
+    for leg, journal_key in legs.values():
+        listed[journal_key] = listed.get(journal_key, 0) + leg.amount_micros
+    assert all(total == 0 for total in listed.values())
+    assert set(listed) == {journal.key for journal in db.table("journals").values()}
+
+
+def check_budgets(db, account_id, holds):
+    for budget in [row for (owner, _), row in db.table("budgets").items() if owner == account_id]:
+        held = sum(hold.amount_micros for hold in holds if budget.budget_id in hold.budget_ids)
+        assert budget.held_micros == held
+        assert budget.remaining_micros == budget.limit_micros - budget.spent_micros - held
+
+
+def check_usage(db, account_id):
+    """The usage lines are the ledger's revenue, to the unit."""
+    lines = [line for key, line in db.table("usage").items() if key[0] == account_id]
+    revenue = name_shard("revenue:gpu", account_id)
+    charged = [
+        leg.amount_micros
+        for leg, journal_key in db.table("legs").values()
+        if leg.ledger_account == revenue and journal_key.startswith("usage#")
+    ]
+    assert sum(line.micros for line in lines) == sum(charged)
+    for line in lines:
+        assert sum(micros for _, _, micros in line.hours) == line.micros
+        assert sum(seconds for _, seconds, _ in line.hours) == line.seconds
