@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler history simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -78,6 +78,15 @@ simulate: .venv/.ready ## Run the control plane from 2,000 seeds (SEEDS=n) and c
 history: .venv/.ready ## Record what 16 processes do under faults and check it; race 500 rounds (SEED=n, OPERATIONS=n)
 	@HISTORY_SEED=$(or $(SEED),20261123) HISTORY_OPERATIONS=$(or $(OPERATIONS),5000) LEASE_ROUNDS=500 \
 	  $(BIN)/python -m pytest -s tests/integration/test_history.py tests/integration/test_leases.py
+
+mutants: .venv/.ready ## Break the money path by hand in 21 ways and show which test notices
+	@$(BIN)/python -m tests.unit.billing.mutants
+
+ledger: .venv/.ready ## Ask the ledger's state machine 2,000 times (EXAMPLES=n)
+	@LEDGER_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest tests/unit/billing/test_machine.py
+
+bank: .venv/.ready ## Move money between wallets by 8 threads x 2,000 transfers under faults, and add it up
+	@BANK_TRANSFERS=$(or $(TRANSFERS),2000) $(BIN)/python -m pytest -s tests/integration/test_money.py
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

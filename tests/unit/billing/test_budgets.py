@@ -234,3 +234,35 @@ def test_a_start_beyond_the_spend_limit_is_refused_and_an_end_makes_room():
     set_spend_limit(seeded.cloud.billing, seeded.renter, None)
     rent(seeded, 4, key="e")
     check_books(seeded)
+
+
+@pytest.mark.parametrize("bound", ["wallet", "budget"])
+def test_a_start_between_what_a_charge_reads_and_writes_takes_nothing_below_zero(bound):
+    tight, roomy = cost(180) * 2 + cost(20), cost(10_000)
+    seeded = seed_cloud(gpus=8, credit_micros=tight if bound == "wallet" else roomy)
+    budget_id = add_budget(seeded, tight if bound == "budget" else roomy)
+    rental = start(seeded, key="first")
+    for _ in range(2):
+        seeded.cloud.clock.advance_seconds(20)
+        seeded.report(seeded.rental(rental.rental_id), "running")
+
+    def between():
+        seeded.cloud.db.interlude = None
+        seeded.beat(rental.host_id)
+        rent(seeded, key="second")
+
+    seeded.cloud.db.interlude = between
+    charge_rental(seeded.cloud.billing, rental.rental_id)
+    check_books(seeded)
+    assert seeded.cloud.db.interlude is None
+    budget = read(seeded, budget_id)
+    assert budget.spent_micros == cost(40)
+    assert budget.remaining_micros >= 0
+    # The second start took what was free, so the first pays out of its runway and is stopped.
+    assert (
+        seeded.rental(rental.rental_id).reason
+        == {
+            "wallet": "balance_exhausted",
+            "budget": "budget_exhausted",
+        }[bound]
+    )
