@@ -29,7 +29,7 @@ from chalicelib.billing.rating import (
     split_charge,
 )
 from chalicelib.core.errors import NotFound, Unavailable
-from chalicelib.core.ports import Transaction
+from chalicelib.core.ports import ChargeRequest, Transaction
 from chalicelib.metering.activity import end_if_idle
 from chalicelib.metering.failover import end_interrupted
 from chalicelib.metering.model import OPEN_SHARDS, Meter
@@ -46,14 +46,16 @@ def dispatch_charges(ports: BillingPorts, now_ms: int) -> int:
     """Ask for a charge of every meter that is not settled; return how many.
 
     Runs each minute; twice in a minute, or not for an hour, comes to the same sums.
+
+    Raises:
+        Unavailable: the queue did not take all; the next minute asks again.
     """
     minute = now_ms // TICK_MS
-    count = 0
-    for shard in range(OPEN_SHARDS):
-        for meter in ports.meters.list_open(f"OPEN#{shard}"):
-            ports.charges.request_charge(meter.account_id, meter.rental_id, f"{meter.rental_id}:{minute}")
-            count += 1
-    return count
+    return ports.charges.request_charges(
+        ChargeRequest(account_id, rental_id, f"{rental_id}:{minute}")
+        for shard in range(OPEN_SHARDS)
+        for account_id, rental_id in ports.meters.list_open(f"OPEN#{shard}")
+    )
 
 
 def charge_rental(ports: BillingPorts, rental_id: str) -> None:

@@ -53,3 +53,12 @@ class AuditTrail(Protocol):
     def add_entry(self, tx: Transaction, entry: AuditEntry) -> None:
         """Write ``entry`` in the same transaction as its effect."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """What is asked for twice within five minutes under one ``deduplication_id`` is done once."""
+
+    account_id: str
+    rental_id: str
+    deduplication_id: str

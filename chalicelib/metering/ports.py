@@ -1,10 +1,11 @@
 """What the use cases of metering need, and what they share."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.core.errors import Conflict
-from chalicelib.core.ports import Transaction
+from chalicelib.core.ports import ChargeRequest, Transaction
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter
 from chalicelib.rentals.ports import RentalPorts
 
@@ -37,7 +38,10 @@ class MeterStore(Protocol):
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
     def count_duplicates(self, rental_id: str) -> int: ...
-    def list_open(self, shard: str) -> list[Meter]: ...
+    def list_open(self, shard: str) -> Iterator[tuple[str, str]]:
+        """Yield (account, rental) of each meter that is not settled. An index: a hint."""
+        ...
+
     def open_meter(self, tx: Transaction, meter: Meter) -> None:
         """Fails with AlreadyStored when the stay has one."""
 
@@ -57,7 +61,13 @@ class MeterStore(Protocol):
 
 
 class ChargeQueue(Protocol):
-    def request_charge(self, account_id: str, rental_id: str, deduplication_id: str) -> None: ...
+    def request_charges(self, requests: Iterable[ChargeRequest]) -> int:
+        """Return how many were asked for.
+
+        Raises:
+            Unavailable: the queue did not take all; those that it took are not lost.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
-from chalicelib.core.ports import Transaction
+from chalicelib.core.ports import ChargeRequest, Transaction
 from chalicelib.core.workloads import Endpoint
 from chalicelib.fleet.health import NoticeKind
 from chalicelib.fleet.service import StaleEpoch, record_capabilities
@@ -233,9 +233,8 @@ def close_meter(ports: MeterPorts, tx: Transaction, rental: Rental, proof_ms: in
 
 
 def request_final_charge(ports: MeterPorts, rental: Rental) -> None:
-    ports.charges.request_charge(
-        rental.account_id, rental.rental_id, f"{rental.rental_id}:final:{rental.segment}"
-    )
+    final = f"{rental.rental_id}:final:{rental.segment}"
+    ports.charges.request_charges([ChargeRequest(rental.account_id, rental.rental_id, final)])
 
 
 def build_meter(rental: Rental, started_at_ms: int) -> Meter:

@@ -5,7 +5,7 @@ index; a telemetry record by (host, boot, seq), which is also what makes it uniq
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from pynamodb.exceptions import PutError, UpdateError
@@ -79,8 +79,9 @@ class DynamoMeterStore:
             return 0
         return item.duplicates
 
-    def list_open(self, shard: str) -> list[Meter]:
-        return [_read(item) for item in MeterItem.by_open.query(shard)]
+    def list_open(self, shard: str) -> Iterator[tuple[str, str]]:
+        for item in MeterItem.by_open.query(shard):
+            yield item.account_id, item.rental_id
 
     def open_meter(self, tx: Transaction, meter: Meter) -> None:
         item = MeterItem(

@@ -289,12 +289,12 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnCommandRecorded": [queues.commands_dead],
     }
     statements = []
-    if function == "ScheduleWatches":
-        statements.append(allow(("sqs:SendMessageBatch",), [queues.watches.queue_arn]))
     if function in consumed:
         statements.append(allow(consume, [consumed[function].queue_arn]))
     if function in sent:
-        statements.append(allow(("sqs:SendMessage",), [queue.queue_arn for queue in sent[function]]))
+        # AWS asks for the first alone, the embedded cloud for the name of the call.
+        send = ("sqs:SendMessage", "sqs:SendMessageBatch")
+        statements.append(allow(send, [queue.queue_arn for queue in sent[function]]))
     return statements
 
 

@@ -48,6 +48,9 @@ class Queues(Construct):
             construct_id,
             queue_name=f"{self._prefix}-{name}",
             fifo=fifo,
+            # Of accounts, not of the queue: 10,000 rentals are charged each minute.
+            deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP if fifo else None,
+            fifo_throughput_limit=sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID if fifo else None,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=self._enforce_tls,
             retention_period=SOURCE_RETENTION,

@@ -17,6 +17,8 @@ class IndexSpec:
     range_key: str
     range_type: dynamodb.AttributeType = STRING
     keys_only: bool = False
+    #: All that is kept beside the keys, where not everything is: who writes the rest pays no index write.
+    includes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ TABLES = (
         ),
         expires=True,
     ),
-    TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id"),)),
+    TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
@@ -112,8 +114,13 @@ class Tables(Construct):
                 index_name=index.name,
                 partition_key=dynamodb.Attribute(name=index.hash_key, type=STRING),
                 sort_key=dynamodb.Attribute(name=index.range_key, type=index.range_type),
-                projection_type=(
-                    dynamodb.ProjectionType.KEYS_ONLY if index.keys_only else dynamodb.ProjectionType.ALL
-                ),
+                projection_type=_choose_projection(index),
+                non_key_attributes=list(index.includes) or None,
             )
         return table
+
+
+def _choose_projection(index: IndexSpec) -> dynamodb.ProjectionType:
+    if index.includes:
+        return dynamodb.ProjectionType.INCLUDE
+    return dynamodb.ProjectionType.KEYS_ONLY if index.keys_only else dynamodb.ProjectionType.ALL

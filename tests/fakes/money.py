@@ -1,10 +1,12 @@
 """Rentals, meters and the charge queue in memory."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
+from chalicelib.core.ports import ChargeRequest
 from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
@@ -126,9 +128,10 @@ class FakeMeterStore(MemoryStore):
     def count_duplicates(self, rental_id: str) -> int:
         return self.db.table("duplicates").get(rental_id, 0)
 
-    def list_open(self, shard: str) -> list[Meter]:
-        meters = self.db.table("meters").values()
-        return [row for row in meters if row.state != "settled" and choose_shard(row.rental_id) == shard]
+    def list_open(self, shard: str) -> Iterator[tuple[str, str]]:
+        for row in list(self.db.table("meters").values()):
+            if row.state != "settled" and choose_shard(row.rental_id) == shard:
+                yield row.account_id, row.rental_id
 
     def open_meter(self, tx: Any, meter: Meter) -> None:
         tx.put_new("meters", _key(meter), meter, AlreadyStored("meter"))
@@ -216,6 +219,12 @@ class FakeChargeQueue:
     def __init__(self) -> None:
         self.waiting: list[str] = []
         self._seen: set[str] = set()
+
+    def request_charges(self, requests: Iterable[ChargeRequest]) -> int:
+        asked = list(requests)
+        for each in asked:
+            self.request_charge(each.account_id, each.rental_id, each.deduplication_id)
+        return len(asked)
 
     def request_charge(self, _account_id: str, rental_id: str, deduplication_id: str) -> None:
         if deduplication_id not in self._seen:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -11,7 +11,8 @@ from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 class ByOpen(GlobalSecondaryIndex[Any]):
     class Meta:
         index_name = "by_open"
-        projection = AllProjection()
+        # What each heartbeat changes is not kept in it.
+        projection = IncludeProjection(["account_id"])
 
     open_shard = UnicodeAttribute(hash_key=True)
     rental_id = UnicodeAttribute(range_key=True)
