@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler history bank ledger mutants simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler bench-billing history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ bench-agent: .venv/.ready ## Measure the host agent beside its peers (12 minutes
 
 bench-scheduler: .venv/.ready ## Measure placement: calls and capacity at 100 to 100,000 GPUs, packing
 	@$(BIN)/python -m tests.performance.scheduler_bench
+
+bench-billing: .venv/.ready ## Measure a charged rental-minute: items, list price, CPU, a minute of 10,000 rentals
+	@$(BIN)/python -m tests.performance.billing_bench
 
 # CDK_COMMAND=diff shows what would change, CDK_COMMAND=synth needs no account.
 deploy: .venv/.ready ## Deploy a stage to AWS: make deploy STAGE=prod
