@@ -9,6 +9,7 @@ from importlinter import Contract, ContractCheck, output
 #: Bottom to top; a slice may use the models and services of those before it.
 SLICES = (
     "accounts",
+    "webhooks",
     "catalog",
     "fleet",
     "reservations",

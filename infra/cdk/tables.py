@@ -74,6 +74,12 @@ TABLES = (
     TableSpec("balances"),
     TableSpec("idempotency", expires=True),
     TableSpec(
+        "webhooks",
+        (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),
+        streamed=True,
+        expires=True,
+    ),
+    TableSpec(
         "audit",
         (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
         append_only=True,
