@@ -89,6 +89,7 @@ KINDS = {
     "reservable_store": "store",
     "upkeep": "service",
     "keeping": "service",
+    "addresses": "model",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -88,6 +88,8 @@ def deliver(ports: DispatchPorts, references: Iterable[tuple[str, str]]) -> Disp
     Raises:
         Unavailable, or what the store raises: some may be done; the others come again.
     """
+    # First: without it nothing may be claimed.
+    pepper = ports.read_pepper()
     claimed = [
         each for each in (_claim(ports, *ref) for ref in dict.fromkeys(references)) if each is not None
     ]
@@ -98,7 +100,7 @@ def deliver(ports: DispatchPorts, references: Iterable[tuple[str, str]]) -> Disp
             number = numbers[endpoint.endpoint_id].attempts[-1].number
             key = (each.event.account_id, endpoint.endpoint_id)
             by_endpoint.setdefault(key, []).append(_Post(each.event, endpoint, number))
-    ports.run_all([_build_job(ports, posts) for posts in by_endpoint.values()])
+    ports.run_all([_build_job(ports, posts, pepper) for posts in by_endpoint.values()])
     for (account_id, endpoint_id), posts in by_endpoint.items():
         _note(ports, account_id, endpoint_id, [each.outcome for each in posts if each.outcome is not None])
     for each in claimed:
@@ -141,23 +143,23 @@ def _claim(ports: DispatchPorts, account_id: str, event_id: str) -> Claimed | No
     return claimed if ports.store.keep_event(event, claimed.event) else None
 
 
-def _build_job(ports: DispatchPorts, posts: list[_Post]) -> Job:
+def _build_job(ports: DispatchPorts, posts: list[_Post], pepper: bytes) -> Job:
     def post_all() -> None:
         started_ms = ports.clock.now_ms()
         for post in posts:
-            post.outcome = _send(ports, post)
+            post.outcome = _send(ports, post, pepper)
             if not post.outcome.delivered or ports.clock.now_ms() - started_ms > ENDPOINT_BUDGET_MS:
                 return
 
     return post_all
 
 
-def _send(ports: DispatchPorts, post: _Post) -> Outcome:
+def _send(ports: DispatchPorts, post: _Post, pepper: bytes) -> Outcome:
     body, now_ms = encode_event(post.event), ports.clock.now_ms()
     headers = {
         "Content-Type": "application/json",
         EVENT_ID_HEADER: post.event.event_id,
-        SIGNATURE_HEADER: sign(body, list_secrets(post.endpoint, ports.read_pepper(), now_ms), now_ms),
+        SIGNATURE_HEADER: sign(body, list_secrets(post.endpoint, pepper, now_ms), now_ms),
     }
     return ports.sender.send(post.endpoint.url, body, headers)
 
