@@ -26,6 +26,7 @@ CONSUMERS = (
     "OnWatch",
     "OnCommandRecorded",
     "OnCapacityChanged",
+    "OnEventRecorded",
 )
 
 
@@ -95,8 +96,12 @@ class Functions(Construct):
             resource = self.get_resource(function)
             (event,) = self.chalice.read_sam()["Resources"][function]["Properties"]["Events"]
             overrides: dict[str, Any] = dict(_BATCH)
-            if function == "OnCommandRecorded":
-                destination = {"Type": "SQS", "Destination": self._resources.queues.commands_dead.queue_arn}
+            dead = {
+                "OnCommandRecorded": self._resources.queues.commands_dead,
+                "OnEventRecorded": self._resources.queues.webhooks_dead,
+            }
+            if function in dead:
+                destination = {"Type": "SQS", "Destination": dead[function].queue_arn}
                 overrides |= {
                     "BisectBatchOnFunctionError": True,
                     "MaximumRetryAttempts": STREAM_RETRIES,

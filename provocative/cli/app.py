@@ -19,6 +19,7 @@ from provocative.cli import (
     rentals,
     reservations,
     templates,
+    webhooks,
 )
 from provocative.cli.failures import report
 from provocative.cli.session import Surroundings
@@ -35,6 +36,7 @@ _MODULES = (
     money,
     reservations,
     templates,
+    webhooks,
     hosts,
     maintenance,
     pools,

@@ -8,17 +8,13 @@ from chalicelib.webhooks.dispatch import DispatchPorts, deliver, sweep
 from chalicelib.webhooks.model import Endpoint, Event
 from chalicelib.webhooks.service import EndpointRequest, WebhookPorts, create_endpoint
 from tests.fakes import FakeAuditTrail, FakeClock, FakeIdempotencyStore, FakeIds, MemoryDatabase
+from tests.fakes.cloud import run_in_turn
 from tests.fakes.webhooks import FakeSender, FakeWebhookStore
 
 PEPPER = b"pepper of the tests"
 RENTER = Principal("acc_1", "renter", "key_1", frozenset())
 OTHER = Principal("acc_2", "renter", "key_2", frozenset())
 URL = "https://hooks.example.com/in"
-
-
-def run_in_turn(jobs):
-    for job in jobs:
-        job()
 
 
 class Desk:
