@@ -28,7 +28,7 @@ from chalicelib.webhooks.service import MAX_ATTEMPTS, WebhookStore
 SHARDS = 8
 #: Events of one round: at 10 endpoints each, 5 s an attempt and 32 at a time it ends well within a claim.
 ROUND_EVENTS = 10
-#: Of the attempts at one endpoint in a round; what is left over is due at once.
+#: Of the attempts at one endpoint in a round. One that needs more is paused, and what is left over waits.
 ENDPOINT_BUDGET_MS = 10_000
 #: A round that begins by then ends before the function is stopped.
 SWEEP_BUDGET_MS = 15_000
@@ -187,11 +187,12 @@ def _note(ports: DispatchPorts, account_id: str, endpoint_id: str, outcomes: Seq
     """Keep how the endpoint is: a write only when that changes. A hint: whoever is beaten to it leaves it."""
     if not outcomes:
         return
+    slow = sum(each.duration_ms for each in outcomes) > ENDPOINT_BUDGET_MS
     for _ in range(MAX_ATTEMPTS):
         endpoints = ports.store.get_endpoints(account_id)
         before = endpoints.find(endpoint_id)
         if before is None or not before.enabled:
             return
-        after = note_outcome(before, delivered=outcomes[-1].delivered, now_ms=ports.clock.now_ms())
+        after = note_outcome(before, delivered=outcomes[-1].delivered, slow=slow, now_ms=ports.clock.now_ms())
         if after == before or ports.store.keep_endpoints(endpoints, endpoints.put(after)):
             return

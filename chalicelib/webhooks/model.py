@@ -45,7 +45,8 @@ BASE_DELAY_MS = 60_000
 MAX_DELAY_MS = 8 * 3_600_000
 #: An attempt whose end was not written down by then is made again. Longer than any run of the dispatcher.
 CLAIM_MS = 120_000
-#: An endpoint that has failed is left alone for a quarter of the time for which it has been failing.
+#: An endpoint that has failed is left alone for a quarter of the time for which it has been failing, one
+#: that is merely slow for the shortest pause.
 MIN_PAUSE_MS = 60_000
 MAX_PAUSE_MS = 3_600_000
 #: The schedule makes fewer; crashes may make more, of which the last are kept.
@@ -323,10 +324,14 @@ def replay(event: Event, endpoints: Endpoints, now_ms: int) -> Event:
     return replace(event, deliveries=(*kept, *again), version=event.version + 1)
 
 
-def note_outcome(endpoint: Endpoint, *, delivered: bool, now_ms: int) -> Endpoint:
-    """Return the endpoint after an attempt: well, paused, or switched off after 72 h without a success."""
+def note_outcome(endpoint: Endpoint, *, delivered: bool, slow: bool, now_ms: int) -> Endpoint:
+    """Return the endpoint after its last attempt: well, paused, or switched off after 72 h without a success.
+
+    ``slow``: it has used up the time that one endpoint gets of a round; others come first for a while.
+    """
     if delivered:
-        return replace(endpoint, failing_since_ms=None, paused_until_ms=None)
+        paused_until_ms = now_ms + MIN_PAUSE_MS if slow else None
+        return replace(endpoint, failing_since_ms=None, paused_until_ms=paused_until_ms)
     since_ms = endpoint.failing_since_ms
     if since_ms is None:
         since_ms = now_ms

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: SAM event of each queue or stream consumer -> properties that Chalice cannot express (aws/chalice#2029).
 _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
+#: The most that Lambda offers.
+LANES = 10
 
 
 CONSUMERS = (
@@ -100,6 +102,9 @@ class Functions(Construct):
                 "OnCommandRecorded": self._resources.queues.commands_dead,
                 "OnEventRecorded": self._resources.queues.webhooks_dead,
             }
+            if function == "OnEventRecorded":
+                # By account: who waits for a slow endpoint holds up one lane of a shard.
+                overrides["ParallelizationFactor"] = LANES
             if function in dead:
                 destination = {"Type": "SQS", "Destination": dead[function].queue_arn}
                 overrides |= {

@@ -19,7 +19,7 @@ from chalicelib.webhooks.model import (
     derive_secret,
 )
 from tests.fakes import START_MS, Crash
-from tests.unit.webhooks.desk import PEPPER, URL, Desk
+from tests.unit.webhooks.desk import OTHER, PEPPER, URL, Desk
 
 SLOW = "https://slow.example.com/in"
 DOWN = Outcome(5000, None, "timeout")
@@ -172,7 +172,7 @@ def test_a_slow_endpoint_is_tried_once_a_pause_and_holds_nobody_up(desk):
     assert len(desk.sender.list_ids(SLOW)) == 2
 
 
-def test_an_endpoint_that_answers_slowly_gets_what_a_round_has_room_for_and_the_rest_at_once(desk):
+def test_an_endpoint_that_answers_slowly_gets_what_a_round_has_room_for_and_the_rest_after_a_pause(desk):
     desk.add(SLOW)
 
     def answer(_):
@@ -186,8 +186,32 @@ def test_an_endpoint_that_answers_slowly_gets_what_a_round_has_room_for_and_the_
     left = [each for each in references if desk.read(each).deliveries[0].state == "pending"]
     assert {desk.read(each).due_at_ms for each in left} == {desk.clock.now_ms()}
     assert {desk.read(each).deliveries[0].attempts for each in left} == {()}
+    made = len(desk.sender.posted)
     desk.sweep()
-    assert len(desk.sender.posted) == len(references)
+    assert len(desk.sender.posted) == made
+    for _ in range(2):
+        desk.clock.advance_seconds(MIN_PAUSE_MS / 1000)
+        desk.sweep()
+    assert desk.sender.list_ids() == [event_id for _, event_id in references]
+    assert {desk.read(each).deliveries[0].state for each in references} == {"delivered"}
+
+
+def test_a_slow_endpoint_with_a_long_line_leaves_the_sweep_to_others(desk):
+    desk.add(SLOW)
+    desk.add(URL, principal=OTHER)
+    for _ in range(200):
+        desk.happen()
+    late = desk.happen(account_id="acc_2")
+
+    def answer(url):
+        if url == SLOW:
+            desk.clock.advance_seconds(4)
+        return Outcome(4000 if url == SLOW else 5, 200)
+
+    desk.sender.answer = answer
+    desk.sweep()
+    assert desk.read(late).deliveries[0].state == "delivered"
+    assert len(desk.sender.list_ids(SLOW)) == ENDPOINT_BUDGET_MS // 4000 + 1
 
 
 def test_an_endpoint_that_never_answers_is_switched_off_after_72_hours_and_what_waited_ends(desk):

@@ -14,6 +14,7 @@ from chalicelib.webhooks.model import (
     MAX_DELAY_MS,
     MAX_KEPT_ATTEMPTS,
     MAX_PAUSE_MS,
+    MIN_PAUSE_MS,
     RETRY_FOR_MS,
     ROLL_MS,
     Delivery,
@@ -235,7 +236,7 @@ def test_a_replay_during_an_attempt_is_a_new_attempt_whatever_came_of_that_one()
 def test_an_endpoint_is_paused_ever_longer_and_switched_off_after_72_hours_without_a_success():
     ill, now_ms, pauses = endpoint(), START_MS, []
     while ill.enabled:
-        ill = note_outcome(ill, delivered=False, now_ms=now_ms)
+        ill = note_outcome(ill, delivered=False, slow=False, now_ms=now_ms)
         if ill.paused_until_ms is not None:
             pauses.append(ill.paused_until_ms - now_ms)
             now_ms = ill.paused_until_ms
@@ -246,8 +247,13 @@ def test_an_endpoint_is_paused_ever_longer_and_switched_off_after_72_hours_witho
 
 
 def test_one_success_makes_an_endpoint_well():
-    ill = note_outcome(endpoint(), delivered=False, now_ms=START_MS)
-    assert note_outcome(ill, delivered=True, now_ms=START_MS + 1) == endpoint()
+    ill = note_outcome(endpoint(), delivered=False, slow=True, now_ms=START_MS)
+    assert note_outcome(ill, delivered=True, slow=False, now_ms=START_MS + 1) == endpoint()
+
+
+def test_one_that_is_merely_slow_is_paused_and_not_failing():
+    slow = note_outcome(endpoint(), delivered=True, slow=True, now_ms=START_MS)
+    assert (slow.failing_since_ms, slow.paused_until_ms) == (None, START_MS + MIN_PAUSE_MS)
 
 
 @pytest.mark.parametrize(
