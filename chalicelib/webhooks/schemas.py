@@ -7,7 +7,15 @@ from pydantic import Field
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 from chalicelib.webhooks.addresses import MAX_URL
-from chalicelib.webhooks.model import EVENT_TYPES, Attempt, Delivery, Endpoint, Event, EventType
+from chalicelib.webhooks.model import (
+    EVENT_TYPES,
+    MAX_KEPT_ATTEMPTS,
+    Attempt,
+    Delivery,
+    Endpoint,
+    Event,
+    EventType,
+)
 from chalicelib.webhooks.service import EndpointChange
 
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
@@ -105,24 +113,25 @@ def render_endpoint(endpoint: Endpoint) -> EndpointBody:
     )
 
 
-def render_event(event: Event) -> EventBody:
+def render_event(event: Event, *, attempts: int = MAX_KEPT_ATTEMPTS) -> EventBody:
+    """``attempts``: so many of each delivery, the last ones."""
     deliveries = event.deliveries
     return EventBody(
         event_id=event.event_id,
         type=event.type,
         created_at=format_instant(event.created_at_ms),
         data=event.data,
-        deliveries=None if deliveries is None else [_render_delivery(each) for each in deliveries],
+        deliveries=None if deliveries is None else [_render_delivery(each, attempts) for each in deliveries],
     )
 
 
-def _render_delivery(delivery: Delivery) -> DeliveryBody:
+def _render_delivery(delivery: Delivery, attempts: int) -> DeliveryBody:
     return DeliveryBody(
         endpoint_id=delivery.endpoint_id,
         state=delivery.state,
         reason=delivery.reason,
         next_attempt_at=_format(delivery.next_attempt_at_ms),
-        attempts=[_render_attempt(each) for each in delivery.attempts],
+        attempts=[_render_attempt(each) for each in delivery.attempts[-attempts:]],
     )
 
 

@@ -103,6 +103,12 @@ def test_events_are_listed_newest_first_page_by_page(platform):
     for _ in range(5):
         platform.cloud.clock.advance_seconds(1)
         sent.append(platform.ask(f"POST {ONE}/test", endpoint_id=endpoint_id)[1]["event_id"])
+    platform.stream()
+    platform.cloud.clock.advance_seconds(1)
+    platform.ask("POST /v1/webhook-events/{event_id}/replay", event_id=sent[-1])
+    platform.stream()
+    newest = platform.ask("GET /v1/webhook-events", query={"limit": "1"})[1]["items"][0]
+    assert [each["number"] for each in newest["deliveries"][0]["attempts"]] == [2]
     found, query = [], {"limit": "2"}
     while True:
         status, page = platform.ask("GET /v1/webhook-events", query=query)
