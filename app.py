@@ -20,9 +20,12 @@ from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
+from chalicelib.webhooks import api as webhooks_api
+from chalicelib.webhooks import functions as webhooks_functions
 
 APIS = (
     accounts_api.api,
+    webhooks_api.api,
     catalog_api.api,
     fleet_api.api,
     fleet_health_api.api,
@@ -35,6 +38,7 @@ APIS = (
 )
 FUNCTIONS = (
     accounts_functions.functions,
+    webhooks_functions.functions,
     catalog_functions.functions,
     fleet_functions.functions,
     reservations_functions.functions,

@@ -9,6 +9,7 @@ from importlinter import Contract, ContractCheck, output
 #: Bottom to top; a slice may use the models and services of those before it.
 SLICES = (
     "accounts",
+    "webhooks",
     "catalog",
     "fleet",
     "reservations",
@@ -96,6 +97,7 @@ KINDS = {
     "budget_store": "store",
     "wallet_store": "store",
     "usage_store": "store",
+    "addresses": "model",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

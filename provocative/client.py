@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from provocative.models import Page
+from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
 from provocative.renting import Catalog, Money, Rentals, Reservations
 from provocative.transport import RetryPolicy, Transport
@@ -53,6 +54,7 @@ class Client:
         self.rentals = Rentals(self._transport)
         self.reservations = Reservations(self._transport)
         self.money = Money(self._transport)
+        self.webhooks = Webhooks(self._transport)
         self.accounts = Accounts(self._transport)
         self.catalog_desk = CatalogDesk(self._transport)
         self.fleet = Fleet(self._transport)

@@ -47,6 +47,20 @@ READ_TEMPLATE = Operation("GET", "/v1/templates/{template_id}")
 REPLACE_TEMPLATE = Operation("PUT", "/v1/templates/{template_id}", repeatable=False)
 REMOVE_TEMPLATE = Operation("DELETE", "/v1/templates/{template_id}")
 
+CREATE_WEBHOOK_ENDPOINT = Operation("POST", "/v1/webhook-endpoints", keyed=True)
+LIST_WEBHOOK_ENDPOINTS = Operation("GET", "/v1/webhook-endpoints")
+READ_WEBHOOK_ENDPOINT = Operation("GET", "/v1/webhook-endpoints/{endpoint_id}")
+CHANGE_WEBHOOK_ENDPOINT = Operation("PATCH", "/v1/webhook-endpoints/{endpoint_id}")
+REMOVE_WEBHOOK_ENDPOINT = Operation("DELETE", "/v1/webhook-endpoints/{endpoint_id}")
+# A second rotation ends the secret that was in use before the first.
+ROTATE_WEBHOOK_SECRET = Operation(
+    "POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", repeatable=False
+)
+TEST_WEBHOOK_ENDPOINT = Operation("POST", "/v1/webhook-endpoints/{endpoint_id}/test", repeatable=False)
+LIST_WEBHOOK_EVENTS = Operation("GET", "/v1/webhook-events")
+READ_WEBHOOK_EVENT = Operation("GET", "/v1/webhook-events/{event_id}")
+REPLAY_WEBHOOK_EVENT = Operation("POST", "/v1/webhook-events/{event_id}/replay", repeatable=False)
+
 CREATE_RENTAL = Operation("POST", "/v1/rentals", keyed=True)
 LIST_RENTALS = Operation("GET", "/v1/rentals")
 READ_RENTAL = Operation("GET", "/v1/rentals/{rental_id}")

@@ -51,6 +51,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "templates:write",
             "reservations:read",
             "reservations:write",
+            "webhooks:read",
+            "webhooks:write",
         }
     ),
     "host": frozenset({"hosts:connect"}),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import Unavailable
 from chalicelib.fleet.detector import choose_watch, end_silence, watch_as
 from chalicelib.fleet.health import (
@@ -36,7 +37,7 @@ from chalicelib.metering.service import (
 from chalicelib.rentals.life import add_end
 from chalicelib.rentals.messages import GpuWarning, Interruption
 from chalicelib.rentals.model import Rental, add_warning
-from chalicelib.rentals.ports import add_audit
+from chalicelib.rentals.ports import add_audit, add_event
 from chalicelib.rentals.rules import ACTIVE_STATES
 from chalicelib.rentals.timing import is_imminent
 
@@ -180,6 +181,10 @@ def _tell_interruption(ports: MeterPorts, rental_id: str, notice: HostNotice | N
     action = "rental.interruption_withdrawn" if interruption is None else "rental.interruption_announced"
     details = {} if interruption is None else asdict(interruption)
     add_audit(ports.rentals, tx, rental, f"{HOST_ACTOR_PREFIX}{rental.host_id}", action, details)
+    if interruption is not None:
+        ends_at = None if interruption.ends_at_ms is None else format_instant(interruption.ends_at_ms)
+        announced = {"cause": interruption.reason, "ends_at": ends_at}
+        add_event(ports.rentals, tx, "rental.interruption_announced", told, announced)
     tx.commit()
 
 

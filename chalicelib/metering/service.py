@@ -28,6 +28,7 @@ from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Placement, Rental, acknowledge_wipe, mark_running
+from chalicelib.rentals.ports import add_state_event
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 from chalicelib.rentals.timing import explain_failure, explain_preemption
 
@@ -157,6 +158,7 @@ def _start_meter(ports: MeterPorts, rental: Rental, report: Report, sent_at_ms: 
     running = mark_running(rental, sent_at_ms, report.endpoints)
     ports.rentals.store.replace_rental(tx, rental, running)
     ports.store.open_meter(tx, build_meter(rental, sent_at_ms))
+    add_state_event(ports.rentals, tx, running)
     tx.commit()
 
 

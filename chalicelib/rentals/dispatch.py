@@ -7,6 +7,7 @@ its ticket away.
 from dataclasses import dataclass, replace
 
 from chalicelib.core.capacity import WhyNot
+from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, NotFound, Unavailable
 from chalicelib.fleet.model import HostCommand
 from chalicelib.rentals.life import leave_line
@@ -19,6 +20,7 @@ from chalicelib.rentals.ports import (
     QuotaExceeded,
     RentalPorts,
     add_audit,
+    add_event,
 )
 from chalicelib.rentals.preemption import SpotStay, choose_victims
 from chalicelib.rentals.queue import Ticket, blocks_others, is_expired, note_dispatch, order_tickets
@@ -217,6 +219,8 @@ def announce_end(ports: RentalPorts, rental: Rental, end: PlannedEnd) -> bool:
     )
     details = {"reason": end.reason, "at_ms": end.at_ms}
     add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.end_announced", details)
+    announced = {"cause": end.reason, "ends_at": format_instant(end.at_ms)}
+    add_event(ports, tx, "rental.interruption_announced", rental, announced)
     try:
         tx.commit()
     except Unavailable:

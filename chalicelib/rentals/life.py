@@ -31,18 +31,20 @@ from chalicelib.rentals.placing import (
     find_reservation,
     place_now,
 )
-from chalicelib.rentals.ports import NoCapacity, RentalPorts, add_audit, get_rental
+from chalicelib.rentals.ports import (
+    GpuUnavailableOnResume,
+    NoCapacity,
+    RentalPorts,
+    add_audit,
+    add_state_event,
+    get_rental,
+    list_members,
+)
 from chalicelib.rentals.queue import RECOVERY_PRIORITY, Ticket, build_ticket_key, rank
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES, Reason, State
 
 #: In how many pools a rental that takes any region stands in line: each is two writes.
 MAX_POOLS_PER_TICKET = 8
-
-
-class GpuUnavailableOnResume(Conflict):
-    """The host that keeps the volume has no room now. Nothing is lost; ask again, or wait in line."""
-
-    code = "gpu_unavailable_on_resume"
 
 
 def end_rental(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, actor: str) -> Rental:
@@ -137,6 +139,7 @@ def finish_stay(
     waiting = None if ticket is None else describe_wait(ticket)
     finished = finish_end(rental, at_ms, waiting, lost=before is not None)
     ports.store.replace_rental(tx, before or rental, finished)
+    add_state_event(ports, tx, finished)
     if ticket is not None:
         pinned = finished.volume_host_id or ticket.pinned_host_id
         ports.scheduling.add_ticket(tx, replace(ticket, pinned_host_id=pinned))
@@ -263,25 +266,19 @@ def leave_line(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
     """
     tx = ports.transactions()
     ended = rental
-    for member in _list_members(ports, rental):
+    for member in list_members(ports, rental):
         left = end_waiting(member, reason, at_ms)
         if member.volume_host_id is not None:
             _discard_volume(ports, tx, member)
         ports.store.replace_rental(tx, member, left)
         add_audit(ports, tx, member, actor, f"rental.ended.{reason}")
+        add_state_event(ports, tx, left)
         if member.rental_id == rental.rental_id:
             ended = left
     if rental.waiting is not None:
         ports.scheduling.remove_ticket(tx, rental.waiting.pools, rental.waiting.ticket_key)
     tx.commit()
     return ended
-
-
-def _list_members(ports: RentalPorts, rental: Rental) -> list[Rental]:
-    if rental.waiting is None or len(rental.waiting.rental_ids) == 1:
-        return [rental]
-    found = [ports.store.get_rental(rental_id) for rental_id in rental.waiting.rental_ids]
-    return [member for member in found if member is not None]
 
 
 def _discard_volume(ports: RentalPorts, tx: Transaction, rental: Rental) -> None:
@@ -323,6 +320,7 @@ def stop_rental(ports: RentalPorts, principal: Principal, rental_id: str) -> Ren
     ports.store.replace_rental(tx, rental, stopped)
     ports.scheduling.remove_ticket(tx, rental.waiting.pools, rental.waiting.ticket_key)
     add_audit(ports, tx, rental, principal.key_id, "rental.resume_withdrawn")
+    add_state_event(ports, tx, stopped)
     tx.commit()
     return stopped
 

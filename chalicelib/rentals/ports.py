@@ -19,13 +19,22 @@ from chalicelib.rentals.model import Rental
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.rentals.rules import State
 from chalicelib.reservations.ports import ReservationStore
+from chalicelib.webhooks.model import Event, EventType
+from chalicelib.webhooks.service import Outbox
 
 SYSTEM_ACTOR = "system"
 
 
 class NoCapacity(Conflict):
     code = "no_capacity"
+
+
+class GpuUnavailableOnResume(Conflict):
+    """The host that keeps the volume has no room now. Nothing is lost; ask again, or wait in line."""
+
+    code = "gpu_unavailable_on_resume"
 
 
 class LineAhead(Conflict):
@@ -132,6 +141,7 @@ class RentalPorts:
     wallets: Wallets
     idempotency: IdempotencyStore
     audit: AuditTrail
+    outbox: Outbox
     transactions: Transactions
     clock: Clock
     ids: Ids
@@ -149,6 +159,14 @@ def get_rental(ports: RentalPorts, principal: Principal, rental_id: str) -> Rent
     if rental is None or rental.account_id != principal.account_id:
         raise NotFound("There is no such rental.")
     return rental
+
+
+def list_members(ports: RentalPorts, rental: Rental) -> list[Rental]:
+    """Return who waits together with ``rental``: the nodes of its cluster, itself among them."""
+    if rental.waiting is None or len(rental.waiting.rental_ids) == 1:
+        return [rental]
+    found = [ports.store.get_rental(rental_id) for rental_id in rental.waiting.rental_ids]
+    return [member for member in found if member is not None]
 
 
 def add_audit(
@@ -169,3 +187,38 @@ def add_audit(
         dict(details or {}),
     )
     ports.audit.add_entry(tx, entry)
+
+
+#: The states that renters are told of.
+_TOLD: Mapping[State, EventType] = {
+    "running": "rental.running",
+    "stopped": "rental.stopped",
+    "terminated": "rental.terminated",
+    "failed": "rental.failed",
+}
+
+
+def add_event(
+    ports: RentalPorts,
+    tx: Transaction,
+    kind: EventType,
+    rental: Rental,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Add to ``tx``: the renter is told of ``rental`` as it is after the transaction."""
+    data = {
+        "rental_id": rental.rental_id,
+        "state": rental.state,
+        "reason": rental.reason,
+        "segment": rental.segment,
+        **(details or {}),
+    }
+    now_ms = ports.clock.now_ms()
+    ports.outbox.add_event(tx, Event(ports.ids.new_id("evt"), rental.account_id, kind, now_ms, data))
+
+
+def add_state_event(ports: RentalPorts, tx: Transaction, after: Rental) -> None:
+    """Add to ``tx``: the renter is told of the state that the rental has now, if it is one to tell of."""
+    kind = _TOLD.get(after.state)
+    if kind is not None:
+        add_event(ports, tx, kind, after)

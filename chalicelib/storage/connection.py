@@ -25,6 +25,7 @@ from chalicelib.storage.tables import (
     scaling,
     scheduling,
     templates,
+    webhooks,
 )
 
 #: A model is found once its module is loaded.
@@ -40,6 +41,7 @@ MODULES = (
     scaling,
     scheduling,
     templates,
+    webhooks,
 )
 
 

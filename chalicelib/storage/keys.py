@@ -42,10 +42,27 @@ WINDOW = "WINDOW"
 OPEN_WINDOWS = "OPEN"
 POOL_TOTALS_PREFIX = "POOL#"
 BOOKING_PREFIX = "BOOKING#"
+ENDPOINTS = "ENDPOINTS"
+EVENT_PREFIX = "EVENT#"
 
 
 def account(account_id: str) -> str:
     return f"ACCOUNT#{account_id}"
+
+
+def read_account(key: str) -> str:
+    """Return the id of a key of `account`."""
+    return key.removeprefix("ACCOUNT#")
+
+
+def event(event_id: str) -> str:
+    """Sorts by time, as event ids do."""
+    return f"{EVENT_PREFIX}{event_id}"
+
+
+def read_event(key: str) -> str:
+    """Return the id of a key of `event`."""
+    return key.removeprefix(EVENT_PREFIX)
 
 
 def api_key(key_id: str) -> str:

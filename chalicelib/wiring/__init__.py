@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, catalog, fleet, rentals, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -33,6 +33,7 @@ from chalicelib.wiring.system import (
     sqs_client,
 )
 from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
+from chalicelib.wiring.webhooks import dispatch_ports, read_event_reference, webhook_ports
 
 __all__ = [
     "account_exists",
@@ -46,6 +47,7 @@ __all__ = [
     "catalog_ports",
     "clock",
     "dead_letters",
+    "dispatch_ports",
     "find_operator_account",
     "fleet_ports",
     "give_up_stays",
@@ -57,6 +59,7 @@ __all__ = [
     "meter_ports",
     "offer_ports",
     "operation_ports",
+    "read_event_reference",
     "read_pepper",
     "read_signing_key",
     "rental_ports",
@@ -66,4 +69,5 @@ __all__ = [
     "sqs_client",
     "template_ports",
     "watch_ports",
+    "webhook_ports",
 ]

@@ -8,6 +8,7 @@ from chalicelib.core.principal import Principal
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_store, watch_store
 from chalicelib.wiring.system import bind_tables, clock, ids, settings, sqs_client, start_transaction
+from chalicelib.wiring.webhooks import webhook_store
 
 if TYPE_CHECKING:
     from chalicelib.billing.ports import BillingPorts
@@ -38,6 +39,7 @@ def rental_ports() -> "RentalPorts":
         wallets=DynamoWalletStore(),
         idempotency=DynamoIdempotencyStore(),
         audit=DynamoAuditTrail(),
+        outbox=webhook_store(),
         transactions=start_transaction,
         clock=clock(),
         ids=ids(),

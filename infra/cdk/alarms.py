@@ -31,6 +31,13 @@ WATCHED = (
         "OldestWait", "oldest_wait_seconds", "a rental has waited for an hour", threshold=3600, minutes=5
     ),
     Watched(
+        "WebhooksOverdue",
+        "oldest_webhook_overdue_seconds",
+        "an event waits to be delivered",
+        threshold=600,
+        minutes=5,
+    ),
+    Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"
     ),
 )

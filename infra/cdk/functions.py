@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: SAM event of each queue or stream consumer -> properties that Chalice cannot express (aws/chalice#2029).
 _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
+#: The most that Lambda offers.
+LANES = 10
 
 
 CONSUMERS = (
@@ -26,6 +28,7 @@ CONSUMERS = (
     "OnWatch",
     "OnCommandRecorded",
     "OnCapacityChanged",
+    "OnEventRecorded",
 )
 
 
@@ -95,8 +98,15 @@ class Functions(Construct):
             resource = self.get_resource(function)
             (event,) = self.chalice.read_sam()["Resources"][function]["Properties"]["Events"]
             overrides: dict[str, Any] = dict(_BATCH)
-            if function == "OnCommandRecorded":
-                destination = {"Type": "SQS", "Destination": self._resources.queues.commands_dead.queue_arn}
+            dead = {
+                "OnCommandRecorded": self._resources.queues.commands_dead,
+                "OnEventRecorded": self._resources.queues.webhooks_dead,
+            }
+            if function == "OnEventRecorded":
+                # By account: who waits for a slow endpoint holds up one lane of a shard.
+                overrides["ParallelizationFactor"] = LANES
+            if function in dead:
+                destination = {"Type": "SQS", "Destination": dead[function].queue_arn}
                 overrides |= {
                     "BisectBatchOnFunctionError": True,
                     "MaximumRetryAttempts": STREAM_RETRIES,

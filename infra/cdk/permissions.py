@@ -8,7 +8,8 @@ from chalicelib.fleet.aws_gateway import SEND_ACTIONS
 from infra.cdk.queues import Queues
 from infra.cdk.tables import TABLES, Tables
 
-Access = Literal["read", "write"]
+#: ``add``: put what is new, and read nothing.
+Access = Literal["read", "write", "add"]
 _APPEND_ONLY = frozenset(spec.name for spec in TABLES if spec.append_only)
 
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:ConditionCheckItem")
@@ -30,6 +31,7 @@ _PLACES: Mapping[str, Access] = {
     "commands": "write",
     "balances": "write",
     "budgets": "write",
+    "webhooks": "add",
     "audit": "write",
 }
 
@@ -55,6 +57,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "usage": "read",
         "idempotency": "write",
         "scaling": "write",
+        "webhooks": "write",
         "audit": "write",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
@@ -71,6 +74,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "budgets": "write",
         "metering": "write",
         "commands": "write",
+        "webhooks": "add",
         "audit": "write",
     },
     # An Xid that speaks against a GPU takes it out of the offer and ends the rental that has it.
@@ -84,6 +88,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "liveness": "read",
         "incidents": "write",
         "commands": "write",
+        "webhooks": "add",
         "audit": "write",
     },
     "OnCapacityChanged": _PLACES,
@@ -132,6 +137,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "incidents": "write",
     },
     "OnCommandRecorded": {"fleet": "read"},
+    "OnEventRecorded": {"webhooks": "write"},
+    "DeliverDueEvents": {"webhooks": "write"},
     "DispatchCharges": {"metering": "read"},
     "MoveSpotPrices": {
         "accounts": "read",
@@ -153,6 +160,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "balances": "write",
         "budgets": "write",
         "usage": "write",
+        "webhooks": "add",
         "audit": "write",
     },
     "ExpireCredits": {"ledger": "write", "balances": "write", "budgets": "read"},
@@ -163,6 +171,8 @@ READS_SECRET = (
     "OnHeartbeat",
     "OnTelemetry",
     "OnCommandRecorded",
+    "OnEventRecorded",
+    "DeliverDueEvents",
     "ScalePools",
 )
 
@@ -201,6 +211,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
         statements.append(_build_stream_statement(resources.tables, "commands"))
+    if function == "OnEventRecorded":
+        statements.append(_build_stream_statement(resources.tables, "webhooks"))
     if function == "OnWatch":
         statements.append(allow(("ec2:DescribeInstances",), ["*"]))
     if function == "ScalePools":
@@ -259,14 +271,22 @@ def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
 def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
-        actions = _READ if access == "read" else _APPEND if name in _APPEND_ONLY else _WRITE
+        actions = _choose_actions(name, access)
         if access == "write" and name in _DELETABLE:
             actions = (*actions, "dynamodb:DeleteItem")
         arn = tables.by_name[name].table_arn
         grouped.setdefault(actions, []).append(arn)
-        if any(spec.name == name and spec.indexes for spec in TABLES):
+        if access != "add" and any(spec.name == name and spec.indexes for spec in TABLES):
             grouped.setdefault(("dynamodb:Query",), []).append(f"{arn}/index/*")
     return [allow(actions, arns) for actions, arns in grouped.items()]
+
+
+def _choose_actions(name: str, access: Access) -> tuple[str, ...]:
+    if access == "add":
+        return ("dynamodb:PutItem",)
+    if access == "read":
+        return _READ
+    return _APPEND if name in _APPEND_ONLY else _WRITE
 
 
 def _build_queue_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
@@ -287,6 +307,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "ScheduleWatches": [queues.watches],
         "OnWatch": [queues.watches_dead, queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
+        "OnEventRecorded": [queues.webhooks_dead],
     }
     statements = []
     if function in consumed:

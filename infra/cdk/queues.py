@@ -31,6 +31,7 @@ class Queues(Construct):
         self.watches_dead = self._build_dead("WatchesDead", "watches-dlq")
         self.watches = self._build("Watches", "watches", self.watches_dead)
         self.commands_dead = self._build_dead("CommandsDead", "commands-dlq")
+        self.webhooks_dead = self._build_dead("WebhooksDead", "webhooks-dlq")
 
     @property
     def dead_letter_queues(self) -> dict[str, sqs.Queue]:
@@ -40,6 +41,7 @@ class Queues(Construct):
             "Charges": self.charges_dead,
             "Watches": self.watches_dead,
             "Commands": self.commands_dead,
+            "Webhooks": self.webhooks_dead,
         }
 
     def _build(self, construct_id: str, name: str, dead: sqs.Queue, *, fifo: bool | None = None) -> sqs.Queue:

@@ -98,7 +98,9 @@ class PlatformStack(Stack):
         stage, queues = self.stage, self.queues
         stream_arn = self.tables.by_name["commands"].table_stream_arn
         fleet_stream_arn = self.tables.by_name["fleet"].table_stream_arn
+        webhooks_stream_arn = self.tables.by_name["webhooks"].table_stream_arn
         assert stream_arn is not None
+        assert webhooks_stream_arn is not None
         assert fleet_stream_arn is not None
         return {
             "STAGE": stage.name,
@@ -120,6 +122,7 @@ class PlatformStack(Stack):
             "WATCHES_DLQ_URL": queues.watches_dead.queue_url,
             "COMMANDS_STREAM_ARN": stream_arn,
             "FLEET_STREAM_ARN": fleet_stream_arn,
+            "WEBHOOKS_STREAM_ARN": webhooks_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",

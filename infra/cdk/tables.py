@@ -78,6 +78,12 @@ TABLES = (
     TableSpec("usage"),
     TableSpec("idempotency", expires=True),
     TableSpec(
+        "webhooks",
+        (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),
+        streamed=True,
+        expires=True,
+    ),
+    TableSpec(
         "audit",
         (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
         append_only=True,

@@ -20,6 +20,7 @@ from provocative.cli import (
     rentals,
     reservations,
     templates,
+    webhooks,
 )
 from provocative.cli.failures import report
 from provocative.cli.session import Surroundings
@@ -37,6 +38,7 @@ _MODULES = (
     budgets,
     reservations,
     templates,
+    webhooks,
     hosts,
     maintenance,
     pools,

@@ -1,5 +1,7 @@
 """All ports over one in-memory database, as `chalicelib.wiring` builds them over DynamoDB."""
 
+from collections.abc import Sequence
+
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
@@ -13,6 +15,9 @@ from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
+from chalicelib.webhooks.addresses import Reach
+from chalicelib.webhooks.dispatch import DispatchPorts, Job
+from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
@@ -22,6 +27,12 @@ from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotenc
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
+from tests.fakes.webhooks import FakeSender, FakeWebhookStore
+
+
+def run_in_turn(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job()
 
 
 class FakeCloud:
@@ -38,6 +49,20 @@ class FakeCloud:
         wallets = FakeWalletStore(self.db)
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
+        )
+        self.webhook_store, self.sender = FakeWebhookStore(self.db), FakeSender()
+        self.webhooks = WebhookPorts(
+            self.webhook_store,
+            FakeIdempotencyStore(self.db),
+            self.audit,
+            self.db.begin,
+            self.clock,
+            self.ids,
+            lambda: self.pepper,
+            Reach(),
+        )
+        self.dispatch = DispatchPorts(
+            self.webhook_store, self.sender, self.clock, lambda: self.pepper, lambda: 0.5, run_in_turn
         )
         self.catalog = CatalogPorts(catalog_store, self.audit, self.db.begin, self.clock, self.ids)
         self.templates = TemplatePorts(
@@ -65,6 +90,7 @@ class FakeCloud:
             wallets=wallets,
             idempotency=FakeIdempotencyStore(self.db),
             audit=self.audit,
+            outbox=self.webhook_store,
             transactions=self.db.begin,
             clock=self.clock,
             ids=self.ids,

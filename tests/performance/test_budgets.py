@@ -15,7 +15,7 @@ def test_importing_the_api_loads_nothing_that_is_known_to_be_slow():
     assert list_forbidden() == []
 
 
-@pytest.mark.parametrize("slice_name", ["accounts", "billing", "catalog", "fleet", "metering"])
+@pytest.mark.parametrize("slice_name", ["accounts", "billing", "catalog", "fleet", "metering", "webhooks"])
 def test_a_function_imports_no_routes_and_nothing_slow(slice_name):
     code = f"import chalicelib.{slice_name}.functions"
     assert list_forbidden(code) == []

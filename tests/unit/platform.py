@@ -23,6 +23,8 @@ class Platform:
             monkeypatch,
             account_ports=cloud.accounts,
             audit_reader=cloud.audit,
+            webhook_ports=cloud.webhooks,
+            dispatch_ports=cloud.dispatch,
             catalog_ports=cloud.catalog,
             template_ports=cloud.templates,
             cached_catalog=cloud.rentals.cached_catalog,

@@ -7,6 +7,8 @@ import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import pytest
+
 from chalicelib.runtime.observability import METRICS_NAMESPACE
 from infra.cdk.permissions import TABLE_ACCESS
 from infra.cdk.queues import MAX_RECEIVES
@@ -14,7 +16,10 @@ from infra.cdk.tables import TABLES
 from infra.local.paths import ROOT, VENV_BIN
 
 DAY = 86_400
-BATCHED = {"OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch", "OnCommandRecorded", "OnCapacityChanged"}
+BATCHED = {
+    *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch"),
+    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded"),
+}
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
 
@@ -90,10 +95,9 @@ def test_every_batch_reports_its_failures_one_by_one(template):
     assert batched == BATCHED
 
 
-def test_a_command_that_cannot_be_delivered_does_not_block_the_stream_for_ever(template):
-    (event,) = select(template, "AWS::Serverless::Function")["OnCommandRecorded"]["Properties"][
-        "Events"
-    ].values()
+@pytest.mark.parametrize("function", ["OnCommandRecorded", "OnEventRecorded"])
+def test_what_cannot_be_delivered_does_not_block_the_stream_for_ever(template, function):
+    (event,) = select(template, "AWS::Serverless::Function")[function]["Properties"]["Events"].values()
     properties = event["Properties"]
     assert properties["BisectBatchOnFunctionError"]
     assert 0 < properties["MaximumRetryAttempts"] < 100
@@ -159,6 +163,23 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
                 assert any(name in json.dumps(each) for name in emptied)
 
 
+def test_who_writes_events_can_neither_read_nor_change_what_stands_there(template):
+    """Only the API and the two that deliver do more with the outbox than put what is new."""
+    outbox = next(
+        name
+        for name, each in select(template, "AWS::DynamoDB::Table").items()
+        if each["Properties"]["TableName"] == "provocative-prod-webhooks"
+    )
+    actions: dict[str, set[str]] = {}
+    for role, statement in list_statements(template):
+        if any(outbox in json.dumps(each) for each in as_list(statement["Resource"])):
+            actions.setdefault(role, set()).update(as_list(statement["Action"]))
+    more = {role for role, allowed in actions.items() if allowed != {"dynamodb:PutItem"}}
+    assert more == {"ApiHandlerRole", "OnEventRecordedRole", "DeliverDueEventsRole"}
+    assert len(actions) > len(more)
+    assert not any("dynamodb:DeleteItem" in allowed for allowed in actions.values())
+
+
 def test_only_functions_that_need_the_pepper_may_read_it(template):
     readers = {
         role
@@ -171,6 +192,8 @@ def test_only_functions_that_need_the_pepper_may_read_it(template):
         "OnHeartbeatRole",
         "OnTelemetryRole",
         "OnCommandRecordedRole",
+        "OnEventRecordedRole",
+        "DeliverDueEventsRole",
         "ScalePoolsRole",
     }
 

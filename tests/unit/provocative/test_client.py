@@ -18,7 +18,8 @@ from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
-from provocative import errors, fleet_models, models
+from chalicelib.webhooks import schemas as webhooks_schemas
+from provocative import errors, fleet_models, models, webhook_models
 from provocative.client import Client, list_all
 from provocative.operations import OPERATIONS
 from provocative.transport import RetryPolicy
@@ -45,7 +46,16 @@ def test_what_may_be_keyed_is_what_the_api_keys():
     keyed = {(each.method, each.path) for each in OPERATIONS if each.keyed}
     source = {
         path.read_text()
-        for folder in ("accounts", "billing", "catalog", "fleet", "rentals", "reservations", "scaling")
+        for folder in (
+            "accounts",
+            "billing",
+            "catalog",
+            "fleet",
+            "rentals",
+            "reservations",
+            "scaling",
+            "webhooks",
+        )
         for path in Path(app.__file__).parent.glob(f"chalicelib/{folder}/*api.py")
     }
     wanted = {
@@ -87,6 +97,11 @@ def split_routes(text):
         (fleet_models.Pool, scaling_schemas.PoolBody),
         (fleet_models.Plan, scaling_schemas.PlanBody),
         (fleet_models.AuditEntry, compliance_schemas.AuditEntryBody),
+        (webhook_models.WebhookEndpoint, webhooks_schemas.EndpointBody),
+        (webhook_models.NewWebhookEndpoint, webhooks_schemas.SecretEndpointBody),
+        (webhook_models.WebhookAttempt, webhooks_schemas.AttemptBody),
+        (webhook_models.WebhookDelivery, webhooks_schemas.DeliveryBody),
+        (webhook_models.WebhookEvent, webhooks_schemas.EventBody),
     ],
     ids=lambda each: each.__name__ if is_typeddict(each) else "",
 )

@@ -5,6 +5,7 @@ import json
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering.service import keep_logs
 from chalicelib.rentals.messages import LogExcerpt
+from chalicelib.webhooks.dispatch import deliver
 from tests.factories import GPU_TYPE, REGION
 
 
@@ -135,6 +136,28 @@ def test_templates_are_kept_used_replaced_and_removed(terminal):
     assert "look at it again" in stale.err
     assert terminal("templates", "remove", template_id, "-y").out == f"{template_id} is gone.\n"
     terminal("templates", "show", template_id, code=3)
+
+
+def test_webhooks_are_made_tested_looked_at_rotated_and_removed(terminal):
+    made = terminal.read("webhooks", "create", "https://hooks.example.com/in", "--event", "rental.failed")
+    endpoint_id = made["endpoint_id"]
+    assert made["event_types"] == ["rental.failed"]
+    assert "hooks.example.com" in terminal("webhooks").out
+    event_id = terminal.read("webhooks", "test", endpoint_id)["event_id"]
+    assert "waiting" in terminal("webhooks", "events").out
+    cloud = terminal.platform.cloud
+    deliver(cloud.dispatch, [(terminal.platform.seeded.renter.account_id, event_id)])
+    assert ", 200, 10 ms" in terminal("webhooks", "event", event_id).out
+    assert "1 of 1" in terminal("webhooks", "events").out
+    assert terminal.read("webhooks", "replay", event_id)["deliveries"][0]["state"] == "pending"
+    rotated = terminal("webhooks", "rotate-secret", endpoint_id, "-y").out.strip()
+    assert rotated.startswith("whsec_")
+    assert rotated != made["secret"]
+    assert made["secret"] not in terminal("webhooks", "show", endpoint_id).out
+    assert "off" in terminal("webhooks", "change", endpoint_id, "--disable").out
+    assert "refused" in terminal("webhooks", "create", "https://10.0.0.1/", code=1).err
+    assert terminal("webhooks", "remove", endpoint_id, "-y").out == f"{endpoint_id} is gone.\n"
+    terminal("webhooks", "show", endpoint_id, code=3)
 
 
 def test_reservations_are_booked_shown_and_cancelled(terminal):

@@ -9,13 +9,12 @@ from chalicelib.core.errors import Conflict
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.metering.service import store_telemetry
 from chalicelib.rentals.life import (
-    GpuUnavailableOnResume,
     restart_rental,
     resume_rental,
     stop_rental,
     terminate_rental,
 )
-from chalicelib.rentals.ports import NoCapacity
+from chalicelib.rentals.ports import GpuUnavailableOnResume, NoCapacity
 from chalicelib.rentals.service import change_rental
 from tests.factories import PRICE, add_host, rent, seed_cloud, start
 from tests.unit.metering.test_energy import build_interval, build_record
