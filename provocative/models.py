@@ -60,6 +60,7 @@ class Wallet(TypedDict):
     burn_micros_per_hour: int
     spend_limit_micros_per_hour: int | None
     seconds_left: int | None
+    alert: str
 
 
 class LedgerEntry(TypedDict):

@@ -19,7 +19,7 @@ from chalicelib.billing.budget import (
 from chalicelib.billing.crediting import credit_failure, is_owed_credit
 from chalicelib.billing.model import Hold, HoldState
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, UsageLine
-from chalicelib.billing.posting import Posting, add_posting, find_wallet
+from chalicelib.billing.posting import Posting, add_event, add_posting, find_wallet
 from chalicelib.billing.rating import (
     Purchaser,
     Slice,
@@ -37,6 +37,7 @@ from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.life import end_rental
 from chalicelib.rentals.ports import SYSTEM_ACTOR, name_hold
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
+from chalicelib.webhooks.model import EventType
 
 USAGE = "usage"
 TICK_MS = 60_000
@@ -152,10 +153,14 @@ def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
             burn_micros_per_hour=balance.burn_micros_per_hour + burn_micros,
         )
         ports.wallets.move_balance(tx, balance, after)
+    # The hold was touched: the runway is shrinking and cannot be refilled, so the workload stops in it.
+    stops = not settles and bool(split.from_hold_micros or split.overrun_micros or refused)
+    poor = wallet.balance.available_micros < meter.due_micros
+    if stops and not hold.captured_micros:
+        told: EventType = "wallet.exhausted" if poor else "budget.exhausted"
+        add_event(ports, tx, meter.account_id, told, {"rental_id": meter.rental_id})
     tx.commit()
-    if not settles and (split.from_hold_micros or split.overrun_micros or refused):
-        # The hold was touched: the runway is shrinking and cannot be refilled, so the workload stops in it.
-        poor = wallet.balance.available_micros < meter.due_micros
+    if stops:
         _stop(ports, meter.rental_id, "balance_exhausted" if poor else "budget_exhausted")
 
 
@@ -220,7 +225,19 @@ def _charge_budgets(
         )
         if after != budget:
             ports.budgets.replace_budget(tx, budget, after)
+        if after.alerted_percent > alerted:
+            add_event(ports, tx, budget.account_id, "budget.threshold_reached", _describe_budget(after))
     return tuple(joined), refused
+
+
+def _describe_budget(budget: Budget) -> dict[str, object]:
+    return {
+        "budget_id": budget.budget_id,
+        "percent": budget.alerted_percent,
+        "spent_micros": budget.spent_micros,
+        "limit_micros": budget.limit_micros,
+        "period_key": budget.period_key,
+    }
 
 
 def _describe(before: Meter, after: Meter) -> dict[str, object]:

@@ -17,7 +17,15 @@ from chalicelib.billing.model import (
     name_shard,
 )
 from chalicelib.billing.ports import MAX_ATTEMPTS, BillingPorts, Wallet
-from chalicelib.billing.posting import Posting, add_booking, add_posting, book, find_wallet, post_once
+from chalicelib.billing.posting import (
+    Posting,
+    add_booking,
+    add_event,
+    add_posting,
+    book,
+    find_wallet,
+    post_once,
+)
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.money import compute_charge_micros
@@ -124,6 +132,8 @@ def _grant(ports: BillingPorts, principal: Principal, command: GrantCredit) -> G
     )
     ports.rentals.idempotency.add(tx, record, now_ms)
     add_booking(ports, tx, booking)
+    told = {"amount_micros": command.amount_micros, "kind": posting.kind, "reason": command.reason}
+    add_event(ports, tx, command.account_id, "credit.posted", told)
     entry = AuditEntry(
         ports.rentals.ids.new_id("aud"),
         command.account_id,
@@ -222,6 +232,7 @@ def credit_failure(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
         )
         tx = ports.rentals.transactions()
         add_posting(ports, tx, wallet.balance, posting, now_ms)
+        add_event(ports, tx, meter.account_id, "credit.posted", {"kind": posting.kind, **posting.details})
         tx.commit()
 
     post_once(ports, meter.account_id, attempt, lambda: None)

@@ -34,6 +34,10 @@ BAD_DEBT = "bad_debt"
 CUSTOMER_PREFIX = "cust:"
 #: Before the first leg of a chain.
 CHAIN_START = "0" * 64
+#: A renter is told when the money lasts less than a day, four hours, one hour.
+ALERT_SECONDS = (86_400, 14_400, 3_600)
+#: And that it is well again at so much of the bound: a balance that wavers about it tells once.
+RECOVERED_PERCENT = 125
 #: A wallet is read and written as one item, which must stay small.
 MAX_GRANTS = 20
 
@@ -129,6 +133,15 @@ class Balance:
     grants: tuple[Grant, ...] = ()
     burn_micros_per_hour: int = 0
     spend_limit_micros_per_hour: int | None = None
+    #: The alert that was told last: how many of `ALERT_SECONDS` are above what is left.
+    alert_level: int = 0
+
+    @property
+    def seconds_left(self) -> int | None:
+        """How long the money lasts at the present burn; ``None`` while nothing runs."""
+        if not self.burn_micros_per_hour:
+            return None
+        return max(0, self.posted_micros) * 3600 // self.burn_micros_per_hour
 
     @property
     def promo_micros(self) -> int:
@@ -137,6 +150,16 @@ class Balance:
     @property
     def paid_micros(self) -> int:
         return self.posted_micros - self.promo_micros
+
+
+def find_alert_level(balance: Balance) -> int:
+    """Return the alert that ``balance`` calls for; one that was told is taken back only well above it."""
+    left = balance.seconds_left
+    if left is None:
+        return balance.alert_level
+    reached = sum(left < bound for bound in ALERT_SECONDS)
+    kept = sum(left * 100 < bound * RECOVERED_PERCENT for bound in ALERT_SECONDS)
+    return max(reached, min(balance.alert_level, kept))
 
 
 @dataclass(frozen=True, slots=True)

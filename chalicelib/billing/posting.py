@@ -14,13 +14,17 @@ from chalicelib.billing.model import (
     chain_legs,
     check_balanced,
     draw,
+    find_alert_level,
     name_customer,
 )
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, Wallet
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.ports import Transaction
+from chalicelib.webhooks.model import Event, EventType
 
 T = TypeVar("T")
+#: Of `alert_level`.
+ALERT_NAMES = ("none", "info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,8 @@ def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
         grants=grants,
         burn_micros_per_hour=balance.burn_micros_per_hour + posting.burn_micros_per_hour,
     )
+    if chained:
+        after = replace(after, alert_level=find_alert_level(after))
     return Booking(journal, tuple(chained), balance, after, posting.may_overdraw)
 
 
@@ -125,6 +131,8 @@ def add_booking(ports: BillingPorts, tx: Transaction, booking: Booking) -> None:
     ports.ledger.add_journal(tx, booking.journal, booking.chained)
     if booking.after != booking.before:
         ports.wallets.move_balance(tx, booking.before, booking.after, may_overdraw=booking.may_overdraw)
+    if booking.after.alert_level != booking.before.alert_level:
+        _add_alert(ports, tx, booking)
 
 
 def add_posting(
@@ -134,6 +142,27 @@ def add_posting(
     booking = book(balance, posting, now_ms)
     add_booking(ports, tx, booking)
     return booking.after
+
+
+def add_event(
+    ports: BillingPorts, tx: Transaction, account_id: str, kind: EventType, data: Mapping[str, object]
+) -> None:
+    """Add to ``tx``: the renter is told."""
+    rentals = ports.rentals
+    event = Event(rentals.ids.new_id("evt"), account_id, kind, rentals.clock.now_ms(), dict(data))
+    rentals.outbox.add_event(tx, event)
+
+
+def _add_alert(ports: BillingPorts, tx: Transaction, booking: Booking) -> None:
+    after = booking.after
+    kind: EventType = "wallet.low" if after.alert_level > booking.before.alert_level else "wallet.recovered"
+    facts = {
+        "balance_micros": after.posted_micros,
+        "burn_micros_per_hour": after.burn_micros_per_hour,
+        "seconds_left": after.seconds_left,
+        "level": ALERT_NAMES[after.alert_level],
+    }
+    add_event(ports, tx, after.account_id, kind, facts)
 
 
 def _choose_purse(balance: Balance, posting: Posting) -> tuple[int, tuple[Grant, ...]]:

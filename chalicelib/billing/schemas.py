@@ -6,6 +6,7 @@ from pydantic import Field
 
 from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
 from chalicelib.billing.ports import Wallet
+from chalicelib.billing.posting import ALERT_NAMES
 from chalicelib.billing.service import Entry
 from chalicelib.core.clock import format_instant
 from chalicelib.core.paging import Page, encode_cursor
@@ -75,6 +76,8 @@ class WalletBody(ResponseBody):
     spend_limit_micros_per_hour: int | None
     #: Until nothing is left at the present burn; ``null`` while nothing runs.
     seconds_left: int | None
+    #: Less than a day, four hours, one hour is left: ``info``, ``warning``, ``critical``.
+    alert: str
 
 
 class BudgetBody(ResponseBody):
@@ -124,7 +127,6 @@ class EntriesBody(ResponseBody):
 
 def render_wallet(wallet: Wallet) -> WalletBody:
     balance = wallet.balance
-    burn = balance.burn_micros_per_hour
     return WalletBody(
         account_id=balance.account_id,
         currency=balance.currency,
@@ -140,9 +142,10 @@ def render_wallet(wallet: Wallet) -> WalletBody:
             )
             for each in balance.grants
         ],
-        burn_micros_per_hour=burn,
+        burn_micros_per_hour=balance.burn_micros_per_hour,
         spend_limit_micros_per_hour=balance.spend_limit_micros_per_hour,
-        seconds_left=max(0, balance.posted_micros) * 3600 // burn if burn else None,
+        seconds_left=balance.seconds_left,
+        alert=ALERT_NAMES[balance.alert_level],
     )
 
 

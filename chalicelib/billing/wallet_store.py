@@ -82,6 +82,8 @@ class DynamoWalletStore:
             ]
         if after.grants != before.grants:
             actions += _write_grants(after)
+        if after.alert_level != before.alert_level:
+            actions.append(BalanceItem.alert_level.set(after.alert_level))
         if available < 0 and not may_overdraw:
             # Never on credits: a refund must reach an account that is below zero.
             condition &= BalanceItem.available_micros >= -available
@@ -275,4 +277,5 @@ def read_balance(account_id: str, item: BalanceItem) -> Balance:
         tuple(Grant(*row) for row in item.grants or ()),
         item.burn_micros_per_hour,
         item.spend_limit_micros_per_hour,
+        item.alert_level or 0,
     )

@@ -163,7 +163,12 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "webhooks": "add",
         "audit": "write",
     },
-    "ExpireCredits": {"ledger": "write", "balances": "write", "budgets": "read"},
+    "ExpireCredits": {
+        "ledger": "write",
+        "balances": "write",
+        "budgets": "read",
+        "webhooks": "add",
+    },
 }
 READS_SECRET = (
     "APIHandler",

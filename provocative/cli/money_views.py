@@ -37,6 +37,7 @@ def show_wallet(wallet: Wallet) -> None:
             *(("promotional", _describe_grant(each, currency)) for each in wallet["grants"]),
             ("burn", f"{format_micros(burn, currency)} an hour" if burn else None),
             ("lasts", None if left is None else format_duration(left)),
+            ("alert", None if wallet["alert"] == "none" else wallet["alert"]),
             ("spend limit", None if limit is None else f"{format_micros(limit, currency)} an hour"),
         ]
     )

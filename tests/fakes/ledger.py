@@ -119,6 +119,7 @@ class FakeWalletStore(MemoryStore):
                 leg_version=after.leg_version,
                 chain_hash=after.chain_hash,
                 grants=after.grants,
+                alert_level=after.alert_level,
             )
 
         tx.add(check, effect)

@@ -70,6 +70,7 @@ class BalanceItem(BalancesTable):
     grants: JSONAttribute = JSONAttribute(null=True)
     burn_micros_per_hour = IntegerAttribute()
     spend_limit_micros_per_hour = IntegerAttribute(null=True)
+    alert_level = IntegerAttribute(null=True)
     #: Stored for the same reason, where there is a limit: always limit - burn.
     spend_headroom_micros_per_hour = IntegerAttribute(null=True)
     #: How many budgets the account has; a start that knows of none is refused by it.
