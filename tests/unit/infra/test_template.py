@@ -118,6 +118,17 @@ def test_events_of_different_accounts_do_not_wait_for_one_another(template):
     )
 
 
+def test_who_resolves_names_that_renters_choose_does_not_wait_for_their_name_servers(template):
+    functions = select(template, "AWS::Serverless::Function")
+    told = {
+        name: each["Properties"]["Environment"]["Variables"].get("RES_OPTIONS")
+        for name, each in functions.items()
+    }
+    asking = {name for name, options in told.items() if options is not None}
+    assert asking == {"OnEventRecorded", "DeliverDueEvents"}
+    assert {told[name] for name in asking} == {"timeout:1 attempts:2"}
+
+
 def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(template):
     functions = select(template, "AWS::Serverless::Function")
     roles = set()
