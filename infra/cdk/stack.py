@@ -77,6 +77,11 @@ class PlatformStack(Stack):
         self.functions.get_resource("ScalePools").add_property_override(
             "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
         )
+        for name in ("OnEventRecorded", "DeliverDueEvents"):
+            # They resolve names that renters choose: the C library alone can end that (resolv.conf(5)).
+            self.functions.get_resource(name).add_property_override(
+                "Environment.Variables.RES_OPTIONS", "timeout:1 attempts:2"
+            )
         self._add_host_role()
         Alarms(
             self,

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from chalicelib.runtime.observability import METRICS_NAMESPACE
+from chalicelib.webhooks.delivery_gateway import LIMIT_SECONDS
+from chalicelib.webhooks.model import MAX_ENDPOINTS
+from chalicelib.wiring.webhooks import ATTEMPTS_AT_ONCE
 from infra.cdk.permissions import TABLE_ACCESS
 from infra.cdk.queues import MAX_RECEIVES
 from infra.cdk.tables import TABLES
@@ -102,6 +105,28 @@ def test_what_cannot_be_delivered_does_not_block_the_stream_for_ever(template, f
     assert properties["BisectBatchOnFunctionError"]
     assert 0 < properties["MaximumRetryAttempts"] < 100
     assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+
+
+def test_events_of_different_accounts_do_not_wait_for_one_another(template):
+    """A shard of the stream is worked on in lanes by partition key, which is the account."""
+    function = select(template, "AWS::Serverless::Function")["OnEventRecorded"]["Properties"]
+    (event,) = function["Events"].values()
+    assert event["Properties"]["ParallelizationFactor"] == 10
+    assert (
+        event["Properties"]["BatchSize"] * MAX_ENDPOINTS * LIMIT_SECONDS
+        < ATTEMPTS_AT_ONCE * function["Timeout"]
+    )
+
+
+def test_who_resolves_names_that_renters_choose_does_not_wait_for_their_name_servers(template):
+    functions = select(template, "AWS::Serverless::Function")
+    told = {
+        name: each["Properties"]["Environment"]["Variables"].get("RES_OPTIONS")
+        for name, each in functions.items()
+    }
+    asking = {name for name, options in told.items() if options is not None}
+    assert asking == {"OnEventRecorded", "DeliverDueEvents"}
+    assert {told[name] for name in asking} == {"timeout:1 attempts:2"}
 
 
 def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(template):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import is_typeddict
+from typing import get_args, is_typeddict
 
 import httpx
 import pytest
@@ -19,6 +19,7 @@ from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
 from chalicelib.webhooks import schemas as webhooks_schemas
+from chalicelib.webhooks.model import EVENT_TYPES
 from provocative import errors, fleet_models, models, webhook_models
 from provocative.client import Client, list_all
 from provocative.operations import OPERATIONS
@@ -113,6 +114,10 @@ def test_a_model_has_the_members_that_the_api_sends(model, body):
             if hasattr(base, "__annotations__")
         )
     ) == set(body.model_fields)
+
+
+def test_the_client_knows_every_type_of_event():
+    assert get_args(webhook_models.EventType) == EVENT_TYPES
 
 
 def test_a_create_whose_answer_was_lost_is_repeated_with_its_key_and_done_once(terminal):
