@@ -1,0 +1,179 @@
+"""Payments: what we asked Stripe for, what Stripe says happened, and what of it is posted. All pure.
+
+Stripe's events are hints. What counts is the payment as it stands when it is fetched; each of its
+transitions is a fact with a key of its own, so that facts can be posted in any order, any number of times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chalicelib.core.errors import InvalidInput
+
+TopUpKind = Literal["checkout", "auto"]
+#: Ranks only rise (`RANKS`): a late event never takes a success back.
+TopUpState = Literal["created", "processing", "failed", "expired", "succeeded"]
+RANKS: dict[TopUpState, int] = {"created": 0, "processing": 1, "failed": 2, "expired": 2, "succeeded": 3}
+
+#: Stripe counts in the smallest unit of a currency; of these a hundred make one.
+#: Source: https://docs.stripe.com/currencies
+MICROS_PER_CENT = 10_000
+CENT_CURRENCIES = frozenset({"USD", "EUR", "GBP"})
+MIN_TOP_UP_MICROS = 5_000_000
+MAX_TOP_UP_MICROS = 100_000_000_000
+
+
+def convert_to_cents(micros: int, currency: str) -> int:
+    """Raises InvalidInput: ``invalid_amount`` for parts of a cent, ``unsupported_currency``."""
+    if currency not in CENT_CURRENCIES:
+        raise InvalidInput(f"{currency} cannot be paid here.", code="unsupported_currency")
+    cents, rest = divmod(micros, MICROS_PER_CENT)
+    if rest:
+        raise InvalidInput("A payment has whole cents.", code="invalid_amount")
+    return cents
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """One payment into a wallet. ``amount_micros`` is what the wallet gets; tax comes on top.
+
+    ``attempt`` numbers what was asked of Stripe: a new one only once the one before is known to be dead.
+    """
+
+    top_up_id: str
+    account_id: str
+    kind: TopUpKind
+    amount_micros: int
+    currency: str
+    created_at_ms: int
+    state: TopUpState = "created"
+    attempt: int = 1
+    checkout_url: str | None = None
+    session_id: str | None = None
+    payment_id: str | None = None
+    #: Stripe's code of a decline.
+    failure_code: str | None = None
+    receipt_url: str | None = None
+    tax_micros: int = 0
+    refunded_micros: int = 0
+    disputed_micros: int = 0
+    version: int = 0
+
+    @property
+    def stripe_key(self) -> str:
+        """The idempotency key of what is asked of Stripe."""
+        return f"topup:{self.top_up_id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    refund_id: str
+    status: str
+    amount_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """``movements``: (balance transaction, signed cents), as Stripe took the money away and gave it back."""
+
+    dispute_id: str
+    status: str
+    movements: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A PaymentIntent as Stripe has it now, with what became of its charge."""
+
+    payment_id: str
+    status: str
+    currency: str
+    received_cents: int
+    account_id: str | None
+    top_up_id: str | None
+    livemode: bool
+    tax_cents: int = 0
+    failure_code: str | None = None
+    receipt_url: str | None = None
+    refunds: tuple[Refund, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+
+
+FactKind = Literal["top_up", "refund", "dispute", "dispute_reversed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One transition of a Stripe object. ``clearing_micros`` is what Stripe holds for us more than before.
+
+    Of it ``tax_micros`` are tax, and the rest is the customer's; both carry the sign of ``clearing_micros``.
+    """
+
+    key: str
+    kind: FactKind
+    clearing_micros: int
+    tax_micros: int
+
+    @property
+    def customer_micros(self) -> int:
+        return self.clearing_micros - self.tax_micros
+
+
+def list_facts(payment: Payment) -> list[Fact]:
+    """Return what has happened to a payment, the money's coming first. Tax goes back in proportion."""
+    if payment.status != "succeeded" or not payment.received_cents:
+        return []
+    received, tax = payment.received_cents, payment.tax_cents
+    facts = [_build(f"{payment.payment_id}:succeeded", "top_up", received, tax)]
+    for refund in payment.refunds:
+        if refund.status == "succeeded":
+            share = refund.amount_cents * tax // received
+            facts.append(_build(f"{refund.refund_id}:succeeded", "refund", -refund.amount_cents, -share))
+    for dispute in payment.disputes:
+        for movement, cents in dispute.movements:
+            share = abs(cents) * tax // received
+            facts.append(
+                _build(f"{dispute.dispute_id}:{movement}", "dispute", cents, -share)
+                if cents < 0
+                else _build(f"{dispute.dispute_id}:{movement}", "dispute_reversed", cents, share)
+            )
+    return facts
+
+
+def _build(key: str, kind: FactKind, cents: int, tax_cents: int) -> Fact:
+    return Fact(key, kind, cents * MICROS_PER_CENT, tax_cents * MICROS_PER_CENT)
+
+
+def advance(top_up: TopUp, payment: Payment, facts: Sequence[Fact]) -> TopUp:
+    """Return the top-up as ``payment`` has it now; its state never falls, its amounts are Stripe's."""
+    states: dict[str, TopUpState] = {
+        "succeeded": "succeeded",
+        "processing": "processing",
+        "requires_action": "processing",
+        "requires_payment_method": "failed" if payment.failure_code else "created",
+        "canceled": "failed",
+    }
+    state = states.get(payment.status, "created")
+    if RANKS[state] < RANKS[top_up.state]:
+        state = top_up.state
+    return replace(
+        top_up,
+        state=state,
+        payment_id=payment.payment_id,
+        failure_code=None if state == "succeeded" else payment.failure_code or top_up.failure_code,
+        receipt_url=payment.receipt_url or top_up.receipt_url,
+        tax_micros=sum(fact.tax_micros for fact in facts if fact.kind == "top_up"),
+        refunded_micros=-sum(fact.clearing_micros for fact in facts if fact.kind == "refund"),
+        disputed_micros=-sum(fact.clearing_micros for fact in facts if fact.kind.startswith("dispute")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StripeEvent:
+    """A hint that a payment has changed. ``payment_id`` empty: it is of nothing that we keep."""
+
+    event_id: str
+    type: str
+    payment_id: str
+    received_at_ms: int
+    done: bool = False

@@ -1,0 +1,107 @@
+"""What the use cases of payments need."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.billing.ports import BillingPorts
+from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import Transaction
+from chalicelib.payments.model import Payment, StripeEvent, TopUp
+
+
+class PaymentsNotConfigured(DomainError):
+    """No Stripe key is set for this stage."""
+
+    code = "payments_not_configured"
+
+
+class KeyTaken(Conflict):
+    """The idempotency key has a top-up already. Carries its id and the fingerprint of its request."""
+
+    code = "key_taken"
+
+    def __init__(self, top_up_id: str, fingerprint: str) -> None:
+        super().__init__("This key was used before.")
+        self.top_up_id = top_up_id
+        self.fingerprint = fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    session_id: str
+    url: str
+    payment_id: str | None
+
+
+class Payments(Protocol):
+    """Stripe. Whatever fails there and may be tried again is `Unavailable`."""
+
+    def ensure_customer(self, account_id: str) -> str:
+        """Return the customer's id at Stripe; asked again, the same."""
+        ...
+
+    def open_checkout(self, top_up: TopUp, customer_id: str, return_url: str) -> Checkout: ...
+    def get_payment(self, payment_id: str) -> Payment:
+        """Raises NotFound."""
+        ...
+
+    def find_payment(self, session_id: str) -> str | None:
+        """Return the payment of a checkout, once there is one."""
+        ...
+
+    def refund(self, payment_id: str, amount_cents: int, key: str) -> None: ...
+    def list_payments_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
+        """Yield (event id, type, payment id) of Stripe's own list of events, oldest first."""
+        ...
+
+
+class PaymentStore(Protocol):
+    def get_top_up(self, top_up_id: str) -> TopUp | None: ...
+    def list_top_ups(self, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
+        """Newest first."""
+        ...
+
+    def find_key(self, account_id: str, key: str) -> KeyTaken | None: ...
+    def add_top_up(self, tx: Transaction, top_up: TopUp, key: str, fingerprint: str) -> None:
+        """Fails with KeyTaken."""
+
+    def replace_top_up(self, tx: Transaction, old: TopUp, new: TopUp) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
+    def get_customer(self, account_id: str) -> str | None: ...
+    def keep_customer(self, account_id: str, customer_id: str) -> None: ...
+    def get_event(self, event_id: str) -> StripeEvent | None: ...
+    def keep_event(self, event: StripeEvent) -> None:
+        """Nothing happens when it is there."""
+
+    def mark_done(self, event_id: str) -> None: ...
+    def get_cursor(self) -> int:
+        """Up to which instant Stripe's own list of events was gone through; 0 at first."""
+        ...
+
+    def keep_cursor(self, at_ms: int) -> None: ...
+
+
+class EventQueue(Protocol):
+    def request(self, event_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSecrets:
+    """``webhook_secrets``: the present one, and the one before it during a roll."""
+
+    webhook_secrets: tuple[str, ...]
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPorts:
+    store: PaymentStore
+    billing: BillingPorts
+    queue: EventQueue
+    #: Called only where Stripe is spoken with: what it returns loads Stripe's library.
+    connect: Callable[[], Payments]
+    #: Raises PaymentsNotConfigured.
+    read_secrets: Callable[[], StripeSecrets]

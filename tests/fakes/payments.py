@@ -1,0 +1,138 @@
+"""Top-ups in memory, and a Stripe that has what the test gives it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chalicelib.core.errors import NotFound, Unavailable
+from chalicelib.core.paging import Page
+from chalicelib.payments.model import MICROS_PER_CENT, Payment, Refund, StripeEvent, TopUp
+from chalicelib.payments.ports import Checkout, KeyTaken
+from tests.fakes.database import MemoryStore
+
+
+class FakePaymentStore(MemoryStore):
+    """Rows: top_ups, top_up_keys ((account, key)), stripe_customers, stripe_events, stripe_cursor."""
+
+    def get_top_up(self, top_up_id: str) -> TopUp | None:
+        return self.db.table("top_ups").get(top_up_id)
+
+    def list_top_ups(self, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
+        mine = [row for row in self.db.table("top_ups").values() if row.account_id == account_id]
+        rest = sorted(
+            (row for row in mine if start is None or row.top_up_id < start),
+            key=lambda row: row.top_up_id,
+            reverse=True,
+        )
+        return Page(rest[:limit], rest[limit - 1].top_up_id if len(rest) > limit else None)
+
+    def find_key(self, account_id: str, key: str) -> KeyTaken | None:
+        found = self.db.table("top_up_keys").get((account_id, key))
+        return None if found is None else KeyTaken(*found)
+
+    def add_top_up(self, tx: Any, top_up: TopUp, key: str, fingerprint: str) -> None:
+        rows, of = self.db.table("top_up_keys"), (top_up.account_id, key)
+        tx.add(
+            lambda: KeyTaken(*rows[of]) if of in rows else None,
+            lambda: rows.__setitem__(of, (top_up.top_up_id, fingerprint)),
+        )
+        tx.put_new("top_ups", top_up.top_up_id, top_up, Unavailable("top-up"))
+
+    def replace_top_up(self, tx: Any, old: TopUp, new: TopUp) -> None:
+        rows = self.db.table("top_ups")
+        tx.add(
+            lambda: None if rows[old.top_up_id].version == old.version else Unavailable("top-up"),
+            lambda: rows.__setitem__(old.top_up_id, replace(new, version=old.version + 1)),
+        )
+
+    def get_customer(self, account_id: str) -> str | None:
+        return self.db.table("stripe_customers").get(account_id)
+
+    def keep_customer(self, account_id: str, customer_id: str) -> None:
+        self.db.table("stripe_customers")[account_id] = customer_id
+
+    def get_event(self, event_id: str) -> StripeEvent | None:
+        return self.db.table("stripe_events").get(event_id)
+
+    def keep_event(self, event: StripeEvent) -> None:
+        self.db.table("stripe_events").setdefault(event.event_id, event)
+
+    def mark_done(self, event_id: str) -> None:
+        rows = self.db.table("stripe_events")
+        rows[event_id] = replace(rows[event_id], done=True)
+
+    def get_cursor(self) -> int:
+        return int(self.db.table("stripe_cursor").get("at_ms", 0))
+
+    def keep_cursor(self, at_ms: int) -> None:
+        self.db.table("stripe_cursor")["at_ms"] = at_ms
+
+
+class FakeEventQueue:
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+
+    def request(self, event_id: str) -> None:
+        self.waiting.append(event_id)
+
+
+@dataclass
+class FakePayments:
+    """``payments`` are what Stripe has. ``down``: so many calls are not answered, after their effect."""
+
+    payments: dict[str, Payment] = field(default_factory=dict)
+    checkouts: dict[str, Checkout] = field(default_factory=dict)
+    refunds: dict[str, Refund] = field(default_factory=dict)
+    events: list[tuple[int, str, str, str]] = field(default_factory=list)
+    customers: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    down: int = 0
+
+    def _answer(self, call: str, answer: Any) -> Any:
+        self.calls.append(call)
+        if self.down:
+            self.down -= 1
+            raise Unavailable("Stripe did not answer.")
+        return answer
+
+    def ensure_customer(self, account_id: str) -> str:
+        return self._answer("customer", self.customers.setdefault(account_id, f"cus_{len(self.customers)}"))
+
+    def open_checkout(self, top_up: TopUp, customer_id: str, return_url: str) -> Checkout:
+        session_id = f"cs_{len(self.checkouts)}"
+        made = Checkout(session_id, f"https://checkout.example/{session_id}?for={customer_id}", None)
+        assert return_url.startswith("https://")
+        return self._answer("checkout", self.checkouts.setdefault(top_up.stripe_key, made))
+
+    def get_payment(self, payment_id: str) -> Payment:
+        if payment_id not in self.payments:
+            raise NotFound("no such payment")
+        return self._answer("payment", self.payments[payment_id])
+
+    def find_payment(self, session_id: str) -> str | None:
+        return self._answer("session", None)
+
+    def refund(self, payment_id: str, amount_cents: int, key: str) -> None:
+        if key not in self.refunds:
+            made = Refund(f"re_{len(self.refunds)}", "succeeded", amount_cents)
+            self.refunds[key] = made
+            paid = self.payments[payment_id]
+            self.payments[payment_id] = replace(paid, refunds=(*paid.refunds, made))
+        self._answer("refund", None)
+
+    def list_payments_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
+        found = sorted(each for each in self.events if each[0] >= since_ms)
+        return iter(self._answer("events", [each[1:] for each in found]))
+
+    def pay(self, top_up: TopUp, payment_id: str, *, tax_cents: int = 0) -> None:
+        """Somebody pays the top-up on Stripe's page."""
+        self.payments[payment_id] = Payment(
+            payment_id,
+            "succeeded",
+            top_up.currency,
+            top_up.amount_micros // MICROS_PER_CENT + tax_cents,
+            top_up.account_id,
+            top_up.top_up_id,
+            livemode=False,
+            tax_cents=tax_cents,
+        )
