@@ -21,7 +21,7 @@ main {{ max-width: 30rem; margin: 2.5rem auto; background: #fff;
 h1 {{ margin: 0; font-size: 1rem; color: var(--soft); font-weight: 500 }}
 .total {{ font-size: 2.2rem; font-weight: 700; margin: 0 0 1rem }}
 dl {{ display: grid; grid-template-columns: 1fr auto; gap: .3rem; margin: 0 0 1.5rem; color: var(--soft) }}
-dd {{ margin: 0; color: var(--ink) }}
+dd {{ margin: 0; color: var(--ink); text-align: right }}
 fieldset {{ border: 1px solid var(--line); border-radius: 8px; padding: 0;
   margin: 0 0 1.2rem; overflow: hidden }}
 legend {{ font-weight: 600; margin: 0 0 .5rem }}
