@@ -14,6 +14,8 @@ from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
+from chalicelib.payments import api as payments_api
+from chalicelib.payments import functions as payments_functions
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
 from chalicelib.reservations import api as reservations_api
@@ -32,6 +34,7 @@ APIS = (
     reservations_api.api,
     rentals_api.api,
     billing_api.api,
+    payments_api.api,
     carbon_api.api,
     scaling_api.api,
     compliance_api.api,
@@ -45,6 +48,7 @@ FUNCTIONS = (
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,
+    payments_functions.functions,
     scaling_functions.functions,
 )
 

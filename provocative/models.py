@@ -43,57 +43,6 @@ class IssuedKey(Key):
     key: str
 
 
-class Grant(TypedDict):
-    remaining_micros: int
-    expires_at: str | None
-
-
-class Wallet(TypedDict):
-    account_id: str
-    currency: str
-    posted_micros: int
-    held_micros: int
-    available_micros: int
-    paid_micros: int
-    promo_micros: int
-    grants: list[Grant]
-    burn_micros_per_hour: int
-    spend_limit_micros_per_hour: int | None
-    seconds_left: int | None
-    alert: str
-
-
-class LedgerEntry(TypedDict):
-    version: int
-    kind: str
-    purse: str
-    amount_micros: int
-    balance_after_micros: int
-    posted_at: str
-    journal_key: str
-    reverses: str | None
-    details: dict[str, object]
-    hash: str
-    previous_hash: str
-
-
-class Budget(TypedDict):
-    budget_id: str
-    name: str
-    scope: str
-    scope_value: str
-    period: str
-    period_key: str
-    limit_micros: int
-    spent_micros: int
-    held_micros: int
-    remaining_micros: int
-    hard_stop: bool
-    alert_percents: list[int]
-    alerted_percent: int
-    created_at: str
-
-
 class Quota(TypedDict):
     max: int
     used: int

@@ -4,7 +4,8 @@ from typing import cast
 
 from provocative import operations as op
 from provocative.fleet_models import AuditEntry, Enrolment, Host, Incident, Plan, Pool, Window
-from provocative.models import Account, GpuType, IssuedKey, Key, Listing, Page, Price, Quota, Wallet
+from provocative.models import Account, GpuType, IssuedKey, Key, Listing, Page, Price, Quota
+from provocative.money_models import TopUp, Wallet
 from provocative.requests import (
     CreditRequest,
     GpuTypeRequest,
@@ -45,6 +46,12 @@ class Accounts:
         path = {"account_id": account_id}
         answer = self._transport.send(op.GRANT_CREDIT, path, body=request, idempotency_key=idempotency_key)
         return cast("Wallet", answer)
+
+    def refund(self, top_up_id: str, amount_micros: int, *, idempotency_key: str | None = None) -> TopUp:
+        """Give money back the way it came."""
+        path, body = {"top_up_id": top_up_id}, {"amount_micros": amount_micros}
+        answer = self._transport.send(op.REFUND_TOP_UP, path, body=body, idempotency_key=idempotency_key)
+        return cast("TopUp", answer)
 
     def reverse_posting(self, journal_key: str, reason: str) -> Wallet:
         """Post the opposite of a charge or a credit; again, it changes nothing."""

@@ -5,9 +5,7 @@ from typing import Any, cast
 from provocative import operations as op
 from provocative.models import (
     Availability,
-    Budget,
     Cluster,
-    LedgerEntry,
     Listing,
     Log,
     Offer,
@@ -18,8 +16,8 @@ from provocative.models import (
     Rental,
     Reservation,
     Template,
-    Wallet,
 )
+from provocative.money_models import Budget, LedgerEntry, TopUp, Wallet
 from provocative.requests import (
     BillingClass,
     BudgetChange,
@@ -201,6 +199,18 @@ class Money:
     def list_entries(self, *, limit: int | None = None, cursor: str | None = None) -> Page[LedgerEntry]:
         """What was posted to the wallet, newest first."""
         return cast("Page[LedgerEntry]", _list(self._transport, op.LIST_ENTRIES, limit, cursor))
+
+    def top_up(self, amount_micros: int, return_url: str, *, idempotency_key: str | None = None) -> TopUp:
+        """Open a page of Stripe, ``checkout_url``, on which the amount is paid."""
+        body = {"amount_micros": amount_micros, "return_url": return_url}
+        answer = self._transport.send(op.CREATE_TOP_UP, body=body, idempotency_key=idempotency_key)
+        return cast("TopUp", answer)
+
+    def list_top_ups(self, *, limit: int | None = None, cursor: str | None = None) -> Page[TopUp]:
+        return cast("Page[TopUp]", _list(self._transport, op.LIST_TOP_UPS, limit, cursor))
+
+    def read_top_up(self, top_up_id: str) -> TopUp:
+        return cast("TopUp", self._transport.send(op.READ_TOP_UP, {"top_up_id": top_up_id}))
 
     def create_budget(self, request: BudgetRequest, *, idempotency_key: str | None = None) -> Budget:
         answer = self._transport.send(op.CREATE_BUDGET, body=request, idempotency_key=idempotency_key)

@@ -42,6 +42,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "keys:write",
             "wallet:read",
             "wallet:write",
+            "top-ups:read",
+            "top-ups:write",
             "budgets:read",
             "budgets:write",
             "offers:read",

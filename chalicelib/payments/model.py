@@ -4,7 +4,7 @@ Stripe's events are hints. What counts is the payment as it stands when it is fe
 transitions is a fact with a key of its own, so that facts can be posted in any order, any number of times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -99,7 +99,7 @@ class Payment:
     disputes: tuple[Dispute, ...] = ()
 
 
-FactKind = Literal["top_up", "refund", "dispute", "dispute_reversed"]
+FactKind = Literal["top_up", "refund", "refund_failed", "dispute", "dispute_reversed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ class Fact:
     kind: FactKind
     clearing_micros: int
     tax_micros: int
+    #: Posted only where the fact with this key was.
+    undoes: str | None = None
 
     @property
     def customer_micros(self) -> int:
@@ -126,9 +128,14 @@ def list_facts(payment: Payment) -> list[Fact]:
     received, tax = payment.received_cents, payment.tax_cents
     facts = [_build(f"{payment.payment_id}:succeeded", "top_up", received, tax)]
     for refund in payment.refunds:
+        share = refund.amount_cents * tax // received
+        gone = _build(f"{refund.refund_id}:succeeded", "refund", -refund.amount_cents, -share)
         if refund.status == "succeeded":
-            share = refund.amount_cents * tax // received
-            facts.append(_build(f"{refund.refund_id}:succeeded", "refund", -refund.amount_cents, -share))
+            facts.append(gone)
+        elif refund.status == "failed":
+            # A bank may send it back days later: what was posted is undone, and only that.
+            back = _build(f"{refund.refund_id}:failed", "refund_failed", refund.amount_cents, share)
+            facts.append(replace(back, undoes=gone.key))
     for dispute in payment.disputes:
         for movement, cents in dispute.movements:
             share = abs(cents) * tax // received
@@ -166,6 +173,14 @@ def advance(top_up: TopUp, payment: Payment, facts: Sequence[Fact]) -> TopUp:
         refunded_micros=-sum(fact.clearing_micros for fact in facts if fact.kind == "refund"),
         disputed_micros=-sum(fact.clearing_micros for fact in facts if fact.kind.startswith("dispute")),
     )
+
+
+def find_payment_id(target: Mapping[str, object]) -> str:
+    """Return the PaymentIntent that an object of Stripe is, or is of; empty: it is of none."""
+    found = target.get("id") if target.get("object") == "payment_intent" else target.get("payment_intent")
+    if isinstance(found, Mapping):
+        found = found.get("id")
+    return found if isinstance(found, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

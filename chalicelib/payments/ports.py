@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.billing.ports import BillingPorts
-from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.payments.model import Payment, StripeEvent, TopUp
 
 
-class PaymentsNotConfigured(DomainError):
+class PaymentsNotConfigured(Conflict):
     """No Stripe key is set for this stage."""
 
     code = "payments_not_configured"
+
+
+class StripeFailed(Unavailable):
+    """Stripe answered with a failure of its own, which it will repeat under the same key for a day."""
 
 
 class KeyTaken(Conflict):
@@ -45,10 +49,6 @@ class Payments(Protocol):
     def open_checkout(self, top_up: TopUp, customer_id: str, return_url: str) -> Checkout: ...
     def get_payment(self, payment_id: str) -> Payment:
         """Raises NotFound."""
-        ...
-
-    def find_payment(self, session_id: str) -> str | None:
-        """Return the payment of a checkout, once there is one."""
         ...
 
     def refund(self, payment_id: str, amount_cents: int, key: str) -> None: ...

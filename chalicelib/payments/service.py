@@ -20,8 +20,9 @@ from chalicelib.payments.model import (
     StripeEvent,
     TopUp,
     convert_to_cents,
+    find_payment_id,
 )
-from chalicelib.payments.ports import KeyTaken, PaymentPorts
+from chalicelib.payments.ports import KeyTaken, PaymentPorts, StripeFailed
 from chalicelib.payments.settling import ForeignPayment, settle_payment
 from chalicelib.payments.signatures import check_signature
 
@@ -63,14 +64,23 @@ def create_top_up(ports: PaymentPorts, principal: Principal, command: CreateTopU
     if customer_id is None:
         customer_id = payments.ensure_customer(principal.account_id)
         ports.store.keep_customer(principal.account_id, customer_id)
-    opened = payments.open_checkout(top_up, customer_id, command.return_url)
-    tx = ports.billing.rentals.transactions()
+    try:
+        opened = payments.open_checkout(top_up, customer_id, command.return_url)
+    except StripeFailed:
+        # Nobody has seen the page, if there is one, so nobody pays it: the next attempt has its own key.
+        _replace(ports, top_up, replace(top_up, attempt=top_up.attempt + 1))
+        raise
     after = replace(
         top_up, checkout_url=opened.url, session_id=opened.session_id, payment_id=opened.payment_id
     )
-    ports.store.replace_top_up(tx, top_up, after)
+    return _replace(ports, top_up, after)
+
+
+def _replace(ports: PaymentPorts, old: TopUp, new: TopUp) -> TopUp:
+    tx = ports.billing.rentals.transactions()
+    ports.store.replace_top_up(tx, old, new)
     tx.commit()
-    return replace(after, version=top_up.version + 1)
+    return replace(new, version=old.version + 1)
 
 
 def _begin(ports: PaymentPorts, principal: Principal, command: CreateTopUp, currency: str) -> TopUp:
@@ -179,14 +189,12 @@ def read_event(body: bytes, now_ms: int, *, livemode: bool) -> StripeEvent:
         told = json.loads(body)
         event_id, kind, target = str(told["id"]), str(told["type"]), told["data"]["object"]
         mode = told["livemode"]
-        payment_id = target["id"] if target["object"] == "payment_intent" else target.get("payment_intent")
+        payment_id = find_payment_id({**target})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput("This is no event of Stripe.", code="wrong_event") from error
     if mode is not livemode:
         raise InvalidInput("The event is of another mode than this stage.", code="wrong_event")
-    if isinstance(payment_id, dict):
-        payment_id = payment_id.get("id")
-    return StripeEvent(event_id, kind, payment_id if isinstance(payment_id, str) else "", now_ms)
+    return StripeEvent(event_id, kind, payment_id, now_ms)
 
 
 def handle_event(ports: PaymentPorts, event_id: str) -> None:

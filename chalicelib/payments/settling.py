@@ -76,7 +76,10 @@ def _post(ports: PaymentPorts, top_up: TopUp, payment: Payment, fact: Fact) -> N
             add_event(ports.billing, tx, account_id, "top_up.succeeded", posting.details)
         tx.commit()
 
-    if ports.billing.ledger.get_journal(STRIPE, fact.key) is None:
+    ledger = ports.billing.ledger
+    if fact.undoes is not None and ledger.get_journal(STRIPE, fact.undoes) is None:
+        return
+    if ledger.get_journal(STRIPE, fact.key) is None:
         post_once(ports.billing, account_id, attempt, lambda: None)
 
 

@@ -23,6 +23,9 @@ class Settings(BaseModel):
     telemetry_dlq_url: str
     charges_queue_url: str
     charges_dlq_url: str
+    payments_queue_url: str = ""
+    payments_dlq_url: str = ""
+    stripe_secret_id: str = ""
     watches_queue_arn: str
     watches_queue_url: str
     watches_dlq_url: str

@@ -37,6 +37,11 @@ COMMAND_PREFIX = "COMMAND#"
 #: The last instant that 13 digits can name, in the year 2286.
 LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
+TOP_UP = "TOP_UP"
+KEY = "KEY"
+CUSTOMER = "CUSTOMER"
+EVENT = "EVENT"
+STRIPE_CURSOR = "STRIPE_CURSOR"
 WATCH = "WATCH"
 WINDOW = "WINDOW"
 OPEN_WINDOWS = "OPEN"
@@ -291,6 +296,14 @@ def read_usage_line(key: str) -> tuple[str, str, int]:
     """Return day, rental and segment of a key of `usage_line`."""
     day, rental_id, segment = key.split("#")
     return day, rental_id, int(segment)
+
+
+def top_up(top_up_id: str) -> str:
+    return f"TOP_UP#{top_up_id}"
+
+
+def top_up_key(account_id: str, key: str) -> str:
+    return f"ACCOUNT#{account_id}#{key}"
 
 
 def hold(hold_id: str) -> str:

@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, payments, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -13,6 +13,7 @@ from chalicelib.wiring.accounts import (
 )
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.payments import payment_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
     give_up_stays,
@@ -59,6 +60,7 @@ __all__ = [
     "meter_ports",
     "offer_ports",
     "operation_ports",
+    "payment_ports",
     "read_event_reference",
     "read_pepper",
     "read_signing_key",

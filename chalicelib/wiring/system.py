@@ -92,7 +92,7 @@ def read_signing_key(host_id: str) -> bytes:
     return derive_signing_key(host_id, read_pepper())
 
 
-def dead_letters(name: Literal["heartbeats", "telemetry", "charges", "watches"]) -> "DeadLetters":
+def dead_letters(name: Literal["heartbeats", "telemetry", "charges", "watches", "payments"]) -> "DeadLetters":
     """The dead letters of a queue."""
     from chalicelib.runtime.queues import DeadLetters
 

@@ -37,6 +37,8 @@ WATCHED = (
         threshold=600,
         minutes=5,
     ),
+    Watched("ForeignPayments", "foreign_payments", "Stripe has a payment that no top-up of ours asked for"),
+    Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"
     ),

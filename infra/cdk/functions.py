@@ -25,6 +25,7 @@ CONSUMERS = (
     "OnHeartbeat",
     "OnTelemetry",
     "OnCharge",
+    "OnStripeEvent",
     "OnWatch",
     "OnCommandRecorded",
     "OnCapacityChanged",

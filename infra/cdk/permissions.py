@@ -56,6 +56,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "budgets": "write",
         "usage": "read",
         "idempotency": "write",
+        "payments": "write",
         "scaling": "write",
         "webhooks": "write",
         "audit": "write",
@@ -163,6 +164,20 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "webhooks": "add",
         "audit": "write",
     },
+    "OnStripeEvent": {
+        "ledger": "write",
+        "balances": "write",
+        "budgets": "read",
+        "payments": "write",
+        "webhooks": "add",
+    },
+    "HealPayments": {
+        "ledger": "write",
+        "balances": "write",
+        "budgets": "read",
+        "payments": "write",
+        "webhooks": "add",
+    },
     "ExpireCredits": {
         "ledger": "write",
         "balances": "write",
@@ -182,6 +197,9 @@ READS_SECRET = (
 )
 
 
+READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments")
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """ARNs that statements name."""
@@ -189,6 +207,7 @@ class Resources:
     tables: Tables
     queues: Queues
     secret_arn: str
+    stripe_secret_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -210,6 +229,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     ]
     if function in READS_SECRET:
         statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
+    if function in READS_STRIPE_SECRET:
+        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.stripe_secret_arn]))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
@@ -302,8 +323,11 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnTelemetry": queues.telemetry,
         "OnCharge": queues.charges,
         "OnWatch": queues.watches,
+        "OnStripeEvent": queues.payments,
     }
     sent = {
+        "APIHandler": [queues.payments],
+        "OnStripeEvent": [queues.payments_dead],
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
         "OnTelemetry": [queues.telemetry_dead],
         "OnCharge": [queues.charges_dead],

@@ -16,7 +16,7 @@ VISIBILITY_TIMEOUT = Duration.seconds(180)
 
 
 class Queues(Construct):
-    """Ingest, charges, ticks of the watch, and a place for stream records that could not be delivered."""
+    """Ingest, charges, Stripe's events, ticks of the watch, stream records that could not be delivered."""
 
     def __init__(self, scope: Construct, construct_id: str, *, prefix: str, enforce_tls: bool) -> None:
         super().__init__(scope, construct_id)
@@ -30,6 +30,8 @@ class Queues(Construct):
         self.charges = self._build("Charges", "charges.fifo", self.charges_dead, fifo=True)
         self.watches_dead = self._build_dead("WatchesDead", "watches-dlq")
         self.watches = self._build("Watches", "watches", self.watches_dead)
+        self.payments_dead = self._build_dead("PaymentsDead", "payments-dlq")
+        self.payments = self._build("Payments", "payments", self.payments_dead)
         self.commands_dead = self._build_dead("CommandsDead", "commands-dlq")
         self.webhooks_dead = self._build_dead("WebhooksDead", "webhooks-dlq")
 
@@ -40,6 +42,7 @@ class Queues(Construct):
             "Telemetry": self.telemetry_dead,
             "Charges": self.charges_dead,
             "Watches": self.watches_dead,
+            "Payments": self.payments_dead,
             "Commands": self.commands_dead,
             "Webhooks": self.webhooks_dead,
         }

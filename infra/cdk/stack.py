@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
+from aws_cdk import CfnOutput, DefaultStackSynthesizer, SecretValue, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -51,11 +51,22 @@ class PlatformStack(Stack):
                 password_length=64, exclude_punctuation=True
             ),
         )
+        self.stripe = secretsmanager.Secret(
+            self,
+            "Stripe",
+            secret_name=f"{stage.prefix}-stripe",
+            description="api_key and webhook_secrets, set by an operator: docs/payments.md",
+            # Empty: the stage takes no payments until somebody sets them.
+            secret_string_value=SecretValue.unsafe_plain_text("{}"),
+        )
         self.resources = Resources(
             tables=self.tables,
             queues=self.queues,
             # Secrets Manager adds six characters to the name.
             secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-pepper-??????"),
+            stripe_secret_arn=self.format_service_arn(
+                "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
+            ),
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
             command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
@@ -122,6 +133,10 @@ class PlatformStack(Stack):
             "CHARGES_QUEUE_ARN": queues.charges.queue_arn,
             "CHARGES_QUEUE_URL": queues.charges.queue_url,
             "CHARGES_DLQ_URL": queues.charges_dead.queue_url,
+            "PAYMENTS_QUEUE_ARN": queues.payments.queue_arn,
+            "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
+            "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
+            "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
             "WATCHES_QUEUE_ARN": queues.watches.queue_arn,
             "WATCHES_QUEUE_URL": queues.watches.queue_url,
             "WATCHES_DLQ_URL": queues.watches_dead.queue_url,

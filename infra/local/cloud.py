@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from infra.local.deploy import deploy_stack
 from infra.local.ministack import Server, run_ministack
 from infra.local.paths import LOCAL
 from infra.local.progress import Progress, StepFailed
+from infra.local.stripe.server import Running, run_stripe
 from infra.local.synth import Synthesis, build_local_context, synthesize
 
 STACK_NAME = "local"
+#: How often the simulator of Stripe does what is due, such as telling of a payment again.
+PUMP_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class EmbeddedCloud:
     server: Server
     aws: Aws
     outputs: dict[str, str]
+    #: The simulator that is this stage's Stripe.
+    stripe: Running
 
     @property
     def api_url(self) -> str:
@@ -43,6 +49,20 @@ class EmbeddedCloud:
             raise StepFailed(f"bootstrap failed: {payload}", f"see {self.server.log}")
         outcome: dict[str, str | None] = payload
         return outcome
+
+
+def connect_stripe(cloud: EmbeddedCloud) -> None:
+    """Set the stage's Stripe keys, as an operator does, to those of the simulator, and have it tell us."""
+    secret = f"whsec_{secrets.token_hex(16)}"
+    keys = {
+        "api_key": "_".join(("sk", "test", secrets.token_hex(12))),
+        "webhook_secrets": [secret],
+        "api_base": cloud.stripe.url,
+    }
+    cloud.aws.client("secretsmanager").put_secret_value(
+        SecretId=f"{cloud.outputs['TablePrefix']}-stripe", SecretString=json.dumps(keys)
+    )
+    cloud.stripe.simulator.webhooks.register(f"{cloud.api_url}/v1/stripe/events", secret)
 
 
 @contextlib.contextmanager
@@ -68,6 +88,9 @@ def run_cloud(
         aws = Aws(server.endpoint_url)
         try:
             outputs = deploy_stack(aws, assembly, STACK_NAME, progress, server.log)
-            yield EmbeddedCloud(server, aws, outputs)
+            with run_stripe(pump_seconds=PUMP_SECONDS) as payments:
+                running = EmbeddedCloud(server, aws, outputs, payments)
+                connect_stripe(running)
+                yield running
         finally:
             aws.close()

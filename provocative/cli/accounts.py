@@ -6,7 +6,7 @@ import typer
 
 from provocative.cli import options
 from provocative.cli.fleet_views import show_keys
-from provocative.cli.money_views import show_quota, show_wallet
+from provocative.cli.money_views import show_quota, show_top_up, show_wallet
 from provocative.cli.output import print_line
 from provocative.cli.paging import fetch_page, show_page
 from provocative.cli.parsing import given, parse_instant, parse_money
@@ -23,6 +23,7 @@ _Promo = Annotated[bool, typer.Option("--promo", help="Promotional: spent first,
 _Expires = Annotated[
     str | None, typer.Option("--expires-at", metavar="INSTANT", parser=parse_instant, help="With --promo.")
 ]
+_TopUpId = Annotated[str, typer.Argument(metavar="TOP_UP", help="top_….")]
 _JournalKey = Annotated[str, typer.Argument(metavar="ENTRY", help="The key that ledger shows.")]
 _Gpus = Annotated[int, typer.Argument(metavar="GPUS", min=0, help="At once.")]
 _Name = Annotated[str, typer.Option("--label", "-l", metavar="TEXT", help="What the key is for.")]
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     accounts = group(app, "accounts", "Renters, for operators: create, credit, quota.")
     verb(accounts)(create)
     verb(accounts)(credit)
+    verb(accounts)(refund)
     verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
     verb(accounts, "reserved-quota")(set_reserved_quota)
@@ -66,6 +68,20 @@ def credit(
     )
     wallet = session.client.accounts.grant_credit(account_id, request, idempotency_key=idempotency_key)
     session.show(wallet, show_wallet)
+
+
+def refund(
+    session: Session,
+    top_up_id: _TopUpId,
+    amount: _Amount,
+    *,
+    yes: options.Yes = False,
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Give money back the way it came; repeat with the same --idempotency-key, and it is given once."""
+    session.confirm(f"Give back of {top_up_id}?", yes=yes)
+    made = session.client.accounts.refund(top_up_id, amount, idempotency_key=idempotency_key)
+    session.show(made, show_top_up)
 
 
 def reverse(

@@ -5,7 +5,14 @@ from typing import Annotated
 import typer
 
 from provocative.cli import options
-from provocative.cli.money_views import show_entries, show_quota, show_receipt, show_wallet
+from provocative.cli.money_views import (
+    show_entries,
+    show_quota,
+    show_receipt,
+    show_top_up,
+    show_top_ups,
+    show_wallet,
+)
 from provocative.cli.paging import fetch_page, show_page
 from provocative.cli.parsing import parse_money
 from provocative.cli.session import Session
@@ -20,9 +27,17 @@ _Limit = Annotated[
 ]
 
 
+_Amount = Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_money, help="Such as 50 or 12.50.")]
+_ReturnUrl = Annotated[
+    str, typer.Option("--return-url", metavar="URL", help="Where the browser goes afterwards.")
+]
+
+
 def register(app: typer.Typer) -> None:
     verb(app)(cost)
     verb(app)(ledger)
+    verb(app, "topup")(topup)
+    verb(app, "topups")(topups)
     verb(app, "spend-limit")(spend_limit)
     verb(app)(quota)
 
@@ -45,6 +60,30 @@ def ledger(
     """List what was posted to the wallet, newest first: charges, credits, and why."""
     page = fetch_page(session.client.money.list_entries, limit=limit, cursor=cursor, everything=everything)
     show_page(session, page, show_entries)
+
+
+def topup(
+    session: Session,
+    amount: _Amount,
+    *,
+    return_url: _ReturnUrl = "https://provocative.cloud/paid",
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Open a page on which an amount is paid into the wallet, and print its address."""
+    made = session.client.money.top_up(amount, return_url, idempotency_key=idempotency_key)
+    session.show(made, show_top_up)
+
+
+def topups(
+    session: Session,
+    *,
+    limit: options.Limit = None,
+    cursor: options.Cursor = None,
+    everything: options.All = False,
+) -> None:
+    """List the top-ups, newest first."""
+    page = fetch_page(session.client.money.list_top_ups, limit=limit, cursor=cursor, everything=everything)
+    show_page(session, page, show_top_ups)
 
 
 def spend_limit(session: Session, amount: _Limit = None) -> None:

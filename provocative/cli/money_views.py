@@ -11,16 +11,8 @@ from provocative.cli.output import (
     print_facts,
     print_table,
 )
-from provocative.models import (
-    Budget,
-    Grant,
-    LedgerEntry,
-    Listing,
-    Quota,
-    Receipt,
-    RegionalEmissions,
-    Wallet,
-)
+from provocative.models import Listing, Quota, Receipt, RegionalEmissions
+from provocative.money_models import Budget, Grant, LedgerEntry, TopUp, Wallet
 
 _SECONDS_PER_HOUR = 3600
 
@@ -69,6 +61,37 @@ def show_entries(entries: list[LedgerEntry]) -> None:
         for each in entries
     ]
     print_table(columns, rows, empty="Nothing was posted yet.")
+
+
+def show_top_up(top_up: TopUp) -> None:
+    currency = top_up["currency"]
+    print_facts(
+        [
+            ("top-up", top_up["top_up_id"]),
+            ("amount", format_micros(top_up["amount_micros"], currency)),
+            ("state", top_up["state"]),
+            ("declined", top_up["failure_code"]),
+            ("tax", format_micros(top_up["tax_micros"], currency) if top_up["tax_micros"] else None),
+            ("refunded", format_micros(top_up["refunded_micros"]) if top_up["refunded_micros"] else None),
+            ("disputed", format_micros(top_up["disputed_micros"]) if top_up["disputed_micros"] else None),
+            ("pay at", top_up["checkout_url"] if top_up["state"] == "created" else None),
+            ("receipt", top_up["receipt_url"]),
+        ]
+    )
+
+
+def show_top_ups(top_ups: list[TopUp]) -> None:
+    columns = [Column("TOP-UP"), Column("CREATED"), Column("AMOUNT", right=True), Column("STATE")]
+    rows = [
+        [
+            each["top_up_id"],
+            format_instant(each["created_at"]),
+            format_micros(each["amount_micros"], each["currency"]),
+            each["state"],
+        ]
+        for each in top_ups
+    ]
+    print_table(columns, rows, empty="Nothing was paid yet.")
 
 
 def show_budget(budget: Budget) -> None:

@@ -109,9 +109,6 @@ class FakePayments:
             raise NotFound("no such payment")
         return self._answer("payment", self.payments[payment_id])
 
-    def find_payment(self, session_id: str) -> str | None:
-        return self._answer("session", None)
-
     def refund(self, payment_id: str, amount_cents: int, key: str) -> None:
         if key not in self.refunds:
             made = Refund(f"re_{len(self.refunds)}", "succeeded", amount_cents)

@@ -6,7 +6,9 @@ import app
 from chalicelib.carbon.grid import read_intensity
 from chalicelib.catalog.offers import AccountStanding, OfferPorts
 from chalicelib.fleet.capacity import FleetCapacity
+from chalicelib.payments.ports import PaymentPorts, StripeSecrets
 from tests.factories import add_host
+from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
 from tests.fakes.wiring import rewire
 from tests.unit.runtime.gateway import build_event, call
 from tests.unit.scaling.cloud import build_cloud
@@ -19,6 +21,14 @@ class Platform:
         self.scaling = build_cloud()
         self.seeded, cloud = self.scaling.seeded, self.scaling.seeded.cloud
         self.cloud = cloud
+        self.stripe = FakePayments()
+        self.till = PaymentPorts(
+            FakePaymentStore(cloud.db),
+            cloud.billing,
+            FakeEventQueue(),
+            lambda: self.stripe,
+            lambda: StripeSecrets(("whsec_of_the_tests",), livemode=False),
+        )
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
@@ -39,6 +49,7 @@ class Platform:
             reservation_ports=cloud.reservations,
             meter_ports=cloud.meters,
             billing_ports=cloud.billing,
+            payment_ports=self.till,
             scaling_ports=self.scaling.ports,
             clock=cloud.clock,
             settings=SimpleNamespace(currency="USD"),

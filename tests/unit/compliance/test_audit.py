@@ -9,6 +9,8 @@ from chalicelib.core.leases import Lease
 from chalicelib.fleet.health import GpuFault
 from chalicelib.fleet.model import set_fault
 from chalicelib.fleet.service import list_moved
+from chalicelib.payments import service
+from chalicelib.payments.settling import settle_payment
 from tests.factories import GPU_TYPE, REGION
 from tests.unit.platform import Platform
 
@@ -70,6 +72,15 @@ def list_acts(platform):
     yield ask("PUT /v1/accounts/{account_id}/quotas", {"max_gpus": 3}, account_id=account_id)
     path = "/v1/accounts/{account_id}/reservation-quota"
     yield ask(f"PUT {path}", {"max_gpus": 3}, account_id=account_id)
+    made = service.create_top_up(
+        platform.till,
+        platform.seeded.renter,
+        service.CreateTopUp(20_000_000, "https://app.example/", "k", "f"),
+    )
+    platform.stripe.pay(made, "pi_1")
+    settle_payment(platform.till, "pi_1")
+    path = "/v1/top-ups/{top_up_id}/refunds"
+    yield ask(f"POST {path}", {"amount_micros": 10_000}, top_up_id=made.top_up_id)
     gpu_type = {"architecture": "Ampere", "memory_mib": 24_000, "power_limit_watts": 150}
     yield ask("PUT /v1/gpu-types/{gpu_type}", gpu_type, gpu_type="A10")
     price = {"price_micros_per_gpu_hour": 7}

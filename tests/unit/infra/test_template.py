@@ -20,7 +20,7 @@ from infra.local.paths import ROOT, VENV_BIN
 
 DAY = 86_400
 BATCHED = {
-    *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnWatch"),
+    *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnStripeEvent", "OnWatch"),
     *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded"),
 }
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
@@ -57,7 +57,7 @@ def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mista
 def test_every_source_queue_has_dead_letters_that_outlive_it(template):
     queues = select(template, "AWS::SQS::Queue")
     sources = {name: each for name, each in queues.items() if "RedrivePolicy" in each["Properties"]}
-    assert len(sources) == 4
+    assert len(sources) == 5
     for source in sources.values():
         redrive = source["Properties"]["RedrivePolicy"]
         dead = queues[redrive["deadLetterTargetArn"]["Fn::GetAtt"][0]]
@@ -205,13 +205,25 @@ def test_who_writes_events_can_neither_read_nor_change_what_stands_there(templat
     assert not any("dynamodb:DeleteItem" in allowed for allowed in actions.values())
 
 
-def test_only_functions_that_need_the_pepper_may_read_it(template):
-    readers = {
+def list_readers(template, secret):
+    return {
         role
         for role, statement in list_statements(template)
         if "secretsmanager:GetSecretValue" in as_list(statement["Action"])
+        and secret in json.dumps(statement["Resource"])
     }
-    assert readers == {
+
+
+def test_only_functions_that_speak_with_stripe_may_read_its_keys(template):
+    assert list_readers(template, "-stripe-??????") == {
+        "ApiHandlerRole",
+        "OnStripeEventRole",
+        "HealPaymentsRole",
+    }
+
+
+def test_only_functions_that_need_the_pepper_may_read_it(template):
+    assert list_readers(template, "-pepper-??????") == {
         "ApiHandlerRole",
         "BootstrapInstallationRole",
         "OnHeartbeatRole",

@@ -15,12 +15,13 @@ from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
+from chalicelib.payments import schemas as payments_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
 from chalicelib.webhooks import schemas as webhooks_schemas
 from chalicelib.webhooks.model import EVENT_TYPES
-from provocative import errors, fleet_models, models, webhook_models
+from provocative import errors, fleet_models, models, money_models, webhook_models
 from provocative.client import Client, list_all
 from provocative.operations import OPERATIONS
 from provocative.transport import RetryPolicy
@@ -28,7 +29,12 @@ from tests.factories import GPU_TYPE
 from tests.unit.provocative.terminal import URL
 
 #: What the host agent calls, and nobody else.
-AGENTS = {("POST", "/v1/hosts"), ("POST", "/v1/hosts/{host_id}/credentials")}
+#: Hosts and Stripe call these, people do not.
+MACHINES = {
+    ("POST", "/v1/hosts"),
+    ("POST", "/v1/hosts/{host_id}/credentials"),
+    ("POST", "/v1/stripe/events"),
+}
 REQUEST = {"gpu_type": GPU_TYPE, "gpu_count": 1, "command": ["true"]}
 
 
@@ -40,7 +46,7 @@ def open_client(terminal, role="renter"):
 
 def test_every_route_has_its_operation_and_every_operation_its_route():
     routes = {(each.method, each.path) for api in app.APIS for each in api.operations}
-    assert {(each.method, each.path) for each in OPERATIONS} == routes - AGENTS
+    assert {(each.method, each.path) for each in OPERATIONS} == routes - MACHINES
 
 
 def test_what_may_be_keyed_is_what_the_api_keys():
@@ -52,6 +58,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "billing",
             "catalog",
             "fleet",
+            "payments",
             "rentals",
             "reservations",
             "scaling",
@@ -80,7 +87,10 @@ def split_routes(text):
         (models.Account, accounts_schemas.AccountBody),
         (models.Key, accounts_schemas.KeyBody),
         (models.IssuedKey, accounts_schemas.IssuedKeyBody),
-        (models.Wallet, billing_schemas.WalletBody),
+        (money_models.Wallet, billing_schemas.WalletBody),
+        (money_models.LedgerEntry, billing_schemas.EntryBody),
+        (money_models.Budget, billing_schemas.BudgetBody),
+        (money_models.TopUp, payments_schemas.TopUpBody),
         (models.Quota, rentals_schemas.QuotaBody),
         (models.Offer, catalog_schemas.OfferBody),
         (models.Template, catalog_schemas.TemplateBody),

@@ -1,0 +1,43 @@
+"""Works on Stripe's events, and looks for those that nobody told us of."""
+
+import os
+
+from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
+
+from chalicelib import wiring
+from chalicelib.core.errors import NotFound
+from chalicelib.payments import service
+from chalicelib.payments.ports import PaymentsNotConfigured
+from chalicelib.payments.settling import ForeignPayment
+from chalicelib.runtime.observability import get_logger, put_metrics
+from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
+
+functions = Blueprint(__name__)
+
+_UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
+
+
+@functions.on_sqs_message(
+    queue_arn=os.environ.get("PAYMENTS_QUEUE_ARN", _UNSET_QUEUE), batch_size=10, name="on_stripe_event"
+)
+def on_stripe_event(event: SQSEvent) -> dict[str, list[dict[str, str]]]:
+    return consume(read_messages(event.to_dict()), handle_stripe_event, wiring.dead_letters("payments"))
+
+
+def handle_stripe_event(message: Message) -> None:
+    """Raises Rejected for what no retry can mend and a person has to look at."""
+    try:
+        service.handle_event(wiring.payment_ports(), message.body)
+    except (NotFound, ForeignPayment) as error:
+        raise Rejected(error.code, error.detail) from error
+
+
+@functions.schedule(Rate(15, unit=Rate.MINUTES), name="heal_payments")
+def heal_payments(_event: CloudWatchEvent) -> None:
+    """Go through Stripe's own list of events; a stage without payments has nothing to heal."""
+    try:
+        healed = service.heal(wiring.payment_ports())
+    except PaymentsNotConfigured:
+        return
+    put_metrics(wiring.settings().stage, stripe_events_missed=healed.missed, foreign_payments=healed.foreign)
+    get_logger().info("payments healed", extra={"missed": healed.missed, "foreign": healed.foreign})
