@@ -91,6 +91,7 @@ KINDS = {
     "upkeep": "service",
     "keeping": "service",
     "rating": "model",
+    "usage": "service",
     "signatures": "model",
     "settling": "service",
     "budget": "model",

@@ -37,6 +37,23 @@ class LedgerEntry(TypedDict):
     previous_hash: str
 
 
+class UsageSum(TypedDict):
+    start: str
+    group: str | None
+    seconds: int
+    gpu_seconds: int
+    charge_micros: int
+
+
+class Usage(TypedDict):
+    bucket: str
+    group_by: str
+    currency: str
+    items: list[UsageSum]
+    total_gpu_seconds: int
+    total_charge_micros: int
+
+
 class TopUp(TypedDict):
     top_up_id: str
     account_id: str

@@ -17,7 +17,7 @@ from provocative.models import (
     Reservation,
     Template,
 )
-from provocative.money_models import Budget, LedgerEntry, TopUp, Wallet
+from provocative.money_models import Budget, LedgerEntry, TopUp, Usage, Wallet
 from provocative.requests import (
     BillingClass,
     BudgetChange,
@@ -199,6 +199,18 @@ class Money:
     def list_entries(self, *, limit: int | None = None, cursor: str | None = None) -> Page[LedgerEntry]:
         """What was posted to the wallet, newest first."""
         return cast("Page[LedgerEntry]", _list(self._transport, op.LIST_ENTRIES, limit, cursor))
+
+    def read_usage(
+        self,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        bucket: str | None = None,
+        group_by: str | None = None,
+    ) -> Usage:
+        """Sum what was used by hour, day or month; the last 30 days where no range is given."""
+        query = {"from": from_, "to": to, "bucket": bucket, "group_by": group_by}
+        return cast("Usage", self._transport.send(op.READ_USAGE, query=query))
 
     def top_up(self, amount_micros: int, return_url: str, *, idempotency_key: str | None = None) -> TopUp:
         """Open a page of Stripe, ``checkout_url``, on which the amount is paid."""

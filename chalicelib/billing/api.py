@@ -14,15 +14,20 @@ from chalicelib.billing.schemas import (
     SpendLimitRequest,
     render_budget,
     render_entries,
+    render_usage,
     render_wallet,
 )
+from chalicelib.billing.usage import BUCKETS, GROUPS, sum_usage
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_limit
+from chalicelib.runtime.listing import PAGING, read_choice, read_instant, read_limit
 
 api = Api(__name__, wiring.authenticate)
+
+_USAGE = frozenset({"from", "to", "bucket", "group_by"})
+DEFAULT_USAGE_MS = 30 * 86_400_000
 
 
 @api.route("GET", "/v1/wallet", permission="wallet:read")
@@ -49,6 +54,19 @@ def list_ledger_entries(call: Call) -> Answer:
         decode_cursor(call.query.get("cursor")),
     )
     return Answer(render_entries(page))
+
+
+@api.route("GET", "/v1/usage", permission="wallet:read", query=_USAGE)
+def read_usage(call: Call) -> Answer:
+    """Sum what was used by hour, day or month, in all or by rental, label or GPU type; the last 30 days."""
+    now_ms = wiring.clock().now_ms()
+    bucket = read_choice(call.query, "bucket", BUCKETS) or "day"
+    group_by = read_choice(call.query, "group_by", GROUPS) or "none"
+    to_ms = read_instant(call.query, "to") or now_ms
+    from_ms = read_instant(call.query, "from") or to_ms - DEFAULT_USAGE_MS
+    ports = wiring.billing_ports()
+    found = sum_usage(ports.usage, call.principal.account_id, from_ms, to_ms, bucket, group_by)
+    return Answer(render_usage(found, bucket, group_by, ports.rentals.currency))
 
 
 @api.route("POST", "/v1/budgets", permission="budgets:write", body=BudgetRequest)

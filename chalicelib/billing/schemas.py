@@ -8,6 +8,7 @@ from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
 from chalicelib.billing.ports import Wallet
 from chalicelib.billing.posting import ALERT_NAMES
 from chalicelib.billing.service import Entry
+from chalicelib.billing.usage import UsageSum
 from chalicelib.core.clock import format_instant
 from chalicelib.core.paging import Page, encode_cursor
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
@@ -123,6 +124,46 @@ class EntryBody(ResponseBody):
 class EntriesBody(ResponseBody):
     items: list[EntryBody]
     next_cursor: str | None
+
+
+class UsageSumBody(ResponseBody):
+    #: The hour, day or month (UTC) that it is of.
+    start: str
+    #: The rental, label or GPU type; ``null`` where there is no label, or all is one group.
+    group: str | None
+    seconds: int
+    gpu_seconds: int
+    charge_micros: int
+
+
+class UsageBody(ResponseBody):
+    bucket: str
+    group_by: str
+    currency: str
+    items: list[UsageSumBody]
+    total_gpu_seconds: int
+    total_charge_micros: int
+
+
+def render_usage(found: list[UsageSum], bucket: str, group_by: str, currency: str) -> UsageBody:
+    items = [
+        UsageSumBody(
+            start=each.start,
+            group=each.group,
+            seconds=each.seconds,
+            gpu_seconds=each.gpu_seconds,
+            charge_micros=each.micros,
+        )
+        for each in found
+    ]
+    return UsageBody(
+        bucket=bucket,
+        group_by=group_by,
+        currency=currency,
+        items=items,
+        total_gpu_seconds=sum(each.gpu_seconds for each in items),
+        total_charge_micros=sum(each.charge_micros for each in items),
+    )
 
 
 def render_wallet(wallet: Wallet) -> WalletBody:

@@ -11,10 +11,11 @@ from provocative.cli.money_views import (
     show_receipt,
     show_top_up,
     show_top_ups,
+    show_usage,
     show_wallet,
 )
 from provocative.cli.paging import fetch_page, show_page
-from provocative.cli.parsing import parse_money
+from provocative.cli.parsing import parse_instant, parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import verb
 
@@ -27,6 +28,16 @@ _Limit = Annotated[
 ]
 
 
+_From = Annotated[
+    str | None, typer.Option("--from", metavar="INSTANT", parser=parse_instant, help="Such as 2026-11-01Z.")
+]
+_To = Annotated[
+    str | None, typer.Option("--to", metavar="INSTANT", parser=parse_instant, help="Up to now by itself.")
+]
+_Bucket = Annotated[str | None, typer.Option("--by", metavar="BUCKET", help="hour, day or month.")]
+_GroupBy = Annotated[
+    str | None, typer.Option("--group-by", metavar="WHAT", help="none, rental, label or gpu_type.")
+]
 _Amount = Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_money, help="Such as 50 or 12.50.")]
 _ReturnUrl = Annotated[
     str, typer.Option("--return-url", metavar="URL", help="Where the browser goes afterwards.")
@@ -36,6 +47,7 @@ _ReturnUrl = Annotated[
 def register(app: typer.Typer) -> None:
     verb(app)(cost)
     verb(app)(ledger)
+    verb(app)(usage)
     verb(app, "topup")(topup)
     verb(app, "topups")(topups)
     verb(app, "spend-limit")(spend_limit)
@@ -60,6 +72,19 @@ def ledger(
     """List what was posted to the wallet, newest first: charges, credits, and why."""
     page = fetch_page(session.client.money.list_entries, limit=limit, cursor=cursor, everything=everything)
     show_page(session, page, show_entries)
+
+
+def usage(
+    session: Session,
+    *,
+    from_: _From = None,
+    to: _To = None,
+    bucket: _Bucket = None,
+    group_by: _GroupBy = None,
+) -> None:
+    """Sum what was used by hour, day or month; the last 30 days where no range is given."""
+    found = session.client.money.read_usage(from_=from_, to=to, bucket=bucket, group_by=group_by)
+    session.show(found, show_usage)
 
 
 def topup(

@@ -12,7 +12,7 @@ from provocative.cli.output import (
     print_table,
 )
 from provocative.models import Listing, Quota, Receipt, RegionalEmissions
-from provocative.money_models import Budget, Grant, LedgerEntry, TopUp, Wallet
+from provocative.money_models import Budget, Grant, LedgerEntry, TopUp, Usage, Wallet
 
 _SECONDS_PER_HOUR = 3600
 
@@ -42,11 +42,11 @@ def _describe_grant(grant: Grant, currency: str) -> str:
 
 def show_entries(entries: list[LedgerEntry]) -> None:
     columns = [
-        Column("#", right=True),
+        Column("#", rank=2, right=True),
         Column("POSTED"),
         Column("KIND"),
         Column("AMOUNT", right=True),
-        Column("BALANCE", right=True),
+        Column("BALANCE", rank=1, right=True),
         Column("FOR"),
     ]
     rows = [
@@ -61,6 +61,30 @@ def show_entries(entries: list[LedgerEntry]) -> None:
         for each in entries
     ]
     print_table(columns, rows, empty="Nothing was posted yet.")
+
+
+def show_usage(usage: Usage) -> None:
+    grouped = usage["group_by"] != "none"
+    columns = [
+        Column(usage["bucket"].upper()),
+        *([Column(usage["group_by"].upper())] if grouped else []),
+        Column("GPU-TIME", right=True),
+        Column("COST", right=True),
+    ]
+    rows = [
+        [
+            each["start"],
+            *([each["group"] or "-"] if grouped else []),
+            format_exact_duration(each["gpu_seconds"]),
+            format_micros(each["charge_micros"], usage["currency"]),
+        ]
+        for each in usage["items"]
+    ]
+    total = format_micros(usage["total_charge_micros"], usage["currency"])
+    rows.append(
+        ["in all", *([""] if grouped else []), format_exact_duration(usage["total_gpu_seconds"]), total]
+    )
+    print_table(columns, rows, empty="Nothing was used.")
 
 
 def show_top_up(top_up: TopUp) -> None:

@@ -90,6 +90,8 @@ def split_routes(text):
         (money_models.Wallet, billing_schemas.WalletBody),
         (money_models.LedgerEntry, billing_schemas.EntryBody),
         (money_models.Budget, billing_schemas.BudgetBody),
+        (money_models.Usage, billing_schemas.UsageBody),
+        (money_models.UsageSum, billing_schemas.UsageSumBody),
         (money_models.TopUp, payments_schemas.TopUpBody),
         (models.Quota, rentals_schemas.QuotaBody),
         (models.Offer, catalog_schemas.OfferBody),

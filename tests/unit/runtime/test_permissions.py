@@ -52,6 +52,7 @@ ROUTES = {
     "GET /v1/wallet": {"renter"},
     "PUT /v1/wallet/spend-limit": {"renter"},
     "GET /v1/ledger-entries": {"renter"},
+    "GET /v1/usage": {"renter"},
     "POST /v1/budgets": {"renter"},
     "GET /v1/budgets": {"renter"},
     "GET /v1/budgets/{budget_id}": {"renter"},

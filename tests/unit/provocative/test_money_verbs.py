@@ -1,0 +1,90 @@
+"""What people type about money, against the API's own handlers."""
+
+from chalicelib.payments.settling import settle_payment
+from tests.factories import GPU_TYPE
+from tests.unit.provocative.test_renters import rent, report
+
+
+def live(terminal, seconds=60):
+    """Return a rental that ran, was charged and is over."""
+    rental_id = rent(terminal, gpus="2")["rental_id"]
+    seeded = terminal.platform.seeded
+    report(terminal, rental_id, "running")
+    for _ in range(seconds // 20):
+        seeded.cloud.clock.advance_seconds(20)
+        report(terminal, rental_id, "running")
+    terminal("terminate", rental_id, "--yes")
+    report(terminal, rental_id, "terminated", wiped=True)
+    seeded.charge_all()
+    return rental_id
+
+
+def test_a_ledger_says_what_was_posted_and_usage_sums_it(terminal):
+    rental_id = live(terminal)
+    entries = terminal.read("ledger")["items"]
+    assert [each["kind"] for each in entries] == ["usage", "credit"]
+    assert entries[0]["details"]["rental_id"] == rental_id
+    assert entries[0]["previous_hash"] == entries[1]["hash"]
+    shown = terminal("ledger").out
+    assert rental_id in shown
+    assert "-0.083" in shown
+    usage = terminal.read("usage", "--by", "day", "--group-by", "rental")
+    assert usage["total_charge_micros"] == -entries[0]["amount_micros"]
+    assert [each["group"] for each in usage["items"]] == [rental_id]
+    assert "in all" in terminal("usage", "--group-by", "gpu_type").out
+    assert GPU_TYPE in terminal("usage", "--group-by", "gpu_type").out
+
+
+def test_a_budget_is_made_shown_changed_and_removed(terminal):
+    made = terminal.read("budgets", "create", "research", "--limit", "500", "--label", "train")
+    assert (made["scope"], made["scope_value"], made["hard_stop"]) == ("label", "train", True)
+    assert made["limit_micros"] == 500_000_000
+    budget_id = made["budget_id"]
+    assert "research" in terminal("budgets").out
+    assert "stops its rentals" in terminal("budgets", "show", budget_id).out
+    changed = terminal.read("budgets", "change", budget_id, "--limit", "12.50", "--soft", "--alert", "90")
+    assert (changed["limit_micros"], changed["hard_stop"]) == (12_500_000, False)
+    assert changed["alert_percents"] == [90]
+    terminal("budgets", "remove", budget_id, "--yes")
+    assert terminal("budgets").out.startswith("There are no budgets")
+
+
+def test_a_budget_that_does_not_cover_a_start_says_so(terminal):
+    budget = terminal.read("budgets", "create", "tight", "--limit", "0.01")
+    refused = terminal("rent", "-g", GPU_TYPE, "--", "true", code=1)
+    assert "budget_exhausted" in refused.err
+    terminal("budgets", "remove", budget["budget_id"], "--yes")
+    rent(terminal, gpus="1")
+
+
+def test_a_spend_limit_is_set_and_lifted(terminal):
+    assert "80.00 USD an hour" in terminal("spend-limit", "80").out
+    assert terminal.read("spend-limit")["spend_limit_micros_per_hour"] is None
+
+
+def test_a_top_up_prints_where_it_is_paid_and_an_operator_gives_it_back(terminal):
+    made = terminal.read("topup", "50", "--idempotency-key", "once")
+    assert made == terminal.read("topup", "50", "--idempotency-key", "once")
+    assert made["checkout_url"] in " ".join(terminal("topup", "50", "--idempotency-key", "once").out.split())
+    platform = terminal.platform
+    platform.stripe.pay(platform.till.store.get_top_up(made["top_up_id"]), "pi_1")
+    settle_payment(platform.till, "pi_1")
+    assert terminal.read("topups")["items"][0]["state"] == "succeeded"
+    refunded = terminal.read("accounts", "refund", made["top_up_id"], "20", "--yes", role="operator")
+    assert refunded["refunded_micros"] == 20_000_000
+    assert [each["kind"] for each in terminal.read("ledger")["items"]][:2] == ["refund", "top_up"]
+
+
+def test_promotional_credit_is_shown_with_its_end_and_a_charge_is_reversed(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    credit = ("accounts", "credit", account_id, "5", "--reason", "welcome")
+    wallet = terminal.read(*credit, "--promo", "--expires-at", "2030-01-01T00:00Z", role="operator")
+    assert wallet["promo_micros"] == 5_000_000
+    assert "5.00 USD until 2030-01-01" in " ".join(terminal("cost").out.split())
+    live(terminal)
+    key = terminal.read("ledger")["items"][0]["journal_key"]
+    before = terminal.read("cost")["posted_micros"]
+    reverse = ("accounts", "reverse", key, "--reason", "measured wrongly", "--yes")
+    after = terminal.read(*reverse, role="operator")
+    assert after["posted_micros"] == before + 83_000
+    assert terminal.read("ledger")["items"][0]["reverses"] == key
