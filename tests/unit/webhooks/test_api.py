@@ -53,7 +53,10 @@ class Renting(Platform):
 
 @pytest.fixture
 def platform(monkeypatch):
-    return Renting(monkeypatch)
+    renting = Renting(monkeypatch)
+    # Of the credit that everybody begins with.
+    renting.cloud.db.table("events").clear()
+    return renting
 
 
 def test_the_life_of_an_endpoint(platform):
