@@ -144,7 +144,7 @@ def test_what_cannot_be_an_endpoint_is_refused(platform, body):
 def test_another_accounts_endpoints_and_events_are_not_there(platform):
     endpoint_id = platform.add()["endpoint_id"]
     event_id = platform.ask(f"POST {ONE}/test", endpoint_id=endpoint_id)[1]["event_id"]
-    platform.principals["other"] = add_renter(platform.seeded, name="other")
+    platform.principals["other"] = add_renter(platform.seeded, name="other", credit_micros=0)
     for route, given in (
         (f"GET {ONE}", {"endpoint_id": endpoint_id}),
         (f"DELETE {ONE}", {"endpoint_id": endpoint_id}),
