@@ -94,6 +94,7 @@ KINDS = {
     "usage": "service",
     "signatures": "model",
     "settling": "service",
+    "reconciling": "service",
     "budget": "model",
     "posting": "service",
     "charging": "service",

@@ -8,6 +8,7 @@ from chalicelib import wiring
 from chalicelib.core.errors import NotFound
 from chalicelib.payments import service
 from chalicelib.payments.ports import PaymentsNotConfigured
+from chalicelib.payments.reconciling import reconcile
 from chalicelib.payments.settling import ForeignPayment
 from chalicelib.runtime.observability import get_logger, put_metrics
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -30,6 +31,25 @@ def handle_stripe_event(message: Message) -> None:
         service.handle_event(wiring.payment_ports(), message.body)
     except (NotFound, ForeignPayment) as error:
         raise Rejected(error.code, error.detail) from error
+
+
+@functions.schedule(Rate(1, unit=Rate.DAYS), name="reconcile_payments")
+def reconcile_payments(_event: CloudWatchEvent) -> None:
+    """Hold the ledger against Stripe's balance, and post fees and payouts."""
+    try:
+        found = reconcile(wiring.payment_ports())
+    except PaymentsNotConfigured:
+        return
+    put_metrics(wiring.settings().stage, stripe_drift_cents=abs(found.drift_cents))
+    get_logger().info(
+        "payments reconciled",
+        extra={
+            "movements": found.movements,
+            "unmatched": list(found.unmatched),
+            "stripe_cents": found.stripe_cents,
+            "drift_cents": found.drift_cents,
+        },
+    )
 
 
 @functions.schedule(Rate(15, unit=Rate.MINUTES), name="heal_payments")

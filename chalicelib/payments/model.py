@@ -175,6 +175,40 @@ def advance(top_up: TopUp, payment: Payment, facts: Sequence[Fact]) -> TopUp:
     )
 
 
+#: Stripe's types of balance transactions that are facts of a payment.
+#: Source: https://docs.stripe.com/reports/balance-transaction-types
+FACT_KINDS: dict[str, FactKind] = {
+    "charge": "top_up",
+    "payment": "top_up",
+    "refund": "refund",
+    "payment_refund": "refund",
+    "refund_failure": "refund_failed",
+    "payment_failure_refund": "refund_failed",
+    "adjustment": "dispute",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A balance transaction: ``amount_cents`` signed as Stripe's balance sees it, before ``fee_cents``."""
+
+    movement_id: str
+    kind: str
+    currency: str
+    amount_cents: int
+    fee_cents: int
+    #: The charge, refund, dispute or payout.
+    source_id: str
+
+    @property
+    def fact_kind(self) -> FactKind | None:
+        return FACT_KINDS.get(self.kind)
+
+    @property
+    def net_cents(self) -> int:
+        return self.amount_cents - self.fee_cents
+
+
 def find_payment_id(target: Mapping[str, object]) -> str:
     """Return the PaymentIntent that an object of Stripe is, or is of; empty: it is of none."""
     found = target.get("id") if target.get("object") == "payment_intent" else target.get("payment_intent")

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.payments.model import Payment, StripeEvent, TopUp
+from chalicelib.payments.model import Movement, Payment, StripeEvent, TopUp
+
+Cursor = Literal["events", "movements"]
 
 
 class PaymentsNotConfigured(Conflict):
@@ -19,6 +21,10 @@ class PaymentsNotConfigured(Conflict):
 
 class StripeFailed(Unavailable):
     """Stripe answered with a failure of its own, which it will repeat under the same key for a day."""
+
+
+class AlreadyReconciled(Conflict):
+    code = "already_reconciled"
 
 
 class KeyTaken(Conflict):
@@ -56,6 +62,15 @@ class Payments(Protocol):
         """Yield (event id, type, payment id) of Stripe's own list of events, oldest first."""
         ...
 
+    def get_balance(self, currency: str) -> int:
+        """Return the cents that Stripe holds for us, available and pending."""
+        ...
+
+    def list_movements(self, since_ms: int) -> Iterator[Movement]: ...
+    def name_fact(self, movement: Movement) -> tuple[str, str]:
+        """Return the key of the fact that a movement is (see `model.list_facts`), and its payment."""
+        ...
+
 
 class PaymentStore(Protocol):
     def get_top_up(self, top_up_id: str) -> TopUp | None: ...
@@ -77,11 +92,15 @@ class PaymentStore(Protocol):
         """Nothing happens when it is there."""
 
     def mark_done(self, event_id: str) -> None: ...
-    def get_cursor(self) -> int:
-        """Up to which instant Stripe's own list of events was gone through; 0 at first."""
+    def get_cursor(self, of: Cursor) -> int:
+        """Up to which instant a list of Stripe's was gone through; 0 at first."""
         ...
 
-    def keep_cursor(self, at_ms: int) -> None: ...
+    def keep_cursor(self, of: Cursor, at_ms: int) -> None: ...
+    def count_movement(self, tx: Transaction, movement: Movement) -> None:
+        """Add its net to the total. Fails with AlreadyReconciled."""
+
+    def get_reconciled_cents(self) -> int: ...
 
 
 class EventQueue(Protocol):

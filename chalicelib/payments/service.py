@@ -231,7 +231,7 @@ def heal(ports: PaymentPorts) -> Healed:
         Unavailable: Stripe did not answer; the next run begins where this one did.
     """
     began_ms = ports.billing.rentals.clock.now_ms()
-    since_ms = max(0, ports.store.get_cursor() - HEAL_OVERLAP_MS)
+    since_ms = max(0, ports.store.get_cursor("events") - HEAL_OVERLAP_MS)
     missed = foreign = 0
     for event_id, kind, payment_id in ports.connect().list_payments_changed(since_ms):
         known = ports.store.get_event(event_id)
@@ -245,7 +245,7 @@ def heal(ports: PaymentPorts) -> Healed:
         except (ForeignPayment, NotFound):
             foreign += 1
             ports.store.mark_done(event_id)
-    ports.store.keep_cursor(began_ms)
+    ports.store.keep_cursor("events", began_ms)
     return Healed(missed, foreign)
 
 

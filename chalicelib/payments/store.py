@@ -8,13 +8,15 @@ from pynamodb.exceptions import PutError
 from chalicelib.core.errors import DomainError
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.payments.model import StripeEvent, TopUp, TopUpKind, TopUpState
-from chalicelib.payments.ports import KeyTaken
+from chalicelib.payments.model import Movement, StripeEvent, TopUp, TopUpKind, TopUpState
+from chalicelib.payments.ports import AlreadyReconciled, Cursor, KeyTaken
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.payments import (
     CursorItem,
     CustomerItem,
+    MovementItem,
+    ReconciledItem,
     StripeEventItem,
     TopUpItem,
     TopUpKeyItem,
@@ -97,14 +99,42 @@ class DynamoPaymentStore:
     def mark_done(self, event_id: str) -> None:
         StripeEventItem(keys.event(event_id), keys.EVENT).update(actions=[StripeEventItem.done.set(1)])
 
-    def get_cursor(self) -> int:
+    def get_cursor(self, of: Cursor) -> int:
         try:
-            return CursorItem.get(keys.STRIPE_CURSOR, keys.STRIPE_CURSOR, consistent_read=True).at_ms
+            return CursorItem.get(keys.STRIPE_CURSOR, of, consistent_read=True).at_ms
         except CursorItem.DoesNotExist:
             return 0
 
-    def keep_cursor(self, at_ms: int) -> None:
-        CursorItem(keys.STRIPE_CURSOR, keys.STRIPE_CURSOR, at_ms=at_ms).save()
+    def keep_cursor(self, of: Cursor, at_ms: int) -> None:
+        CursorItem(keys.STRIPE_CURSOR, of, at_ms=at_ms).save()
+
+    def count_movement(self, tx: Transaction, movement: Movement) -> None:
+        def refuse(_old: Any) -> DomainError:
+            return AlreadyReconciled("The movement is counted already.")
+
+        item = MovementItem(
+            keys.movement(movement.movement_id),
+            keys.MOVEMENT,
+            kind=movement.kind,
+            source_id=movement.source_id,
+            amount_cents=movement.amount_cents,
+            fee_cents=movement.fee_cents,
+        )
+        dynamo(tx).put(item, MovementItem.pk.does_not_exist(), refuse)
+        dynamo(tx).update(
+            ReconciledItem,
+            (keys.RECONCILED, keys.RECONCILED),
+            [ReconciledItem.total_cents.add(movement.net_cents)],
+            None,
+            unexpected("The total"),
+        )
+
+    def get_reconciled_cents(self) -> int:
+        try:
+            found = ReconciledItem.get(keys.RECONCILED, keys.RECONCILED, consistent_read=True)
+        except ReconciledItem.DoesNotExist:
+            return 0
+        return found.total_cents
 
 
 def _save_once(item: CustomerItem | StripeEventItem) -> None:

@@ -10,6 +10,7 @@ from chalicelib.core.errors import Conflict, NotFound, Unavailable
 from chalicelib.payments.model import (
     MICROS_PER_CENT,
     Dispute,
+    Movement,
     Payment,
     Refund,
     TopUp,
@@ -140,6 +141,47 @@ class StripePayments:
                 for each in found.auto_paging_iter()
             ]
         return reversed(told)
+
+    def get_balance(self, currency: str) -> int:
+        with _translated():
+            found = self._client.balance.retrieve()
+        whole = found.to_dict()
+        rows = [*whole["available"], *whole["pending"]]
+        return sum(each["amount"] for each in rows if each["currency"] == currency.lower())
+
+    def list_movements(self, since_ms: int) -> Iterator[Movement]:
+        with _translated():
+            found = self._client.balance_transactions.list(
+                {"created": {"gte": since_ms // 1000}, "limit": PAGE}
+            )
+            told = [
+                Movement(
+                    each.id,
+                    each.type,
+                    each.currency.upper(),
+                    each.amount,
+                    each.fee,
+                    each.source if isinstance(each.source, str) else "",
+                )
+                for each in found.auto_paging_iter()
+            ]
+        return reversed(told)
+
+    def name_fact(self, movement: Movement) -> tuple[str, str]:
+        source_id, kind = movement.source_id, movement.fact_kind
+        with _translated():
+            if kind == "top_up":
+                payment_id = _name_payment(self._client.charges.retrieve(source_id).payment_intent)
+                return f"{payment_id}:succeeded", payment_id
+            if kind == "dispute":
+                payment_id = _name_payment(self._client.disputes.retrieve(source_id).payment_intent)
+                return f"{source_id}:{movement.movement_id}", payment_id
+            payment_id = _name_payment(self._client.refunds.retrieve(source_id).payment_intent)
+        return f"{source_id}:{'succeeded' if kind == 'refund' else 'failed'}", payment_id
+
+
+def _name_payment(found: object) -> str:
+    return found if isinstance(found, str) else ""
 
 
 @contextmanager

@@ -42,6 +42,8 @@ KEY = "KEY"
 CUSTOMER = "CUSTOMER"
 EVENT = "EVENT"
 STRIPE_CURSOR = "STRIPE_CURSOR"
+MOVEMENT = "MOVEMENT"
+RECONCILED = "RECONCILED"
 WATCH = "WATCH"
 WINDOW = "WINDOW"
 OPEN_WINDOWS = "OPEN"
@@ -304,6 +306,10 @@ def top_up(top_up_id: str) -> str:
 
 def top_up_key(account_id: str, key: str) -> str:
     return f"ACCOUNT#{account_id}#{key}"
+
+
+def movement(movement_id: str) -> str:
+    return f"MOVEMENT#{movement_id}"
 
 
 def hold(hold_id: str) -> str:

@@ -178,6 +178,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "webhooks": "add",
     },
+    "ReconcilePayments": {
+        "ledger": "write",
+        "balances": "write",
+        "budgets": "read",
+        "payments": "write",
+        "webhooks": "add",
+    },
     "ExpireCredits": {
         "ledger": "write",
         "balances": "write",
@@ -197,7 +204,7 @@ READS_SECRET = (
 )
 
 
-READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments")
+READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments")
 
 
 @dataclass(frozen=True, slots=True)

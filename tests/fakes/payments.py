@@ -6,13 +6,13 @@ from typing import Any
 
 from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.core.paging import Page
-from chalicelib.payments.model import MICROS_PER_CENT, Payment, Refund, StripeEvent, TopUp
-from chalicelib.payments.ports import Checkout, KeyTaken
+from chalicelib.payments.model import MICROS_PER_CENT, Movement, Payment, Refund, StripeEvent, TopUp
+from chalicelib.payments.ports import AlreadyReconciled, Checkout, KeyTaken
 from tests.fakes.database import MemoryStore
 
 
 class FakePaymentStore(MemoryStore):
-    """Rows: top_ups, top_up_keys ((account, key)), stripe_customers, stripe_events, stripe_cursor."""
+    """Rows: top_ups, top_up_keys ((account, key)), stripe_customers, stripe_events, movements."""
 
     def get_top_up(self, top_up_id: str) -> TopUp | None:
         return self.db.table("top_ups").get(top_up_id)
@@ -61,11 +61,17 @@ class FakePaymentStore(MemoryStore):
         rows = self.db.table("stripe_events")
         rows[event_id] = replace(rows[event_id], done=True)
 
-    def get_cursor(self) -> int:
-        return int(self.db.table("stripe_cursor").get("at_ms", 0))
+    def get_cursor(self, of: str) -> int:
+        return int(self.db.table("stripe_cursors").get(of, 0))
 
-    def keep_cursor(self, at_ms: int) -> None:
-        self.db.table("stripe_cursor")["at_ms"] = at_ms
+    def keep_cursor(self, of: str, at_ms: int) -> None:
+        self.db.table("stripe_cursors")[of] = at_ms
+
+    def count_movement(self, tx: Any, movement: Movement) -> None:
+        tx.put_new("movements", movement.movement_id, movement, AlreadyReconciled("movement"))
+
+    def get_reconciled_cents(self) -> int:
+        return sum(each.net_cents for each in self.db.table("movements").values())
 
 
 class FakeEventQueue:

@@ -15,6 +15,7 @@ from chalicelib import wiring
 from chalicelib.billing.model import name_shard
 from chalicelib.billing.posting import find_balance
 from chalicelib.billing.service import check_chain
+from chalicelib.payments.reconciling import reconcile
 from chalicelib.payments.service import heal
 from chalicelib.storage import keys
 from chalicelib.storage.tables.ledger import LegItem
@@ -138,6 +139,16 @@ def test_what_no_webhook_told_is_healed_from_stripes_own_list(renter: Renter) ->
     assert heal(wiring.payment_ports()).missed > 0
     assert renter.posted == AMOUNT
     assert heal(wiring.payment_ports()).missed == 0
+
+
+@pytest.mark.slow
+def test_both_books_agree_to_the_cent(renter: Renter) -> None:
+    renter.pay(renter.top_up())
+    found = reconcile(wiring.payment_ports())
+    assert (found.unmatched, found.drift_cents) == ((), 0)
+    assert found.movements > 0
+    again = reconcile(wiring.payment_ports())
+    assert (again.movements, again.drift_cents) == (0, 0)
 
 
 def test_nothing_unsigned_comes_in(renter: Renter) -> None:

@@ -65,3 +65,16 @@ class StripeEventItem(PaymentsTable):
 
 class CursorItem(PaymentsTable):
     at_ms = IntegerAttribute()
+
+
+class MovementItem(PaymentsTable):
+    """A balance transaction that stands in both books."""
+
+    kind = UnicodeAttribute()
+    source_id = UnicodeAttribute()
+    amount_cents = IntegerAttribute()
+    fee_cents = IntegerAttribute()
+
+
+class ReconciledItem(PaymentsTable):
+    total_cents = IntegerAttribute()
