@@ -1,4 +1,4 @@
-"""Holds the ledger against Stripe's balance, movement by movement; posts what only Stripe knows: fees, payouts.
+"""Holds the ledger against Stripe's balance; posts what only Stripe knows: fees and payouts.
 
 Each movement that stands in both books is counted once into a total; what the total lacks of Stripe's own
 balance is the drift, which is zero or somebody has to look.

@@ -51,7 +51,7 @@ from tests.integration.fleet_setup import add_renter, become_operator
 from tests.integration.in_process import wire_to
 
 THREADS = 8
-TRANSFERS = int(os.environ.get("BANK_TRANSFERS", "100"))
+TRANSFERS = int(os.environ.get("BANK_TRANSFERS", "60"))
 ACCOUNTS = 5
 OPENING = 1_000_000
 HOLD = 1_000
