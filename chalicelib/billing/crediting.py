@@ -43,7 +43,7 @@ HTTP_CREATED = 201
 #: checkpoint, at one an hour.
 CREDITED_SECONDS = 3600
 EXPIRY_BATCH = 100
-REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "fee"})
+REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit"})
 
 CreditKind = Literal["paid", "promo"]
 

@@ -19,8 +19,6 @@ Purse = Literal["promo", "paid"]
 PURSES: tuple[Purse, ...] = ("promo", "paid")
 
 GPU_REVENUE = "revenue:gpu"
-VOLUME_REVENUE = "revenue:volume"
-FEE_REVENUE = "revenue:fee"
 #: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"
 OPERATOR_CREDIT = "operator_credit"
@@ -29,7 +27,6 @@ PROMO_EXPENSE = "promo_expense"
 SERVICE_CREDIT = "service_credit_expense"
 STRIPE_CLEARING = "stripe_clearing"
 TAX_PAYABLE = "tax_payable"
-BAD_DEBT = "bad_debt"
 
 CUSTOMER_PREFIX = "cust:"
 #: Before the first leg of a chain.
