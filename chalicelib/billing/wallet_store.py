@@ -145,7 +145,7 @@ class DynamoWalletStore:
                 self.budgeted.add(account_id)
                 return Unavailable("The account's budgets changed at the same time; try again.")
             available = 0 if old is None else old.available_micros
-            if available >= amount_micros:
+            if old is not None and available >= amount_micros:
                 return SpendLimitReached(
                     "The start would spend more in an hour than the account's limit.",
                     extra={

@@ -247,6 +247,12 @@ def test_a_spend_limit_is_a_condition_of_the_start(wired: None) -> None:
     assert balance.spend_limit_micros_per_hour is None
 
 
+def test_who_never_had_money_starts_nothing_not_even_what_holds_none(wired: None) -> None:
+    for amount in (0, HOLD):
+        with pytest.raises(InsufficientFunds):
+            start("acc_none", hold("acc_none", amount, amount=amount))
+
+
 def test_a_budget_is_kept_changed_and_removed_and_a_month_rolls(wired: None) -> None:
     renter = add_renter(become_operator(), 10**9)
     ports = wiring.billing_ports()
