@@ -16,7 +16,6 @@ EventType = Literal[
     "top_up.succeeded",
     "top_up.failed",
     "credit.posted",
-    "statement.issued",
     "test",
 ]
 

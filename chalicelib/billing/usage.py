@@ -1,6 +1,7 @@
 """What an account used: seconds and micros by hour, day or month, in all or by rental, label or GPU type.
 
-Read from the lines that each charge adds to in its own transaction: sums are the ledger's to the unit.
+Read from the lines that each charge adds to in its own transaction: sums are the ledger's to the unit, before
+reversals, which are entries of their own.
 """
 
 from collections.abc import Iterator
