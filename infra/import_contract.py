@@ -102,6 +102,7 @@ KINDS = {
     "budget_store": "store",
     "wallet_store": "store",
     "usage_store": "store",
+    "month_store": "store",
     "addresses": "model",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.

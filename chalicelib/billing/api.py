@@ -65,7 +65,7 @@ def read_usage(call: Call) -> Answer:
     to_ms = read_instant(call.query, "to") or now_ms
     from_ms = read_instant(call.query, "from") or to_ms - DEFAULT_USAGE_MS
     ports = wiring.billing_ports()
-    found = sum_usage(ports.usage, call.principal.account_id, from_ms, to_ms, bucket, group_by)
+    found = sum_usage(ports, call.principal.account_id, from_ms, to_ms, bucket, group_by)
     return Answer(render_usage(found, bucket, group_by, ports.rentals.currency))
 
 

@@ -6,7 +6,6 @@ Charges of one account arrive serially (FIFO group), so leg numbers need no lock
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from chalicelib.billing.budget import (
     Budget,
@@ -17,14 +16,15 @@ from chalicelib.billing.budget import (
     name_period,
 )
 from chalicelib.billing.crediting import credit_failure, is_owed_credit
-from chalicelib.billing.model import Hold, HoldState
+from chalicelib.billing.model import USAGE, Hold, HoldState
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, UsageLine
-from chalicelib.billing.posting import Posting, add_event, add_posting, find_wallet
+from chalicelib.billing.posting import Booking, Posting, add_booking, add_event, book, find_wallet
 from chalicelib.billing.rating import (
     Purchaser,
     Slice,
     Split,
     build_usage_legs,
+    share_out,
     split_by_hour,
     split_charge,
 )
@@ -39,7 +39,6 @@ from chalicelib.rentals.ports import SYSTEM_ACTOR, name_hold
 from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 from chalicelib.webhooks.model import EventType
 
-USAGE = "usage"
 TICK_MS = 60_000
 
 
@@ -133,17 +132,18 @@ def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
     held_micros = kept.amount_micros - hold.amount_micros
     burn_micros = -hold.rate_micros_per_hour if settles else 0
     if meter.due_micros:
-        _add_usage(ports, tx, meter, charged, kept)
         posting = Posting(
             source=USAGE,
             source_id=name_usage(meter, meter.charge_seq),
-            kind="usage",
+            kind=USAGE,
             legs=build_usage_legs(meter.account_id, meter.due_micros, split.overrun_micros),
             details=_describe(meter, charged),
             held_micros=held_micros,
             burn_micros_per_hour=burn_micros,
         )
-        add_posting(ports, tx, wallet.balance, posting, now_ms)
+        booking = book(wallet.balance, posting, now_ms)
+        _add_usage(ports, tx, booking, (meter, charged), kept)
+        add_booking(ports, tx, booking)
     elif held_micros or burn_micros:
         balance = wallet.balance
         after = replace(
@@ -252,7 +252,10 @@ def _describe(before: Meter, after: Meter) -> dict[str, object]:
     }
 
 
-def _add_usage(ports: BillingPorts, tx: Transaction, before: Meter, after: Meter, hold: Hold) -> None:
+def _add_usage(
+    ports: BillingPorts, tx: Transaction, booking: Booking, meters: tuple[Meter, Meter], hold: Hold
+) -> None:
+    before, after = meters
     billed = Slice(
         before.price_micros_per_gpu_hour,
         before.gpu_count,
@@ -261,11 +264,11 @@ def _add_usage(ports: BillingPorts, tx: Transaction, before: Meter, after: Meter
         before.alive_through_ms,
     )
     hours = sorted(split_by_hour(billed), key=lambda each: (each.day, each.hour))
-    for day, of_day in groupby(hours, key=lambda each: each.day):
-        parts = list(of_day)
+    for day in share_out(hours, -booking.promo_micros, -booking.paid_micros):
         line = UsageLine(
             account_id=before.account_id,
-            day=day,
+            month=booking.after.month,
+            day=day.day,
             rental_id=before.rental_id,
             segment=before.segment,
             gpu_type=hold.gpu_type,
@@ -273,11 +276,13 @@ def _add_usage(ports: BillingPorts, tx: Transaction, before: Meter, after: Meter
             region=before.region,
             label=hold.label,
             price_micros_per_gpu_hour=before.price_micros_per_gpu_hour,
-            seconds=0,
-            micros=0,
-            hours=(),
+            seconds=sum(each.seconds for each in day.hours),
+            micros=sum(each.micros for each in day.hours),
+            promo_micros=day.promo_micros,
+            overrun_micros=day.overrun_micros,
+            hours=tuple((each.hour, each.seconds, each.micros) for each in day.hours),
         )
-        ports.usage.add_usage(tx, line, parts)
+        ports.usage.add_usage(tx, line)
 
 
 def _stop(ports: BillingPorts, rental_id: str, reason: Reason) -> None:

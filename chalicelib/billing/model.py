@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from chalicelib.core.errors import Conflict
@@ -18,6 +19,8 @@ HoldState = Literal["pending", "captured", "void", "expired"]
 Purse = Literal["promo", "paid"]
 PURSES: tuple[Purse, ...] = ("promo", "paid")
 
+#: Source and kind of a charge for time. Its line is the day's; every other journal has one of its own.
+USAGE = "usage"
 GPU_REVENUE = "revenue:gpu"
 #: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"
@@ -132,6 +135,8 @@ class Balance:
     spend_limit_micros_per_hour: int | None = None
     #: The alert that was told last: how many of `ALERT_SECONDS` are above what is left.
     alert_level: int = 0
+    #: Of its books, ``yyyy-mm``: whatever is posted stands in this month or a later one. Empty at first.
+    month: str = ""
 
     @property
     def seconds_left(self) -> int | None:
@@ -147,6 +152,45 @@ class Balance:
     @property
     def paid_micros(self) -> int:
         return self.posted_micros - self.promo_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A wallet at the turn of a month: how far its chain goes, and what each purse holds."""
+
+    leg_version: int
+    chain_hash: str
+    paid_micros: int
+    promo_micros: int
+
+
+def mark(balance: Balance) -> Mark:
+    return Mark(balance.leg_version, balance.chain_hash, balance.paid_micros, balance.promo_micros)
+
+
+def name_month(at_ms: int) -> str:
+    """Return the UTC month, ``yyyy-mm``."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m")
+
+
+def enter_month(balance: Balance, now_ms: int) -> str:
+    """Return the month in which a posting of now stands: months follow the chain, whatever a clock says."""
+    return max(balance.month, name_month(now_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a journal that is no charge for time changed in a wallet. ``leg_version`` is of its last leg."""
+
+    account_id: str
+    month: str
+    leg_version: int
+    journal_key: str
+    kind: str
+    posted_at_ms: int
+    paid_micros: int
+    promo_micros: int
+    details: Mapping[str, object]
 
 
 def find_alert_level(balance: Balance) -> int:

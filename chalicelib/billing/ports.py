@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.billing.budget import Budget
-from chalicelib.billing.model import Balance, ChainedLeg, Hold, Journal, Leg
-from chalicelib.billing.rating import UsageHour
+from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg, Mark
 from chalicelib.core.errors import Conflict
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
@@ -38,9 +37,15 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class UsageLine:
-    """What a stay was billed on one UTC day. ``hours``: (hour, seconds, micros), of those that have any."""
+    """What a stay was billed for one UTC day, as far as it stands in one month of the books.
+
+    The time at the end of a month is charged when the next has begun, and then stands there. ``micros`` is
+    what it costs: paid from promotional credit, from what was paid in, and what the platform bore itself.
+    ``hours``: (hour, seconds, micros), of those that have any.
+    """
 
     account_id: str
+    month: str
     day: str
     rental_id: str
     segment: int
@@ -51,7 +56,13 @@ class UsageLine:
     price_micros_per_gpu_hour: int
     seconds: int
     micros: int
+    promo_micros: int
+    overrun_micros: int
     hours: tuple[tuple[int, int, int], ...]
+
+    @property
+    def paid_micros(self) -> int:
+        return self.micros - self.promo_micros - self.overrun_micros
 
 
 class LedgerStore(Protocol):
@@ -89,8 +100,8 @@ class WalletStore(Protocol):
     ) -> None:
         """Add what posted, held and burn differ by; write legs' version, chain and grants as in ``after``.
 
-        A balance that does not exist is empty. Fails with Unavailable when the version moved, or when a net
-        debit would take available below zero, unless it ``may_overdraw``; a net credit never does.
+        A balance that does not exist is empty. Fails with Unavailable when version or month moved, or when a
+        net debit would take available below zero, unless it ``may_overdraw``; a net credit never does.
         """
 
     def set_spend_limit(self, tx: Transaction, balance: Balance, limit_micros_per_hour: int | None) -> None:
@@ -117,14 +128,37 @@ class BudgetStore(Protocol):
 
 
 class UsageStore(Protocol):
-    def add_usage(self, tx: Transaction, line: UsageLine, hours: Sequence[UsageHour]) -> None:
-        """Add ``hours``, all of the day of ``line``; its own seconds, micros and hours are not looked at.
+    """What stands in a month of an account's books: with the journals, in their transactions."""
+
+    def add_usage(self, tx: Transaction, line: UsageLine) -> None:
+        """Add ``line`` to what the stay's day has in this month.
 
         The journal in the same transaction makes it once only.
         """
 
-    def list_usage(self, account_id: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
-        """By day, then rental; both days (``yyyy-mm-dd``) are included and of one month."""
+    def add_entry(self, tx: Transaction, entry: Entry) -> None: ...
+    def list_usage(
+        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
+    ) -> Iterator[UsageLine]:
+        """By day, then rental; both days (``yyyy-mm-dd``) are included. Of open months too."""
+        ...
+
+    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
+        """In the order of the chain."""
+        ...
+
+
+class MonthStore(Protocol):
+    """The months of an account's books: each begins where the one before ended."""
+
+    def open_month(self, tx: Transaction, balance: Balance, month: str, opening: Mark, now_ms: int) -> None:
+        """Fails with Unavailable when it is open already."""
+
+    def close_month(self, tx: Transaction, balance: Balance, closing: Mark, now_ms: int) -> None:
+        """End the month in which ``balance`` is. Fails with Unavailable when it is not open."""
+
+    def list_months(self, account_id: str, since: str) -> list[str]:
+        """The account's months from ``since`` (``yyyy-mm``) on, in their order."""
         ...
 
 
@@ -134,6 +168,7 @@ class BillingPorts:
     wallets: WalletStore
     budgets: BudgetStore
     usage: UsageStore
+    months: MonthStore
     meters: MeterStore
     rentals: RentalPorts
     charges: ChargeQueue

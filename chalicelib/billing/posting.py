@@ -6,15 +6,19 @@ from typing import TypeVar
 
 from chalicelib.billing.model import (
     MAX_GRANTS,
+    USAGE,
     Balance,
     ChainedLeg,
+    Entry,
     Grant,
     Journal,
     Leg,
     chain_legs,
     check_balanced,
     draw,
+    enter_month,
     find_alert_level,
+    mark,
     name_customer,
 )
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, Wallet
@@ -75,6 +79,14 @@ class Booking:
     after: Balance
     may_overdraw: bool
 
+    @property
+    def promo_micros(self) -> int:
+        return self.after.promo_micros - self.before.promo_micros
+
+    @property
+    def paid_micros(self) -> int:
+        return self.after.paid_micros - self.before.paid_micros
+
 
 def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
     """Return what ``posting`` writes. Pure.
@@ -115,6 +127,8 @@ def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
     )
     if chained:
         after = replace(after, alert_level=find_alert_level(after))
+    if chained or posting.kind == USAGE:
+        after = replace(after, month=enter_month(balance, now_ms))
     return Booking(journal, tuple(chained), balance, after, posting.may_overdraw)
 
 
@@ -128,11 +142,38 @@ def add_booking(ports: BillingPorts, tx: Transaction, booking: Booking) -> None:
     """
     if booking.before.currency != ports.rentals.currency:
         raise Conflict("The wallet is kept in another currency.", code="currency_mismatch")
-    ports.ledger.add_journal(tx, booking.journal, booking.chained)
-    if booking.after != booking.before:
-        ports.wallets.move_balance(tx, booking.before, booking.after, may_overdraw=booking.may_overdraw)
-    if booking.after.alert_level != booking.before.alert_level:
+    journal, before, after = booking.journal, booking.before, booking.after
+    ports.ledger.add_journal(tx, journal, booking.chained)
+    if after.month != before.month:
+        turn_month(ports, tx, before, after.month, journal.posted_at_ms)
+    if booking.chained and journal.kind != USAGE:
+        ports.usage.add_entry(tx, _build_entry(booking))
+    if after != before:
+        ports.wallets.move_balance(tx, before, after, may_overdraw=booking.may_overdraw)
+    if after.alert_level != before.alert_level:
         _add_alert(ports, tx, booking)
+
+
+def turn_month(ports: BillingPorts, tx: Transaction, balance: Balance, month: str, now_ms: int) -> None:
+    """Add to ``tx``: the wallet's month ends as the wallet is, and ``month`` begins with that."""
+    if balance.month:
+        ports.months.close_month(tx, balance, mark(balance), now_ms)
+    ports.months.open_month(tx, balance, month, mark(balance), now_ms)
+
+
+def _build_entry(booking: Booking) -> Entry:
+    journal, after = booking.journal, booking.after
+    return Entry(
+        after.account_id,
+        after.month,
+        after.leg_version,
+        journal.key,
+        journal.kind,
+        journal.posted_at_ms,
+        booking.paid_micros,
+        booking.promo_micros,
+        journal.details,
+    )
 
 
 def add_posting(

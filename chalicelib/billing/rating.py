@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 from chalicelib.billing.model import GPU_REVENUE, OVERRUN, Leg, name_shard
 from chalicelib.core.money import compute_charge_micros
@@ -94,3 +95,27 @@ def split_by_hour(billed: Slice) -> Iterator[UsageHour]:
         moment = datetime.fromtimestamp(hour_start_ms / 1000, UTC)
         yield UsageHour(moment.strftime("%Y-%m-%d"), moment.hour, seconds, micros)
         end_ms, to_seconds = hour_start_ms, to_seconds - seconds
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """The part of a charge for one UTC day, and what of it was promotional credit or the platform's."""
+
+    day: str
+    hours: tuple[UsageHour, ...]
+    promo_micros: int
+    overrun_micros: int
+
+
+def share_out(hours: Sequence[UsageHour], promo_micros: int, paid_micros: int) -> Iterator[UsageDay]:
+    """Yield the days of ``hours``, which are in their order, and who pays for each.
+
+    The first of them take promotional credit, the next what was paid in; the rest is the platform's.
+    """
+    for day, of_day in groupby(hours, key=lambda each: each.day):
+        parts = tuple(of_day)
+        micros = sum(each.micros for each in parts)
+        promo = min(micros, promo_micros)
+        paid = min(micros - promo, paid_micros)
+        promo_micros, paid_micros = promo_micros - promo, paid_micros - paid
+        yield UsageDay(day, parts, promo, micros - promo - paid)

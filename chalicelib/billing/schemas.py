@@ -7,7 +7,7 @@ from pydantic import Field
 from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
 from chalicelib.billing.ports import Wallet
 from chalicelib.billing.posting import ALERT_NAMES
-from chalicelib.billing.service import Entry
+from chalicelib.billing.service import PostedLeg
 from chalicelib.billing.usage import UsageSum
 from chalicelib.core.clock import format_instant
 from chalicelib.core.paging import Page, encode_cursor
@@ -209,13 +209,13 @@ def render_budget(budget: Budget) -> BudgetBody:
     )
 
 
-def render_entries(page: Page[Entry]) -> EntriesBody:
+def render_entries(page: Page[PostedLeg]) -> EntriesBody:
     return EntriesBody(
         items=[_render_entry(each) for each in page.items], next_cursor=encode_cursor(page.next_key)
     )
 
 
-def _render_entry(entry: Entry) -> EntryBody:
+def _render_entry(entry: PostedLeg) -> EntryBody:
     leg, journal = entry.leg, entry.journal
     return EntryBody(
         version=leg.version,

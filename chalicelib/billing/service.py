@@ -13,10 +13,10 @@ from chalicelib.billing.budget import (
     find_spent,
     name_period,
 )
-from chalicelib.billing.charging import USAGE, name_usage
-from chalicelib.billing.model import Broken, ChainedLeg, Journal, Leg, verify_chain
+from chalicelib.billing.charging import name_usage
+from chalicelib.billing.model import USAGE, Broken, ChainedLeg, Journal, Leg, enter_month, verify_chain
 from chalicelib.billing.ports import MAX_ATTEMPTS, BillingPorts, Wallet
-from chalicelib.billing.posting import find_wallet
+from chalicelib.billing.posting import find_balance, find_wallet, turn_month
 from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.paging import Page
@@ -34,18 +34,18 @@ def read_wallet(ports: BillingPorts, account_id: str) -> Wallet:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PostedLeg:
     """One leg of a wallet, with the journal that says why."""
 
     leg: ChainedLeg
     journal: Journal
 
 
-def list_entries(ports: BillingPorts, account_id: str, limit: int, start: str | None) -> Page[Entry]:
+def list_entries(ports: BillingPorts, account_id: str, limit: int, start: str | None) -> Page[PostedLeg]:
     """Return the wallet's legs with their journals, newest first."""
     page = ports.ledger.list_entries(account_id, limit, start)
     journals = ports.ledger.list_journals([leg.journal_key for leg in page.items])
-    return Page([Entry(leg, journals[leg.journal_key]) for leg in page.items], page.next_key)
+    return Page([PostedLeg(leg, journals[leg.journal_key]) for leg in page.items], page.next_key)
 
 
 def check_chain(ports: BillingPorts, account_id: str) -> Broken | None:
@@ -60,6 +60,28 @@ def check_chain(ports: BillingPorts, account_id: str) -> Broken | None:
         start = page.next_key
         if start is None:
             return verify_chain(legs[: balance.leg_version], balance)
+
+
+def end_month(ports: BillingPorts, account_id: str, now_ms: int) -> None:
+    """End the month of the account's books that is over, if nothing was posted since that would have.
+
+    Raises:
+        Unavailable: too much contention; try again.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        balance = find_balance(ports, account_id)
+        month = enter_month(balance, now_ms)
+        if month == balance.month:
+            return
+        tx = ports.rentals.transactions()
+        turn_month(ports, tx, balance, month, now_ms)
+        ports.wallets.move_balance(tx, balance, replace(balance, month=month))
+        try:
+            tx.commit()
+        except Unavailable:
+            continue
+        return
+    raise Unavailable("The account changes all the time; try again.")
 
 
 def read_usage_legs(ports: BillingPorts, meter: Meter) -> list[Leg]:

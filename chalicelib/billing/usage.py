@@ -4,12 +4,12 @@ Read from the lines that each charge adds to in its own transaction: sums are th
 reversals, which are entries of their own.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from chalicelib.billing.ports import UsageLine, UsageStore
+from chalicelib.billing.model import name_month
+from chalicelib.billing.ports import BillingPorts, UsageLine
 from chalicelib.billing.rating import HOUR_MS
 from chalicelib.core.errors import InvalidInput
 
@@ -35,7 +35,7 @@ class UsageSum:
 
 
 def sum_usage(
-    store: UsageStore, account_id: str, from_ms: int, to_ms: int, bucket: Bucket, group_by: GroupBy
+    ports: BillingPorts, account_id: str, from_ms: int, to_ms: int, bucket: Bucket, group_by: GroupBy
 ) -> list[UsageSum]:
     """Return what was used in [from, to), rounded out to whole hours, by bucket, then group.
 
@@ -48,8 +48,10 @@ def sum_usage(
     if end_ms - first_ms > MAX_DAYS[bucket] * _DAY_MS:
         raise InvalidInput(f"By {bucket}, a range has {MAX_DAYS[bucket]} days at most.", code="invalid_range")
     sums: dict[tuple[str, str | None], list[int]] = {}
-    for first_day, last_day in _list_months(first_ms, end_ms):
-        for line in store.list_usage(account_id, first_day, last_day):
+    first_day, last_day = _name_day(first_ms), _name_day(end_ms - 1)
+    # Time stands in the month that charged it, which is its own or a later one.
+    for month in ports.months.list_months(account_id, name_month(first_ms)):
+        for line in ports.usage.list_usage(account_id, month, first_day, last_day):
             day = datetime.fromisoformat(f"{line.day}T00:00:00+00:00")
             for hour, seconds, micros in line.hours:
                 at = day + timedelta(hours=hour)
@@ -70,12 +72,5 @@ def _name_group(line: UsageLine, group_by: GroupBy) -> str | None:
     return line.gpu_type if group_by == "gpu_type" else None
 
 
-def _list_months(first_ms: int, end_ms: int) -> Iterator[tuple[str, str]]:
-    """Yield the first and the last day of the range in each of its months."""
-    first = datetime.fromtimestamp(first_ms / 1000, UTC)
-    last = datetime.fromtimestamp((end_ms - 1) / 1000, UTC)
-    while first <= last:
-        following = (first.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0)
-        until = min(last, following - timedelta(days=1))
-        yield first.strftime("%Y-%m-%d"), until.strftime("%Y-%m-%d")
-        first = following
+def _name_day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")

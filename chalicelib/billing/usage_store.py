@@ -1,68 +1,111 @@
-"""What stays were billed, in DynamoDB: one item a stay and UTC day, one partition an account and month."""
+"""Months of accounts' books in DynamoDB: one partition an account and month.
 
-from collections.abc import Iterator, Sequence
+An item a stay and UTC day, and one for each journal that is no charge for time.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
+from chalicelib.billing.model import Entry
 from chalicelib.billing.ports import UsageLine
-from chalicelib.billing.rating import UsageHour
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables.ledger import UsageItem
+from chalicelib.storage.tables.ledger import EntryItem, UsageItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 HOURS = range(24)
 
 
 class DynamoUsageStore:
-    def add_usage(self, tx: Transaction, line: UsageLine, hours: Sequence[UsageHour]) -> None:
+    def add_usage(self, tx: Transaction, line: UsageLine) -> None:
         # Plain additions are safe here alone: the journal in the same transaction makes them once only.
         actions: list[Action] = [
             UsageItem.gpu_type.set(line.gpu_type),
             UsageItem.gpu_count.set(line.gpu_count),
             UsageItem.region.set(line.region),
             UsageItem.price_micros_per_gpu_hour.set(line.price_micros_per_gpu_hour),
-            UsageItem.seconds.add(sum(each.seconds for each in hours)),
-            UsageItem.micros.add(sum(each.micros for each in hours)),
+            UsageItem.seconds.add(line.seconds),
+            UsageItem.micros.add(line.micros),
+            UsageItem.promo_micros.add(line.promo_micros),
+            UsageItem.overrun_micros.add(line.overrun_micros),
         ]
         if line.label is not None:
             actions.append(UsageItem.label.set(line.label))
-        for each in hours:
-            actions.append(Path(f"h{each.hour}s").add(each.seconds))
-            actions.append(Path(f"h{each.hour}m").add(each.micros))
+        for hour, seconds, micros in line.hours:
+            actions.append(Path(f"h{hour}s").add(seconds))
+            actions.append(Path(f"h{hour}m").add(micros))
         key = (
-            keys.usage(line.account_id, line.day[:7]),
+            keys.usage(line.account_id, line.month),
             keys.usage_line(line.day, line.rental_id, line.segment),
         )
         dynamo(tx).update(UsageItem, key, actions, None, unexpected("The usage"))
 
-    def list_usage(self, account_id: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
-        connection = UsageItem._get_connection()  # noqa: SLF001
-        start: Any = None
-        while True:
-            # As it comes: a model for each of 10,000 lines costs more than the query.
-            answer = connection.query(
-                keys.usage(account_id, first_day[:7]),
-                range_key_condition=UsageItem.sk.between(first_day, f"{last_day}~"),
-                exclusive_start_key=start,
-                consistent_read=True,
+    def add_entry(self, tx: Transaction, entry: Entry) -> None:
+        row = EntryItem(
+            keys.usage(entry.account_id, entry.month),
+            keys.entry(entry.leg_version),
+            journal_key=entry.journal_key,
+            kind=entry.kind,
+            posted_at_ms=entry.posted_at_ms,
+            paid_micros=entry.paid_micros,
+            promo_micros=entry.promo_micros,
+            details=dict(entry.details),
+        )
+        dynamo(tx).put(row, EntryItem.pk.does_not_exist(), unexpected("The account"))
+
+    def list_usage(
+        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
+    ) -> Iterator[UsageLine]:
+        # Entries sort behind every day.
+        last = f"{last_day}~" if last_day < keys.ENTRY_PREFIX else keys.ENTRY_PREFIX
+        for row in _query(UsageItem, account_id, month, UsageItem.sk.between(first_day or "0", last)):
+            yield _read_line(account_id, month, row)
+
+    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
+        for row in _query(EntryItem, account_id, month, EntryItem.sk.startswith(keys.ENTRY_PREFIX)):
+            item = EntryItem.from_raw_data(row)
+            yield Entry(
+                account_id,
+                month,
+                keys.read_entry(item.sk),
+                item.journal_key,
+                item.kind,
+                item.posted_at_ms,
+                item.paid_micros,
+                item.promo_micros,
+                item.details,
             )
-            for row in answer["Items"]:
-                yield _read(account_id, row)
-            start = answer.get("LastEvaluatedKey")
-            if not start:
-                return
 
 
-def _read(account_id: str, row: dict[str, dict[str, str]]) -> UsageLine:
+def _query(model: Any, account_id: str, month: str, condition: Condition) -> Iterator[dict[str, Any]]:
+    """Yield rows as they come: a model for each of 10,000 lines costs more than the query."""
+    connection = model._get_connection()  # noqa: SLF001
+    start: Any = None
+    while True:
+        answer = connection.query(
+            keys.usage(account_id, month),
+            range_key_condition=condition,
+            exclusive_start_key=start,
+            consistent_read=True,
+        )
+        yield from answer["Items"]
+        start = answer.get("LastEvaluatedKey")
+        if not start:
+            return
+
+
+def _read_line(account_id: str, month: str, row: dict[str, dict[str, str]]) -> UsageLine:
     day, rental_id, segment = keys.read_usage_line(row["sk"]["S"])
     hours = [
         (hour, int(row[f"h{hour}s"]["N"]), int(row[f"h{hour}m"]["N"])) for hour in HOURS if f"h{hour}s" in row
     ]
     return UsageLine(
         account_id=account_id,
+        month=month,
         day=day,
         rental_id=rental_id,
         segment=segment,
@@ -73,5 +116,7 @@ def _read(account_id: str, row: dict[str, dict[str, str]]) -> UsageLine:
         price_micros_per_gpu_hour=int(row["price_micros_per_gpu_hour"]["N"]),
         seconds=int(row["seconds"]["N"]),
         micros=int(row["micros"]["N"]),
+        promo_micros=int(row["promo_micros"]["N"]),
+        overrun_micros=int(row["overrun_micros"]["N"]),
         hours=tuple(hours),
     )

@@ -74,7 +74,7 @@ class DynamoWalletStore:
         burn = after.burn_micros_per_hour - before.burn_micros_per_hour
         available = posted - held
         actions = _move(before, posted, held, burn)
-        condition = _is_version(before)
+        condition = _is_version(before) & _is_month(before)
         if after.leg_version != before.leg_version:
             actions += [
                 BalanceItem.leg_version.set(after.leg_version),
@@ -84,6 +84,8 @@ class DynamoWalletStore:
             actions += _write_grants(after)
         if after.alert_level != before.alert_level:
             actions.append(BalanceItem.alert_level.set(after.alert_level))
+        if after.month != before.month:
+            actions.append(BalanceItem.month.set(after.month))
         if available < 0 and not may_overdraw:
             # Never on credits: a refund must reach an account that is below zero.
             condition &= BalanceItem.available_micros >= -available
@@ -253,6 +255,14 @@ def _is_version(balance: Balance) -> Condition:
     return unversioned
 
 
+def _is_month(balance: Balance) -> Condition:
+    """The turn of a month changes no version."""
+    same: Condition = (
+        BalanceItem.month == balance.month if balance.month else BalanceItem.month.does_not_exist()
+    )
+    return same
+
+
 def _write_grants(balance: Balance) -> list[Action]:
     expiries = [each.expires_at_ms for each in balance.grants if each.expires_at_ms is not None]
     rows = [[each.grant_id, each.remaining_micros, each.expires_at_ms] for each in balance.grants]
@@ -278,4 +288,5 @@ def read_balance(account_id: str, item: BalanceItem) -> Balance:
         item.burn_micros_per_hour,
         item.spend_limit_micros_per_hour,
         item.alert_level or 0,
+        item.month or "",
     )

@@ -37,6 +37,9 @@ COMMAND_PREFIX = "COMMAND#"
 #: The last instant that 13 digits can name, in the year 2286.
 LAST_MS = 10**13 - 1
 HOLD_PREFIX = "HOLD#"
+ENTRY_PREFIX = "ENTRY#"
+NUMBERS = "NUMBERS"
+BILLING_DETAILS = "DETAILS"
 TOP_UP = "TOP_UP"
 KEY = "KEY"
 CUSTOMER = "CUSTOMER"
@@ -286,8 +289,22 @@ def leg_version(version: int) -> str:
 
 
 def usage(account_id: str, month: str) -> str:
-    """``month`` is ``yyyy-mm``: what an account used in it."""
+    """``month`` is ``yyyy-mm``: what stands in it in an account's books."""
     return f"USAGE#{account_id}#{month}"
+
+
+def entry(version: int) -> str:
+    """Sorts by the chain, and behind the days."""
+    return f"{ENTRY_PREFIX}{version:012d}"
+
+
+def read_entry(key: str) -> int:
+    """Return the version of a key of `entry`."""
+    return int(key.removeprefix(ENTRY_PREFIX))
+
+
+def statement_numbers(year: str) -> str:
+    return f"NUMBERS#{year}"
 
 
 def usage_line(day: str, rental_id: str, segment: int) -> str:

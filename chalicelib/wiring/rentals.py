@@ -91,6 +91,7 @@ def meter_ports() -> "MeterPorts":
 @cache
 def billing_ports() -> "BillingPorts":
     from chalicelib.billing.budget_store import DynamoBudgetStore
+    from chalicelib.billing.month_store import DynamoMonthStore
     from chalicelib.billing.ports import BillingPorts
     from chalicelib.billing.store import DynamoLedgerStore
     from chalicelib.billing.usage_store import DynamoUsageStore
@@ -102,6 +103,7 @@ def billing_ports() -> "BillingPorts":
         DynamoWalletStore(),
         DynamoBudgetStore(),
         DynamoUsageStore(),
+        DynamoMonthStore(),
         meters.store,
         meters.rentals,
         meters.charges,

@@ -76,6 +76,7 @@ TABLES = (
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),
     TableSpec("usage"),
+    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),)),
     TableSpec("payments", (IndexSpec("by_account", "account_id", "created_key"),), expires=True),
     TableSpec("idempotency", expires=True),
     TableSpec(

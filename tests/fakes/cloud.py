@@ -21,7 +21,13 @@ from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
-from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore, FakeWalletStore
+from tests.fakes.ledger import (
+    FakeBudgetStore,
+    FakeLedgerStore,
+    FakeMonthStore,
+    FakeUsageStore,
+    FakeWalletStore,
+)
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.reservations import FakeReservationStore
@@ -118,6 +124,7 @@ class FakeCloud:
             wallets,
             FakeBudgetStore(self.db),
             FakeUsageStore(self.db),
+            FakeMonthStore(self.db),
             self.meters.store,
             self.rentals,
             self.charges,

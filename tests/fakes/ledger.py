@@ -1,13 +1,12 @@
 """The ledger, wallets, budgets and usage lines in memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chalicelib.billing.budget import Budget, find_remaining, find_spent, list_covering, name_period
-from chalicelib.billing.model import Balance, ChainedLeg, Hold, Journal, Leg
+from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg, Mark
 from chalicelib.billing.ports import AlreadyPosted, PostingMismatch, UsageLine, Wallet
-from chalicelib.billing.rating import UsageHour
 from chalicelib.core.errors import (
     BudgetExhausted,
     Conflict,
@@ -106,7 +105,8 @@ class FakeWalletStore(MemoryStore):
         def check() -> DomainError | None:
             row = rows.get(key, empty)
             short = available < 0 and not may_overdraw and row.available_micros < -available
-            return Unavailable("balance") if short or row.leg_version != before.leg_version else None
+            moved = (row.leg_version, row.month) != (before.leg_version, before.month)
+            return Unavailable("balance") if short or moved else None
 
         def effect() -> None:
             row = rows.get(key, empty)
@@ -120,6 +120,7 @@ class FakeWalletStore(MemoryStore):
                 chain_hash=after.chain_hash,
                 grants=after.grants,
                 alert_level=after.alert_level,
+                month=after.month,
             )
 
         tx.add(check, effect)
@@ -253,28 +254,77 @@ class FakeBudgetStore(MemoryStore):
 
 
 class FakeUsageStore(MemoryStore):
-    """Rows: usage ((account, day, rental, segment))."""
+    """Rows: usage ((account, month, day, rental, segment)), entries ((account, month, version))."""
 
-    def add_usage(self, tx: Any, line: UsageLine, hours: Sequence[UsageHour]) -> None:
+    def add_usage(self, tx: Any, line: UsageLine) -> None:
         rows = self.db.table("usage")
-        key = (line.account_id, line.day, line.rental_id, line.segment)
+        key = (line.account_id, line.month, line.day, line.rental_id, line.segment)
 
         def effect() -> None:
-            row = rows.get(key, line)
+            row = rows.get(key)
+            if row is None:
+                rows[key] = line
+                return
             by_hour = {hour: (seconds, micros) for hour, seconds, micros in row.hours}
-            for each in hours:
-                seconds, micros = by_hour.get(each.hour, (0, 0))
-                by_hour[each.hour] = (seconds + each.seconds, micros + each.micros)
+            for hour, more_seconds, more_micros in line.hours:
+                seconds, micros = by_hour.get(hour, (0, 0))
+                by_hour[hour] = (seconds + more_seconds, micros + more_micros)
             rows[key] = replace(
                 row,
-                seconds=row.seconds + sum(each.seconds for each in hours),
-                micros=row.micros + sum(each.micros for each in hours),
+                seconds=row.seconds + line.seconds,
+                micros=row.micros + line.micros,
+                promo_micros=row.promo_micros + line.promo_micros,
+                overrun_micros=row.overrun_micros + line.overrun_micros,
                 hours=tuple((hour, *by_hour[hour]) for hour in sorted(by_hour)),
             )
 
         tx.add(lambda: None, effect)
 
-    def list_usage(self, account_id: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
+    def add_entry(self, tx: Any, entry: Entry) -> None:
+        tx.put_new("entries", (entry.account_id, entry.month, entry.leg_version), entry, Unavailable("entry"))
+
+    def list_usage(
+        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
+    ) -> Iterator[UsageLine]:
         for key in sorted(self.db.table("usage")):
-            if key[0] == account_id and first_day <= key[1] <= last_day:
+            if key[:2] == (account_id, month) and first_day <= key[2] <= last_day:
                 yield self.db.table("usage")[key]
+
+    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
+        for key in sorted(self.db.table("entries")):
+            if key[:2] == (account_id, month):
+                yield self.db.table("entries")[key]
+
+
+@dataclass(frozen=True)
+class Month:
+    """``closing``: ``None`` while it is open."""
+
+    account_id: str
+    month: str
+    currency: str
+    opening: Mark
+    opened_at_ms: int
+    closing: Mark | None = None
+    closed_at_ms: int | None = None
+
+
+class FakeMonthStore(MemoryStore):
+    """Rows: months ((account, month))."""
+
+    def open_month(self, tx: Any, balance: Balance, month: str, opening: Mark, now_ms: int) -> None:
+        row = Month(balance.account_id, month, balance.currency, opening, now_ms)
+        tx.put_new("months", (balance.account_id, month), row, Unavailable("month"))
+
+    def close_month(self, tx: Any, balance: Balance, closing: Mark, now_ms: int) -> None:
+        rows, key = self.db.table("months"), (balance.account_id, balance.month)
+
+        def check() -> DomainError | None:
+            return None if key in rows and rows[key].closing is None else Unavailable("month")
+
+        tx.add(check, lambda: rows.__setitem__(key, replace(rows[key], closing=closing, closed_at_ms=now_ms)))
+
+    def list_months(self, account_id: str, since: str) -> list[str]:
+        return sorted(
+            month for owner, month in self.db.table("months") if owner == account_id and month >= since
+        )

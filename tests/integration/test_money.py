@@ -21,9 +21,8 @@ from pynamodb.transactions import TransactGet
 from chalicelib import wiring
 from chalicelib.billing.crediting import GrantCredit, expire_grants, grant_credit
 from chalicelib.billing.model import Hold, Leg, name_shard
-from chalicelib.billing.ports import AlreadyPosted, PostingMismatch, UsageLine
+from chalicelib.billing.ports import AlreadyPosted, PostingMismatch
 from chalicelib.billing.posting import Posting, add_posting, find_balance, find_wallet
-from chalicelib.billing.rating import UsageHour
 from chalicelib.billing.service import (
     ChangeBudget,
     CreateBudget,
@@ -342,29 +341,6 @@ def test_a_posting_stands_once_and_says_one_thing(wired: None) -> None:
         start(renter.account_id, hold(renter.account_id, 1))
     legs = ports.ledger.read_legs("test", "taken")
     assert sorted(leg.amount_micros for leg in legs) == [-991, 991]
-
-
-def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
-    ports = wiring.billing_ports()
-    account_id = f"acc_{uuid.uuid4().hex}"
-    line = UsageLine(account_id, "2026-11-24", "rnt_a", 1, "h100", 2, "eu-north-1", "train", 7, 0, 0, ())
-    for hours in ([UsageHour("2026-11-24", 9, 10, 100)], [UsageHour("2026-11-24", 9, 5, 50)]):
-        tx = ports.rentals.transactions()
-        ports.usage.add_usage(tx, line, hours)
-        tx.commit()
-    tx = ports.rentals.transactions()
-    ports.usage.add_usage(tx, line, [UsageHour("2026-11-24", h, 1, 10) for h in (22, 23)])
-    ports.usage.add_usage(
-        tx, replace(line, day="2026-11-25", label=None), [UsageHour("2026-11-25", 0, 2, 20)]
-    )
-    tx.commit()
-    found = list(ports.usage.list_usage(account_id, "2026-11-01", "2026-11-30"))
-    assert [(each.day, each.seconds, each.micros, each.label) for each in found] == [
-        ("2026-11-24", 17, 170, "train"),
-        ("2026-11-25", 2, 20, None),
-    ]
-    assert found[0].hours == ((9, 15, 150), (22, 1, 10), (23, 1, 10))
-    assert list(ports.usage.list_usage(account_id, "2026-11-25", "2026-11-25")) == found[1:]
 
 
 def test_a_hold_that_moved_is_not_changed(wired: None) -> None:

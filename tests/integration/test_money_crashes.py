@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from chalicelib.billing.crediting import (
     grant_credit,
     reverse_posting,
 )
+from chalicelib.billing.model import name_month
 from chalicelib.billing.posting import find_balance
 from chalicelib.billing.service import check_chain
 from chalicelib.core.money import compute_charge_micros
@@ -168,7 +168,7 @@ def test_a_tick_that_dies_at_any_call_charges_once(stage: Stage) -> None:
     def check() -> None:
         account_id, rental_id = current
         check_account(account_id, CREDIT - cost(SECONDS), ["credit", "usage"])
-        (line,) = wiring.billing_ports().usage.list_usage(account_id, *read_month())
+        (line,) = wiring.billing_ports().usage.list_usage(account_id, read_month())
         assert (line.seconds, line.micros) == (SECONDS, cost(SECONDS))
         assert read_rental(rental_id).charge_micros == cost(SECONDS)
         end(stage, current)
@@ -176,9 +176,8 @@ def test_a_tick_that_dies_at_any_call_charges_once(stage: Stage) -> None:
     assert enumerate_crashes(prepare, check) >= 8
 
 
-def read_month() -> tuple[str, str]:
-    month = datetime.fromtimestamp(wiring.clock().now_ms() / 1000, UTC).strftime("%Y-%m")
-    return f"{month}-01", f"{month}-31"
+def read_month() -> str:
+    return name_month(wiring.clock().now_ms())
 
 
 def end(stage: Stage, current: list[Any]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -71,6 +71,7 @@ class BalanceItem(BalancesTable):
     burn_micros_per_hour = IntegerAttribute()
     spend_limit_micros_per_hour = IntegerAttribute(null=True)
     alert_level = IntegerAttribute(null=True)
+    month = UnicodeAttribute(null=True)
     #: Stored for the same reason, where there is a limit: always limit - burn.
     spend_headroom_micros_per_hour = IntegerAttribute(null=True)
     #: How many budgets the account has; a start that knows of none is refused by it.
@@ -115,11 +116,15 @@ class BudgetItem(Table):
     created_at_ms = IntegerAttribute()
 
 
-class UsageItem(Table):
-    """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour."""
+class MonthTable(Table):
+    """A month of an account's books: the days that its stays were charged for, and all other journals."""
 
     class Meta(TableMeta):
         table_name = "usage"
+
+
+class UsageItem(MonthTable):
+    """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour."""
 
     gpu_type = UnicodeAttribute()
     gpu_count = IntegerAttribute()
@@ -128,3 +133,58 @@ class UsageItem(Table):
     price_micros_per_gpu_hour = IntegerAttribute()
     seconds = IntegerAttribute()
     micros = IntegerAttribute()
+    promo_micros = IntegerAttribute()
+    overrun_micros = IntegerAttribute()
+
+
+class EntryItem(MonthTable):
+    journal_key = UnicodeAttribute()
+    kind = UnicodeAttribute()
+    posted_at_ms = IntegerAttribute()
+    paid_micros = IntegerAttribute()
+    promo_micros = IntegerAttribute()
+    details: JSONAttribute = JSONAttribute()
+
+
+class StatementsTable(Table):
+    class Meta(TableMeta):
+        table_name = "statements"
+
+
+class StatementsByPending(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_pending"
+        projection = KeysOnlyProjection()
+
+    pending_shard = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
+class StatementItem(StatementsTable):
+    """A month of an account's books from its first posting until its statement is issued."""
+
+    currency = UnicodeAttribute()
+    state = UnicodeAttribute()
+    opened_at_ms = IntegerAttribute()
+    opening: JSONAttribute = JSONAttribute()
+    closed_at_ms = IntegerAttribute(null=True)
+    closing: JSONAttribute = JSONAttribute(null=True)
+    number = UnicodeAttribute(null=True)
+    numbered_at_ms = IntegerAttribute(null=True)
+    #: As they were when it was numbered.
+    customer: JSONAttribute = JSONAttribute(null=True)
+    #: SHA-256 by format.
+    digests: JSONAttribute = JSONAttribute(null=True)
+    #: Sparse: until it is issued.
+    pending_shard = UnicodeAttribute(null=True)
+    by_pending = StatementsByPending()
+
+
+class NumbersItem(StatementsTable):
+    """The last number that was given in a year."""
+
+    last = IntegerAttribute()
+
+
+class BillingDetailsItem(StatementsTable):
+    details: JSONAttribute = JSONAttribute()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from chalicelib.billing.model import Leg, name_shard
+from chalicelib.billing.model import Balance, Leg, mark, name_shard
 from chalicelib.billing.posting import Posting, add_posting, post_once
 from chalicelib.billing.service import check_chain
 from tests.factories import Seeded
@@ -32,6 +32,7 @@ def check_books(seeded: Seeded, *, disputed: Collection[str] = ()) -> None:
         assert account_id in disputed or min(balance.posted_micros, balance.available_micros) >= 0
         check_budgets(db, account_id, holds)
         check_usage(db, account_id)
+        check_months(db, account_id, balance)
 
 
 def check_journals(db):
@@ -64,6 +65,30 @@ def check_usage(db, account_id):
     for line in lines:
         assert sum(micros for _, _, micros in line.hours) == line.micros
         assert sum(seconds for _, seconds, _ in line.hours) == line.seconds
+
+
+def check_months(db, account_id, balance):
+    """Each month begins where the one before ended, and what stands in it is what its legs moved."""
+    legs = [row for (owner, _), (row, _) in sorted(db.table("chains").items()) if owner == account_id]
+    months = [row for (owner, _), row in sorted(db.table("months").items()) if owner == account_id]
+    closings = [month.closing for month in months[:-1]] + [mark(balance)]
+    assert [month.opening for month in months[1:]] == closings[:-1]
+    assert not months or months[0].opening == mark(Balance(account_id, "USD"))
+    assert balance.month == (months[-1].month if months else "")
+    for month, closing in zip(months, closings, strict=False):
+        own = legs[month.opening.leg_version : closing.leg_version]
+        lines = [row for key, row in db.table("usage").items() if key[:2] == (account_id, month.month)]
+        entries = [row for key, row in db.table("entries").items() if key[:2] == (account_id, month.month)]
+        for purse in ("paid", "promo"):
+            moved = getattr(closing, f"{purse}_micros") - getattr(month.opening, f"{purse}_micros")
+            assert sum(leg.amount_micros for leg in own if leg.ledger_account.endswith(purse)) == moved
+            used = sum(getattr(line, f"{purse}_micros") for line in lines)
+            assert sum(getattr(entry, f"{purse}_micros") for entry in entries) - used == moved
+        for line in lines:
+            assert min(line.promo_micros, line.paid_micros, line.overrun_micros) >= 0
+        posted = [leg.journal_key for leg in own if not leg.journal_key.startswith("usage#")]
+        assert {entry.journal_key for entry in entries} == set(posted)
+        assert len(entries) == len(set(posted))
 
 
 def sum_customer(journal):

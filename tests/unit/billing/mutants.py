@@ -21,7 +21,7 @@ from chalicelib.billing.budget import Budget
 from chalicelib.core.errors import DomainError
 from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore, FakeWalletStore
 from tests.fakes.money import FakeMeterStore
-from tests.unit.billing import test_budgets, test_charges, test_crediting
+from tests.unit.billing import test_budgets, test_charges, test_crediting, test_months
 from tests.unit.billing.test_machine import Ledger
 
 EXAMPLES = 300
@@ -256,9 +256,9 @@ def usage_outside_the_transaction() -> Any:
     """The day's line is written by itself: an attempt that fails has counted already."""
     add = FakeUsageStore.add_usage
 
-    def alone(self: Any, _tx: Any, line: Any, hours: Any) -> None:
+    def alone(self: Any, _tx: Any, line: Any) -> None:
         tx = self.db.begin()
-        add(self, tx, line, hours)
+        add(self, tx, line)
         tx.commit()
 
     return patched((FakeUsageStore, "add_usage", alone))
@@ -271,7 +271,27 @@ def burn_is_not_given_back() -> Any:
     def burning(balance: Any, asked: Any, now_ms: int) -> Any:
         return book(balance, replace(asked, burn_micros_per_hour=0), now_ms)
 
-    return patched((posting, "book", burning))
+    return patched((posting, "book", burning), (charging, "book", burning))
+
+
+def month_is_the_clocks() -> Any:
+    """A posting stands in the month of whoever's clock wrote it, though a later month has begun."""
+    return patched((posting, "enter_month", lambda _balance, now_ms: model.name_month(now_ms)))
+
+
+def month_ends_when_it_is_looked_at() -> Any:
+    """A month ends as its wallet is after the posting that begins the next."""
+    turn, book = posting.turn_month, posting.book
+    booked: list[Any] = []
+
+    def keep(balance: Any, asked: Any, now_ms: int) -> Any:
+        booked[:] = [book(balance, asked, now_ms)]
+        return booked[0]
+
+    def late(ports: Any, tx: Any, balance: Any, month: str, now_ms: int) -> None:
+        turn(ports, tx, replace(booked[0].after, month=balance.month), month, now_ms)
+
+    return patched((posting, "book", keep), (charging, "book", keep), (posting, "turn_month", late))
 
 
 MUTANTS: tuple[Callable[[], Any], ...] = (
@@ -296,6 +316,8 @@ MUTANTS: tuple[Callable[[], Any], ...] = (
     chain_is_not_linked,
     usage_outside_the_transaction,
     burn_is_not_given_back,
+    month_is_the_clocks,
+    month_ends_when_it_is_looked_at,
 )
 
 
@@ -315,6 +337,7 @@ DIRECTED: tuple[Callable[[], None], ...] = (
     test_crediting.test_a_lost_host_is_credited_once_with_its_evidence_however_often_it_is_charged,
     _credit_under_crashes,
     _start_between_read_and_write,
+    test_months.test_a_clock_that_is_behind_does_not_write_into_a_month_that_ended,
     test_budgets.test_a_budget_of_a_label_stops_what_has_the_label_and_no_other,
     test_charges.test_a_rental_costs_its_seconds_to_the_micro_unit_and_gives_the_hold_back,
 )

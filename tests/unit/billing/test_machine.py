@@ -34,6 +34,7 @@ from chalicelib.billing.service import (
     remove_budget,
     set_spend_limit,
 )
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import Conflict, InsufficientFunds, NotFound, Unavailable
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.metering.failover import lose_stay
@@ -58,6 +59,8 @@ class Ledger(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.seeded = seed_cloud(gpus=8, credit_micros=0)
+        # Most histories see a month end.
+        self.seeded.cloud.clock.value_ms = parse_instant("2027-01-31T23:45:00Z")
         self.renters = [self.seeded.renter, add_renter(self.seeded, name="second", credit_micros=0)]
         self.number = 0
         #: By rental: seconds that a host has vouched for, and by account what was given.

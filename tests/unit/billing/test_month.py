@@ -141,8 +141,8 @@ def check_wallets(month, billed):
         balance = month.cloud.billing.wallets.get_balance(account_id)
         used = sum(
             line.micros
-            for of_month in ("2027-01", "2027-02", "2027-03")
-            for line in month.cloud.billing.usage.list_usage(account_id, f"{of_month}-01", f"{of_month}-31")
+            for of_month in month.cloud.billing.months.list_months(account_id, "")
+            for line in month.cloud.billing.usage.list_usage(account_id, of_month)
         )
         returned = sum(
             journal.details["amount_micros"]

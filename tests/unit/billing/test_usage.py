@@ -36,8 +36,7 @@ def seeded():
 
 
 def read(seeded, first, last, bucket="day", group_by="none"):
-    store = seeded.cloud.billing.usage
-    found = sum_usage(store, seeded.renter.account_id, at(first), at(last), bucket, group_by)
+    found = sum_usage(seeded.cloud.billing, seeded.renter.account_id, at(first), at(last), bucket, group_by)
     return [(each.start, each.group, each.seconds, each.gpu_seconds, each.micros) for each in found]
 
 
@@ -85,10 +84,10 @@ def test_groups_are_rentals_labels_and_gpu_types(seeded):
 
 @pytest.mark.parametrize("bucket", BUCKETS)
 def test_a_range_that_is_empty_or_too_long_is_refused(seeded, bucket):
-    store, account_id = seeded.cloud.billing.usage, seeded.renter.account_id
+    ports, account_id = seeded.cloud.billing, seeded.renter.account_id
     longest = MAX_DAYS[bucket] * DAY_MS
-    sum_usage(store, account_id, 0, longest, bucket, "none")
+    sum_usage(ports, account_id, 0, longest, bucket, "none")
     for first, last in ((0, longest + 1), (HOUR_MS, HOUR_MS), (2 * HOUR_MS, HOUR_MS)):
         with pytest.raises(InvalidInput) as refused:
-            sum_usage(store, account_id, first, last, bucket, "none")
+            sum_usage(ports, account_id, first, last, bucket, "none")
         assert refused.value.code == "invalid_range"
