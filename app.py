@@ -22,6 +22,8 @@ from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
+from chalicelib.statements import api as statements_api
+from chalicelib.statements import functions as statements_functions
 from chalicelib.webhooks import api as webhooks_api
 from chalicelib.webhooks import functions as webhooks_functions
 
@@ -34,6 +36,7 @@ APIS = (
     reservations_api.api,
     rentals_api.api,
     billing_api.api,
+    statements_api.api,
     payments_api.api,
     carbon_api.api,
     scaling_api.api,
@@ -48,6 +51,7 @@ FUNCTIONS = (
     rentals_functions.functions,
     metering_functions.functions,
     billing_functions.functions,
+    statements_functions.functions,
     payments_functions.functions,
     scaling_functions.functions,
 )

@@ -16,6 +16,7 @@ SLICES = (
     "rentals",
     "metering",
     "billing",
+    "statements",
     "payments",
     "carbon",
     "scaling",
@@ -103,6 +104,9 @@ KINDS = {
     "wallet_store": "store",
     "usage_store": "store",
     "month_store": "store",
+    "assembling": "service",
+    "issuing": "service",
+    "linking": "service",
     "addresses": "model",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.

@@ -85,3 +85,93 @@ class Budget(TypedDict):
     alert_percents: list[int]
     alerted_percent: int
     created_at: str
+
+
+class BillingDetails(TypedDict):
+    name: str
+    address_lines: list[str]
+    country: str
+    tax_id: str
+
+
+class StatementHead(TypedDict):
+    month: str
+    state: str
+    number: str | None
+    issued_at: str | None
+    currency: str
+    digests: dict[str, str]
+
+
+class StatementBalance(TypedDict):
+    paid_micros: int
+    promo_micros: int
+    entry_version: int | None
+    chain_hash: str | None
+
+
+class StatementCharges(TypedDict):
+    gpu_seconds: int
+    charge_micros: int
+    from_paid_micros: int
+    from_promo_micros: int
+    borne_by_platform_micros: int
+
+
+class StatementStay(TypedDict):
+    rental_id: str
+    segment: int
+    gpu_type: str
+    gpu_count: int
+    region: str
+    label: str | None
+    price_micros_per_gpu_hour: int
+    first_day: str
+    last_day: str
+    seconds: int
+    charge_micros: int
+    from_paid_micros: int
+    from_promo_micros: int
+    borne_by_platform_micros: int
+
+
+class StatementMovement(TypedDict):
+    posted_at: str
+    kind: str
+    paid_micros: int
+    promo_micros: int
+    tax_micros: int
+    journal_key: str
+    note: str
+
+
+class StatementTotal(TypedDict):
+    kind: str
+    paid_micros: int
+    promo_micros: int
+
+
+class Statement(TypedDict):
+    month: str
+    state: str
+    number: str | None
+    issued_at: str | None
+    currency: str
+    digests: dict[str, str]
+    account_id: str
+    seller: BillingDetails
+    customer: BillingDetails
+    opening: StatementBalance
+    closing: StatementBalance
+    charges: StatementCharges
+    totals: list[StatementTotal]
+    tax_micros: int
+    stays: list[StatementStay]
+    stay_count: int
+    movements: list[StatementMovement]
+    movement_count: int
+
+
+class Link(TypedDict):
+    url: str
+    expires_at: str

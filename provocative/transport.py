@@ -9,7 +9,7 @@ import platform
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -74,12 +74,17 @@ class Transport:
             timeout=timeout_seconds,
             transport=transport,
         )
+        # For links, which carry their own right: our key is not for whom they lead to.
+        self._links = httpx.Client(
+            headers={"User-Agent": USER_AGENT}, timeout=timeout_seconds, transport=transport
+        )
 
     def __repr__(self) -> str:
         return f"Transport({self.api_url!r})"
 
     def close(self) -> None:
         self._http.close()
+        self._links.close()
 
     def send(
         self,
@@ -122,6 +127,26 @@ class Transport:
             unsure = unsure or failure.status != HTTPStatus.TOO_MANY_REQUESTS
             self._wait(attempt, failure.retry_after_seconds)
         raise AssertionError("the last attempt returns or raises")
+
+    def download(self, url: str) -> Iterator[bytes]:
+        """Yield what a link of the API leads to; the key is not sent.
+
+        Raises:
+            ApiError: one of its kinds.
+        """
+        host = httpx.URL(url).host
+        try:
+            with self._links.stream("GET", check_scheme(url)) as answer:
+                if not answer.is_success:
+                    raise get_error_type(answer.status_code)(
+                        status=answer.status_code,
+                        code="link_refused",
+                        detail=f"{host} answered {answer.status_code}; links last five minutes, ask again.",
+                    )
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            detail = f"{host} did not send all: {_describe(error)}."
+            raise Unavailable(status=None, code="no_answer", detail=detail) from error
 
     def _build(
         self,
@@ -169,6 +194,14 @@ class Transport:
             detail=f"{host} did not answer: {_describe(error)}.{outcome}",
             idempotency_key=key,
         ) from error
+
+
+def check_scheme(url: str) -> str:
+    """Return the URL. Raises ValueError: it is not HTTPS, and not this machine either."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("The link must begin with https://; others could read it on its way.")
+    return url
 
 
 def check_url(api_url: str) -> str:

@@ -16,6 +16,7 @@ EventType = Literal[
     "top_up.succeeded",
     "top_up.failed",
     "credit.posted",
+    "statement.issued",
     "test",
 ]
 

@@ -8,10 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Literal
 
+from chalicelib.core.clock import name_month
 from chalicelib.core.errors import Conflict
+from chalicelib.core.money import Mark
 
 #: A hold is resolved once: ``captured`` if any of it was spent, ``void`` if none, ``expired`` if nobody came.
 HoldState = Literal["pending", "captured", "void", "expired"]
@@ -154,23 +155,8 @@ class Balance:
         return self.posted_micros - self.promo_micros
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A wallet at the turn of a month: how far its chain goes, and what each purse holds."""
-
-    leg_version: int
-    chain_hash: str
-    paid_micros: int
-    promo_micros: int
-
-
 def mark(balance: Balance) -> Mark:
     return Mark(balance.leg_version, balance.chain_hash, balance.paid_micros, balance.promo_micros)
-
-
-def name_month(at_ms: int) -> str:
-    """Return the UTC month, ``yyyy-mm``."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m")
 
 
 def enter_month(balance: Balance, now_ms: int) -> str:

@@ -1,6 +1,7 @@
 """The months of accounts' books in DynamoDB: opened and closed by postings, issued as statements."""
 
-from chalicelib.billing.model import Balance, Mark
+from chalicelib.billing.model import Balance
+from chalicelib.core.money import Mark
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
 from chalicelib.storage.tables.ledger import StatementItem

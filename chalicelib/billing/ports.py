@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.billing.budget import Budget
-from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg, Mark
+from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg
 from chalicelib.core.errors import Conflict
+from chalicelib.core.money import Mark
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.metering.ports import ChargeQueue, MeterStore
@@ -137,10 +138,12 @@ class UsageStore(Protocol):
         """
 
     def add_entry(self, tx: Transaction, entry: Entry) -> None: ...
-    def list_usage(
-        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
-    ) -> Iterator[UsageLine]:
-        """By day, then rental; both days (``yyyy-mm-dd``) are included. Of open months too."""
+    def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
+        """By day, then rental; both days (``yyyy-mm-dd``) are included."""
+        ...
+
+    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
+        """All lines of the month by day, then rental, without their hours."""
         ...
 
     def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:

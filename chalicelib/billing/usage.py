@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from chalicelib.billing.model import name_month
 from chalicelib.billing.ports import BillingPorts, UsageLine
 from chalicelib.billing.rating import HOUR_MS
+from chalicelib.core.clock import name_month
 from chalicelib.core.errors import InvalidInput
 
 Bucket = Literal["hour", "day", "month"]

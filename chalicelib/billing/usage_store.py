@@ -18,6 +18,18 @@ from chalicelib.storage.tables.ledger import EntryItem, UsageItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 HOURS = range(24)
+_WITHOUT_HOURS = [
+    "sk",
+    "gpu_type",
+    "gpu_count",
+    "region",
+    "label",
+    "price_micros_per_gpu_hour",
+    "seconds",
+    "micros",
+    "promo_micros",
+    "overrun_micros",
+]
 
 
 class DynamoUsageStore:
@@ -57,12 +69,15 @@ class DynamoUsageStore:
         )
         dynamo(tx).put(row, EntryItem.pk.does_not_exist(), unexpected("The account"))
 
-    def list_usage(
-        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
-    ) -> Iterator[UsageLine]:
+    def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
+        days = UsageItem.sk.between(first_day, f"{last_day}~")
+        for row in _query(UsageItem, account_id, month, days):
+            yield _read_line(account_id, month, row)
+
+    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
         # Entries sort behind every day.
-        last = f"{last_day}~" if last_day < keys.ENTRY_PREFIX else keys.ENTRY_PREFIX
-        for row in _query(UsageItem, account_id, month, UsageItem.sk.between(first_day or "0", last)):
+        days = UsageItem.sk < keys.ENTRY_PREFIX
+        for row in _query(UsageItem, account_id, month, days, _WITHOUT_HOURS):
             yield _read_line(account_id, month, row)
 
     def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
@@ -81,7 +96,9 @@ class DynamoUsageStore:
             )
 
 
-def _query(model: Any, account_id: str, month: str, condition: Condition) -> Iterator[dict[str, Any]]:
+def _query(
+    model: Any, account_id: str, month: str, condition: Condition, names: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield rows as they come: a model for each of 10,000 lines costs more than the query."""
     connection = model._get_connection()  # noqa: SLF001
     start: Any = None
@@ -89,6 +106,7 @@ def _query(model: Any, account_id: str, month: str, condition: Condition) -> Ite
         answer = connection.query(
             keys.usage(account_id, month),
             range_key_condition=condition,
+            attributes_to_get=names,
             exclusive_start_key=start,
             consistent_read=True,
         )

@@ -47,3 +47,8 @@ def _read_parts(match: re.Match[str]) -> int:
 def format_hour(epoch_ms: int) -> str:
     """Return the UTC hour that contains the instant: ``2026-11-23T09``."""
     return (_EPOCH + timedelta(milliseconds=epoch_ms)).strftime("%Y-%m-%dT%H")
+
+
+def name_month(epoch_ms: int) -> str:
+    """Return the UTC month that contains the instant: ``2026-11``."""
+    return (_EPOCH + timedelta(milliseconds=epoch_ms)).strftime("%Y-%m")

@@ -39,3 +39,13 @@ class StayHold:
     rental_id: str
     gpu_type: str
     label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A wallet at the turn of a month: how far its chain goes, and what each purse holds."""
+
+    leg_version: int
+    chain_hash: str
+    paid_micros: int
+    promo_micros: int

@@ -26,6 +26,12 @@ class Settings(BaseModel):
     payments_queue_url: str = ""
     payments_dlq_url: str = ""
     stripe_secret_id: str = ""
+    documents_bucket: str = ""
+    #: Who bills, as statements name them. The address has its lines apart by ``|``.
+    seller_name: str = "Provocative Cloud"
+    seller_address: str = ""
+    seller_country: str = ""
+    seller_tax_id: str = ""
     watches_queue_arn: str
     watches_queue_url: str
     watches_dlq_url: str

@@ -27,6 +27,7 @@ EventType = Literal[
     "top_up.succeeded",
     "top_up.failed",
     "credit.posted",
+    "statement.issued",
     "test",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)

@@ -47,7 +47,7 @@ def bind_tables() -> None:
 
 
 @cache
-def aws_client(service: str, region: str | None = None) -> Any:
+def aws_client(service: str, region: str | None = None, signature: str | None = None) -> Any:
     """A botocore client, of our own region unless another is named.
 
     boto3 would double what PynamoDB has loaded.
@@ -56,6 +56,7 @@ def aws_client(service: str, region: str | None = None) -> Any:
     from botocore.session import get_session
 
     config = Config(
+        signature_version=signature,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"total_max_attempts": 3, "mode": "standard"},

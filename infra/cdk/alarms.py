@@ -39,6 +39,7 @@ WATCHED = (
     ),
     Watched("ForeignPayments", "foreign_payments", "Stripe has a payment that no top-up of ours asked for"),
     Watched("StripeDrift", "stripe_drift_cents", "the ledger and Stripe's balance differ"),
+    Watched("StatementsFailed", "statements_failed", "a month that is over cannot be issued"),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"

@@ -22,6 +22,10 @@ def build_stage(app: App) -> Stage:
         enforce_tls=name != "local",
         heartbeat_interval_seconds=int(read("heartbeat_interval_seconds", "10")),
         telemetry_interval_seconds=int(read("telemetry_interval_seconds", "60")),
+        seller_name=read("seller_name", "Provocative Cloud"),
+        seller_address=read("seller_address", ""),
+        seller_country=read("seller_country", ""),
+        seller_tax_id=read("seller_tax_id", ""),
     )
 
 

@@ -193,6 +193,12 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "webhooks": "add",
     },
+    "IssueStatements": {
+        "balances": "write",
+        "usage": "read",
+        "statements": "write",
+        "webhooks": "add",
+    },
     "ExpireCredits": {
         "ledger": "write",
         "balances": "write",
@@ -214,6 +220,11 @@ READS_SECRET = (
 )
 
 
+#: The API writes drafts; what is issued is written by one function and nobody else.
+KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
+    "APIHandler": ("drafts",),
+    "IssueStatements": ("statements",),
+}
 READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments")
 
 
@@ -222,6 +233,7 @@ class Resources:
     """ARNs that statements name."""
 
     tables: Tables
+    documents_arn: str
     queues: Queues
     secret_arn: str
     stripe_secret_arn: str
@@ -248,7 +260,12 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
     if function in READS_STRIPE_SECRET:
         statements.append(allow(("secretsmanager:GetSecretValue",), [resources.stripe_secret_arn]))
+    if function in KEEPS_DOCUMENTS:
+        kept = [f"{resources.documents_arn}/{folder}/*" for folder in KEEPS_DOCUMENTS[function]]
+        statements.append(allow(("s3:PutObject",), kept))
     if function == "APIHandler":
+        # What it links is fetched in its name.
+        statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/*"]))
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
     if function == "OnCommandRecorded":

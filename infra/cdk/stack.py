@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import CfnOutput, DefaultStackSynthesizer, SecretValue, Stack
+from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -27,6 +28,11 @@ class Stage:
     enforce_tls: bool = True
     heartbeat_interval_seconds: int = 10
     telemetry_interval_seconds: int = 60
+    #: Who bills, as statements name them; lines of the address are apart by ``|``.
+    seller_name: str = "Provocative Cloud"
+    seller_address: str = ""
+    seller_country: str = ""
+    seller_tax_id: str = ""
 
     @property
     def prefix(self) -> str:
@@ -59,8 +65,10 @@ class PlatformStack(Stack):
             # Empty: the stage takes no payments until somebody sets them.
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
+        self.documents = self._add_documents()
         self.resources = Resources(
             tables=self.tables,
+            documents_arn=self.documents.bucket_arn,
             queues=self.queues,
             # Secrets Manager adds six characters to the name.
             secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-pepper-??????"),
@@ -137,6 +145,11 @@ class PlatformStack(Stack):
             "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
+            "DOCUMENTS_BUCKET": self.documents.bucket_name,
+            "SELLER_NAME": stage.seller_name,
+            "SELLER_ADDRESS": stage.seller_address,
+            "SELLER_COUNTRY": stage.seller_country,
+            "SELLER_TAX_ID": stage.seller_tax_id,
             "WATCHES_QUEUE_ARN": queues.watches.queue_arn,
             "WATCHES_QUEUE_URL": queues.watches.queue_url,
             "WATCHES_DLQ_URL": queues.watches_dead.queue_url,
@@ -149,6 +162,22 @@ class PlatformStack(Stack):
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
         }
+
+    def _add_documents(self) -> s3.Bucket:
+        """Statements, and drafts that nobody needs on the next day."""
+        stage = self.stage
+        drafts = s3.LifecycleRule(prefix="drafts/", expiration=Duration.days(1))
+        return s3.Bucket(
+            self,
+            "Documents",
+            bucket_name=f"{stage.prefix}-documents-{self.account}",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=stage.enforce_tls,
+            versioned=True,
+            lifecycle_rules=[drafts],
+            removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
+        )
 
     def _add_host_role(self) -> None:
         document = iam.PolicyDocument.from_json(

@@ -19,6 +19,7 @@ from provocative.cli import (
     rent,
     rentals,
     reservations,
+    statements,
     templates,
     webhooks,
 )
@@ -36,6 +37,7 @@ _MODULES = (
     logs,
     money,
     budgets,
+    statements,
     reservations,
     templates,
     webhooks,

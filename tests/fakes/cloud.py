@@ -15,6 +15,9 @@ from chalicelib.metering.ports import MeterPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
+from chalicelib.statements.model import Party
+from chalicelib.statements.pdf_gateway import print_statement
+from chalicelib.statements.ports import StatementPorts
 from chalicelib.webhooks.addresses import Reach
 from chalicelib.webhooks.dispatch import DispatchPorts, Job
 from chalicelib.webhooks.service import WebhookPorts
@@ -32,6 +35,7 @@ from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
+from tests.fakes.statements import FakeDocuments, FakeStatementStore
 from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 from tests.fakes.webhooks import FakeSender, FakeWebhookStore
 
@@ -128,4 +132,12 @@ class FakeCloud:
             self.meters.store,
             self.rentals,
             self.charges,
+        )
+        self.documents = FakeDocuments()
+        self.statements = StatementPorts(
+            FakeStatementStore(self.db),
+            self.documents,
+            self.billing,
+            Party("Provocative Cloud Ltd", ("1 Test Street",), "IE", "IE1234567X"),
+            lambda: print_statement,
         )

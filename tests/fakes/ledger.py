@@ -1,11 +1,11 @@
 """The ledger, wallets, budgets and usage lines in memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.billing.budget import Budget, find_remaining, find_spent, list_covering, name_period
-from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg, Mark
+from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg
 from chalicelib.billing.ports import AlreadyPosted, PostingMismatch, UsageLine, Wallet
 from chalicelib.core.errors import (
     BudgetExhausted,
@@ -15,8 +15,9 @@ from chalicelib.core.errors import (
     SpendLimitReached,
     Unavailable,
 )
-from chalicelib.core.money import StayHold
+from chalicelib.core.money import Mark, StayHold
 from chalicelib.core.paging import Page
+from chalicelib.statements.model import Head
 from tests.fakes.database import MemoryStore
 
 
@@ -283,12 +284,14 @@ class FakeUsageStore(MemoryStore):
     def add_entry(self, tx: Any, entry: Entry) -> None:
         tx.put_new("entries", (entry.account_id, entry.month, entry.leg_version), entry, Unavailable("entry"))
 
-    def list_usage(
-        self, account_id: str, month: str, first_day: str = "", last_day: str = "~"
-    ) -> Iterator[UsageLine]:
+    def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
         for key in sorted(self.db.table("usage")):
             if key[:2] == (account_id, month) and first_day <= key[2] <= last_day:
                 yield self.db.table("usage")[key]
+
+    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
+        for line in self.list_usage(account_id, month, "", "~"):
+            yield replace(line, hours=())
 
     def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
         for key in sorted(self.db.table("entries")):
@@ -296,24 +299,11 @@ class FakeUsageStore(MemoryStore):
                 yield self.db.table("entries")[key]
 
 
-@dataclass(frozen=True)
-class Month:
-    """``closing``: ``None`` while it is open."""
-
-    account_id: str
-    month: str
-    currency: str
-    opening: Mark
-    opened_at_ms: int
-    closing: Mark | None = None
-    closed_at_ms: int | None = None
-
-
 class FakeMonthStore(MemoryStore):
     """Rows: months ((account, month))."""
 
     def open_month(self, tx: Any, balance: Balance, month: str, opening: Mark, now_ms: int) -> None:
-        row = Month(balance.account_id, month, balance.currency, opening, now_ms)
+        row = Head(balance.account_id, month, balance.currency, "open", now_ms, opening)
         tx.put_new("months", (balance.account_id, month), row, Unavailable("month"))
 
     def close_month(self, tx: Any, balance: Balance, closing: Mark, now_ms: int) -> None:
@@ -322,7 +312,12 @@ class FakeMonthStore(MemoryStore):
         def check() -> DomainError | None:
             return None if key in rows and rows[key].closing is None else Unavailable("month")
 
-        tx.add(check, lambda: rows.__setitem__(key, replace(rows[key], closing=closing, closed_at_ms=now_ms)))
+        tx.add(
+            check,
+            lambda: rows.__setitem__(
+                key, replace(rows[key], state="closed", closing=closing, closed_at_ms=now_ms)
+            ),
+        )
 
     def list_months(self, account_id: str, since: str) -> list[str]:
         return sorted(

@@ -20,9 +20,9 @@ from chalicelib.billing.crediting import (
     grant_credit,
     reverse_posting,
 )
-from chalicelib.billing.model import name_month
 from chalicelib.billing.posting import find_balance
 from chalicelib.billing.service import check_chain
+from chalicelib.core.clock import name_month
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.metering.failover import lose_stay
 from chalicelib.metering.model import extend
@@ -168,7 +168,7 @@ def test_a_tick_that_dies_at_any_call_charges_once(stage: Stage) -> None:
     def check() -> None:
         account_id, rental_id = current
         check_account(account_id, CREDIT - cost(SECONDS), ["credit", "usage"])
-        (line,) = wiring.billing_ports().usage.list_usage(account_id, read_month())
+        (line,) = wiring.billing_ports().usage.list_days(account_id, read_month())
         assert (line.seconds, line.micros) == (SECONDS, cost(SECONDS))
         assert read_rental(rental_id).charge_micros == cost(SECONDS)
         end(stage, current)

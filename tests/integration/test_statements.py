@@ -1,19 +1,31 @@
 """Months of accounts' books on the database that the platform runs on."""
 
+import hashlib
+import json
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from chalicelib import wiring
+from chalicelib.accounts.service import authenticate, create_account, create_key
 from chalicelib.billing.model import Leg, mark
 from chalicelib.billing.ports import UsageLine
 from chalicelib.billing.posting import Posting, add_posting, find_balance
 from chalicelib.billing.service import check_chain, end_month
-from chalicelib.core.clock import parse_instant
+from chalicelib.core.clock import name_month, parse_instant
 from chalicelib.core.errors import Unavailable
+from chalicelib.statements.functions import issue_statements
+from chalicelib.statements.issuing import issue
+from chalicelib.statements.model import Party, name_number
+from chalicelib.statements.service import find_head, list_statements, put_details
+from chalicelib.storage.tables.ledger import StatementItem
 from infra.local.cloud import EmbeddedCloud
+from tests.fakes.events import TICK
+from tests.integration.fleet_setup import become_operator
 from tests.integration.in_process import wire_to
 
 CREDIT = 1_000
@@ -54,7 +66,7 @@ def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
         for each in added:
             ports.usage.add_usage(tx, each)
         tx.commit()
-    found = list(ports.usage.list_usage(account_id, "2026-11"))
+    found = list(ports.usage.list_usage(account_id, "2026-11", "2026-11-01", "2026-11-30"))
     hours = ((9, 15, 150), (22, 1, 10), (23, 1, 10))
     assert found == [
         replace(line, seconds=17, micros=170, promo_micros=61, overrun_micros=9, hours=hours),
@@ -62,7 +74,7 @@ def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
     ]
     assert found[0].paid_micros == 100
     assert list(ports.usage.list_usage(account_id, "2026-11", "2026-11-25", "2026-11-25")) == [next_day]
-    assert list(ports.usage.list_usage(account_id, "2026-12")) == [next_month]
+    assert list(ports.usage.list_days(account_id, "2026-12")) == [replace(next_month, hours=())]
 
 
 def post(account_id: str, source_id: str, amount_micros: int, at: str) -> None:
@@ -101,7 +113,79 @@ def test_months_follow_the_chain_and_none_is_written_to_once_it_has_ended(wired:
     ] == [("credit", 1, CREDIT), ("refund", 2, -300)]
     (late,) = ports.usage.list_entries(account_id, "2026-11")
     assert (late.leg_version, late.details["reason"]) == (3, f"{account_id}-late")
-    assert list(ports.usage.list_usage(account_id, "2026-10")) == []
+    assert list(ports.usage.list_days(account_id, "2026-10")) == []
     balance = find_balance(ports, account_id)
     assert (balance.month, mark(balance).paid_micros) == ("2026-11", 705)
     assert check_chain(ports, account_id) is None
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def ask(cloud: EmbeddedCloud, token: str, path: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"{cloud.api_url}{path}", headers={"Authorization": f"Bearer {token}"})
+    return cast("dict[str, Any]", json.loads(read_request(request)))
+
+
+def read_request(request: urllib.request.Request) -> bytes:
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def test_a_month_that_is_over_is_issued_once_and_fetched_by_its_links(
+    cloud: EmbeddedCloud, wired: None
+) -> None:
+    ports = wiring.statement_ports()
+    operator = become_operator()
+    account = create_account(wiring.account_ports(), operator, name="reader", currency="USD")
+    token = create_key(wiring.account_ports(), operator, account.account_id, label="k").token
+    renter = authenticate(wiring.account_ports(), token)
+    put_details(ports, renter, Party("ACME", ("1 Quay",), "IE", "IE1234567X"))
+    post(account.account_id, f"{account.account_id}-a", CREDIT, "2026-10-05T00:00:00Z")
+    assert issue(ports, account.account_id, "2026-10") is not None
+    head = find_head(ports, account.account_id, "2026-10")
+    assert (head.state, head.customer) == ("issued", Party("ACME", ("1 Quay",), "IE", "IE1234567X"))
+    assert issue(ports, account.account_id, "2026-10") == head
+    shown = ask(cloud, token, "/v1/statements/2026-10")
+    assert (shown["number"], shown["closing"]["paid_micros"]) == (head.number, CREDIT)
+    for form, begins in (("csv", b"statement,kind"), ("pdf", b"%PDF-")):
+        body = read(ask(cloud, token, f"/v1/statements/2026-10/{form}")["url"])
+        assert body.startswith(begins)
+        assert hashlib.sha256(body).hexdigest() == head.digests[form]
+    # The present month, by the deployed function, which writes a draft of it.
+    post(account.account_id, f"{account.account_id}-b", 7, "2026-11-24T00:00:00Z")
+    (present,) = [each for each in ask(cloud, token, "/v1/statements")["items"] if each["state"] == "open"]
+    draft = read(ask(cloud, token, f"/v1/statements/{present['month']}/pdf")["url"])
+    assert draft.startswith(b"%PDF-")
+
+
+def test_the_scheduled_function_issues_what_is_over_and_numbers_it_on_from_the_last(wired: None) -> None:
+    ports = wiring.statement_ports()
+    accounts = [f"acc_{uuid.uuid4().hex}" for _ in range(3)]
+    for account_id in accounts:
+        post(account_id, f"{account_id}-a", CREDIT, "2026-10-05T00:00:00Z")
+    issue_statements(TICK, None)
+    numbers = [find_head(ports, account_id, "2026-10").number for account_id in accounts]
+    year = name_month(wiring.clock().now_ms())[:4]
+    last = ports.store.get_last_number(year)
+    given = sorted(item.number for item in StatementItem.scan(StatementItem.number.exists()))
+    assert given == [name_number(year, number) for number in range(1, last + 1)]
+    assert set(numbers) <= set(given)
+    assert not [each for each in ports.store.list_pending("2026-11") if each[0] in accounts]
+
+
+def test_a_month_that_says_nothing_is_set_aside_once(wired: None) -> None:
+    ports, account_id = wiring.statement_ports(), f"acc_{uuid.uuid4().hex}"
+    post(account_id, f"{account_id}-a", CREDIT, "2026-08-05T00:00:00Z")
+    end_month(ports.billing, account_id, parse_instant("2026-09-02T00:00:00Z"))
+    for _ in range(2):
+        head = issue(ports, account_id, "2026-09")
+        assert head is not None
+        assert head.state == "empty"
+    months = [each.month for each in list_statements(ports, account_id, 10, None).items]
+    assert "2026-09" not in months
+    assert "2026-08" in months

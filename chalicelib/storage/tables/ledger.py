@@ -171,7 +171,7 @@ class StatementItem(StatementsTable):
     closing: JSONAttribute = JSONAttribute(null=True)
     number = UnicodeAttribute(null=True)
     numbered_at_ms = IntegerAttribute(null=True)
-    #: As they were when it was numbered.
+    #: As it was when it was numbered.
     customer: JSONAttribute = JSONAttribute(null=True)
     #: SHA-256 by format.
     digests: JSONAttribute = JSONAttribute(null=True)

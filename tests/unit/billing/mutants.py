@@ -18,6 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from chalicelib.billing import charging, crediting, model, posting, rating
 from chalicelib.billing.budget import Budget
+from chalicelib.core.clock import name_month
 from chalicelib.core.errors import DomainError
 from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore, FakeWalletStore
 from tests.fakes.money import FakeMeterStore
@@ -276,7 +277,7 @@ def burn_is_not_given_back() -> Any:
 
 def month_is_the_clocks() -> Any:
     """A posting stands in the month of whoever's clock wrote it, though a later month has begun."""
-    return patched((posting, "enter_month", lambda _balance, now_ms: model.name_month(now_ms)))
+    return patched((posting, "enter_month", lambda _balance, now_ms: name_month(now_ms)))
 
 
 def month_ends_when_it_is_looked_at() -> Any:

@@ -142,7 +142,7 @@ def check_wallets(month, billed):
         used = sum(
             line.micros
             for of_month in month.cloud.billing.months.list_months(account_id, "")
-            for line in month.cloud.billing.usage.list_usage(account_id, of_month)
+            for line in month.cloud.billing.usage.list_days(account_id, of_month)
         )
         returned = sum(
             journal.details["amount_micros"]

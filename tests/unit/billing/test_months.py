@@ -39,7 +39,7 @@ def list_months(seeded):
 
 
 def list_lines(seeded, month):
-    return list(seeded.cloud.billing.usage.list_usage(seeded.renter.account_id, month))
+    return list(seeded.cloud.billing.usage.list_days(seeded.renter.account_id, month))
 
 
 def list_kinds(seeded, month):

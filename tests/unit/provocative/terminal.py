@@ -16,10 +16,13 @@ import app
 from chalicelib.accounts.service import authenticate, bootstrap_installation, create_key
 from provocative.cli.app import run
 from provocative.cli.session import Surroundings
+from tests.fakes.statements import FakeDocuments
 from tests.unit.platform import Platform
 from tests.unit.runtime.gateway import Context, build_event
 
 URL = "https://api.example"
+#: Of links to documents.
+LINKS = "documents.test"
 WIDTH = "80"
 
 
@@ -30,6 +33,7 @@ class Gateway(httpx.BaseTransport):
         self.requests: list[httpx.Request] = []
         #: "unreachable" (never sent), "lost" (done, and not answered), or an answer in place of the API's.
         self.faults: list[str | httpx.Response] = []
+        self.documents = FakeDocuments()
 
     def handle_request(self, request):
         self.requests.append(request)
@@ -38,10 +42,16 @@ class Gateway(httpx.BaseTransport):
             raise httpx.ConnectError("connection refused")
         if isinstance(fault, httpx.Response):
             return fault
-        answer = self.answer(request)
+        answer = self.open_link(request) if request.url.host == LINKS else self.answer(request)
         if fault == "lost":
             raise httpx.ReadTimeout("timed out")
         return answer
+
+    def open_link(self, request):
+        """What only has the link in its hand sees: no key of ours reaches it."""
+        assert "authorization" not in request.headers
+        body = self.documents.files.get(request.url.path.removeprefix("/"))
+        return httpx.Response(403) if body is None else httpx.Response(200, content=body)
 
     def answer(self, request):
         resource, parameters = find_route(request.method, request.url.raw_path.decode().partition("?")[0])
@@ -168,4 +178,6 @@ def open_terminal(monkeypatch, capsys, tmp_path):
         "operator": bootstrap_installation(accounts, currency="USD", rotate=True).operator_key,
         "renter": create_key(accounts, seeded.operator, seeded.renter.account_id, label="laptop").token,
     }
-    return Terminal(platform, keys, tmp_path, capsys, monkeypatch)
+    terminal = Terminal(platform, keys, tmp_path, capsys, monkeypatch)
+    terminal.gateway.documents = platform.cloud.documents
+    return terminal

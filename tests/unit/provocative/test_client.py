@@ -19,6 +19,7 @@ from chalicelib.payments import schemas as payments_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
+from chalicelib.statements import schemas as statements_schemas
 from chalicelib.webhooks import schemas as webhooks_schemas
 from chalicelib.webhooks.model import EVENT_TYPES
 from provocative import errors, fleet_models, models, money_models, webhook_models
@@ -93,6 +94,15 @@ def split_routes(text):
         (money_models.Usage, billing_schemas.UsageBody),
         (money_models.UsageSum, billing_schemas.UsageSumBody),
         (money_models.TopUp, payments_schemas.TopUpBody),
+        (money_models.StatementHead, statements_schemas.HeadBody),
+        (money_models.Statement, statements_schemas.StatementBody),
+        (money_models.StatementStay, statements_schemas.StayBody),
+        (money_models.StatementMovement, statements_schemas.MovementBody),
+        (money_models.StatementTotal, statements_schemas.TotalBody),
+        (money_models.StatementCharges, statements_schemas.ChargesBody),
+        (money_models.StatementBalance, statements_schemas.BalanceBody),
+        (money_models.BillingDetails, statements_schemas.PartyBody),
+        (money_models.Link, statements_schemas.LinkBody),
         (models.Quota, rentals_schemas.QuotaBody),
         (models.Offer, catalog_schemas.OfferBody),
         (models.Template, catalog_schemas.TemplateBody),

@@ -1,6 +1,12 @@
 """What people type about money, against the API's own handlers."""
 
+import csv
+import hashlib
+import io
+
 from chalicelib.payments.settling import settle_payment
+from chalicelib.statements.issuing import issue_statements
+from chalicelib.statements.ports import Link
 from tests.factories import GPU_TYPE
 from tests.unit.provocative.test_renters import rent, report
 
@@ -88,3 +94,52 @@ def test_promotional_credit_is_shown_with_its_end_and_a_charge_is_reversed(termi
     after = terminal.read(*reverse, role="operator")
     assert after["posted_micros"] == before + 83_000
     assert terminal.read("ledger")["items"][0]["reverses"] == key
+
+
+def test_a_month_is_listed_shown_and_written_to_a_file(terminal, tmp_path):
+    rental_id = live(terminal)
+    cloud = terminal.platform.cloud
+    (open_month,) = terminal.read("statements")["items"]
+    month = open_month["month"]
+    assert (open_month["state"], open_month["number"]) == ("open", None)
+    assert "balance now" in terminal("statements", "show", month).out
+    cloud.clock.advance_seconds(40 * 86_400)
+    issue_statements(cloud.statements, 10**15)
+    assert "PC-2027-000001" in terminal("statements").out
+    shown = terminal("statements", "show", month).out
+    assert rental_id in shown
+    assert "closing balance" in shown
+    statement = terminal.read("statements", "show", month)
+    table = tmp_path / "month.csv"
+    assert terminal.read("statements", "download", month, str(table))["bytes"] == table.stat().st_size
+    rows = list(csv.DictReader(io.StringIO(table.read_text(), newline="")))
+    assert sum(int(row["charge_micros"] or 0) for row in rows) == statement["charges"]["charge_micros"]
+    assert hashlib.sha256(table.read_bytes()).hexdigest() == statement["digests"]["csv"]
+    terminal("statements", "download", month, str(tmp_path / "month.pdf"))
+    assert (tmp_path / "month.pdf").read_bytes().startswith(b"%PDF-")
+    assert "ends in .csv or .pdf" in terminal("statements", "download", month, "x.txt", code=2).err
+
+
+def test_a_link_that_is_over_leaves_no_file_behind(terminal, tmp_path):
+    live(terminal)
+    (month,) = (each["month"] for each in terminal.read("statements")["items"])
+    terminal.platform.cloud.documents.link = lambda _key, _name: Link("https://documents.test/gone", 0)
+    refused = terminal("statements", "download", month, str(tmp_path / "month.pdf"), code=4)
+    assert "links last five minutes" in " ".join(refused.err.split())
+    assert not list(tmp_path.glob("month*"))
+
+
+def test_billing_details_are_set_member_by_member(terminal):
+    assert "not given" in terminal("billing-details").out
+    assert "--country" in terminal("billing-details", "--name", "ACME", code=2).err
+    given = ("--name", "ACME", "--country", "IE", "--address", "1 Quay", "--address", "Dublin")
+    terminal("billing-details", *given)
+    changed = terminal.read("billing-details", "--tax-id", "IE1234567X")
+    assert changed == {
+        "name": "ACME",
+        "address_lines": ["1 Quay", "Dublin"],
+        "country": "IE",
+        "tax_id": "IE1234567X",
+    }
+    refused = terminal("billing-details", "--name", "\u682a\u5f0f", code=1)
+    assert "not_printable" in refused.err
