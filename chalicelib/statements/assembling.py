@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import BinaryIO
 
 from chalicelib.billing.model import Entry
 from chalicelib.billing.ports import UsageLine
@@ -19,7 +19,7 @@ from chalicelib.statements.model import (
 from chalicelib.statements.ports import StatementPorts
 
 COLUMNS = (
-    "statement",
+    "month",
     "kind",
     "posted_at",
     "day",
@@ -41,12 +41,18 @@ COLUMNS = (
     "journal_key",
     "note",
 )
-ROWS_PER_CHUNK = 500
 
 
-def assemble(ports: StatementPorts, head: Head) -> Statement:
-    """Return the statement as the books have it now. Of an open month, what is posted meanwhile may lack."""
+def assemble(ports: StatementPorts, head: Head, csv_file: BinaryIO | None = None) -> Statement:
+    """Return the statement as the books have it now. Of an open month, what is posted meanwhile may lack.
+
+    They are read once: into ``csv_file``, if there is one, the same goes row by row.
+
+    Raises:
+        StatementMismatch: of a month that is over, the rows do not sum to what the wallet moved by.
+    """
     account_id, month = head.account_id, head.month
+    rows = None if csv_file is None else RowWriter(head, csv_file)
     stays: dict[tuple[str, int], StayCharge] = {}
     days: dict[str, int] = {}
     for line in ports.billing.usage.list_days(account_id, month):
@@ -54,15 +60,16 @@ def assemble(ports: StatementPorts, head: Head) -> Statement:
         known = stays.get(key)
         stays[key] = _begin_stay(line) if known is None else _add_line(known, line)
         days[line.day] = days.get(line.day, 0) + line.micros
-    entries = ports.billing.usage.list_entries(account_id, month)
+        if rows is not None:
+            rows.write_line(line)
+    movements = tuple(_read_movement(entry) for entry in ports.billing.usage.list_entries(account_id, month))
+    if rows is not None:
+        for movement in movements:
+            rows.write_movement(movement)
+        rows.finish()
     customer = head.customer or ports.store.get_details(account_id) or Party()
     return Statement(
-        head,
-        ports.seller,
-        customer,
-        tuple(stays.values()),
-        tuple(sorted(days.items())),
-        tuple(_read_movement(entry) for entry in entries),
+        head, ports.seller, customer, tuple(stays.values()), tuple(sorted(days.items())), movements
     )
 
 
@@ -116,73 +123,75 @@ def _describe(entry: Entry) -> str:
     return ", ".join([*found, *([f"of {undone}"] if undone else [])])
 
 
-def write_csv(ports: StatementPorts, head: Head) -> Iterator[bytes]:
-    """Yield the month line by line as it is read: one a stay and day, one a journal of another kind.
+class RowWriter:
+    """Writes the month as CSV while it is read: one row a stay and day, one a journal of another kind.
 
     ``paid_micros`` and ``promo_micros`` are changes of the wallet: they sum to what it moved by.
-
-    Raises:
-        StatementMismatch: of a month that is over, they do not.
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, COLUMNS, restval="")
-    writer.writeheader()
-    paid = promo = 0
-    for number, row in enumerate(_list_rows(ports, head), start=1):
-        paid, promo = paid + int(row["paid_micros"]), promo + int(row["promo_micros"])
-        writer.writerow({name: _disarm(value) for name, value in row.items()})
-        if number % ROWS_PER_CHUNK == 0:
-            yield _take(buffer)
-    if head.closing is not None:
+
+    def __init__(self, head: Head, file: BinaryIO) -> None:
+        self.head = head
+        self.text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        self.writer = csv.DictWriter(self.text, COLUMNS, restval="")
+        self.writer.writeheader()
+        self.paid_micros = self.promo_micros = 0
+
+    def write_line(self, line: UsageLine) -> None:
+        self._write(
+            {
+                "kind": "usage",
+                "day": line.day,
+                "rental_id": line.rental_id,
+                "segment": line.segment,
+                "gpu_type": line.gpu_type,
+                "gpu_count": line.gpu_count,
+                "region": line.region,
+                "label": line.label or "",
+                "price_micros_per_gpu_hour": line.price_micros_per_gpu_hour,
+                "seconds": line.seconds,
+                "gpu_seconds": line.seconds * line.gpu_count,
+                "charge_micros": line.micros,
+                "borne_by_platform_micros": line.overrun_micros,
+            },
+            -line.paid_micros,
+            -line.promo_micros,
+        )
+
+    def write_movement(self, movement: Movement) -> None:
+        self._write(
+            {
+                "kind": movement.kind,
+                "posted_at": format_instant(movement.posted_at_ms),
+                "tax_micros": movement.tax_micros,
+                "journal_key": movement.journal_key,
+                "note": movement.note,
+            },
+            movement.paid_micros,
+            movement.promo_micros,
+        )
+
+    def _write(self, row: dict[str, str | int], paid_micros: int, promo_micros: int) -> None:
+        self.paid_micros += paid_micros
+        self.promo_micros += promo_micros
+        row |= {"month": self.head.month, "currency": self.head.currency}
+        row |= {"paid_micros": paid_micros, "promo_micros": promo_micros}
+        self.writer.writerow({name: _disarm(value) for name, value in row.items()})
+
+    def finish(self) -> None:
+        """Raises StatementMismatch: the rows of an ended month do not sum to what the wallet moved by."""
+        head = self.head
+        # Else the wrapper closes the file when it goes.
+        self.text.detach()
+        if head.closing is None:
+            return
         moved = (
             head.closing.paid_micros - head.opening.paid_micros,
             head.closing.promo_micros - head.opening.promo_micros,
         )
-        if (paid, promo) != moved:
+        if (self.paid_micros, self.promo_micros) != moved:
             raise StatementMismatch(f"The rows of {head.month} of {head.account_id} do not sum to {moved}.")
-    yield _take(buffer)
-
-
-def _take(buffer: io.StringIO) -> bytes:
-    chunk = buffer.getvalue().encode()
-    buffer.seek(0)
-    buffer.truncate()
-    return chunk
 
 
 def _disarm(value: str | int) -> str | int:
     """Keep a spreadsheet from taking a text for a formula (OWASP, CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
-
-
-def _list_rows(ports: StatementPorts, head: Head) -> Iterator[dict[str, str | int]]:
-    common: dict[str, str | int] = {"statement": head.number or "", "currency": head.currency}
-    for line in ports.billing.usage.list_days(head.account_id, head.month):
-        yield common | {
-            "kind": "usage",
-            "day": line.day,
-            "rental_id": line.rental_id,
-            "segment": line.segment,
-            "gpu_type": line.gpu_type,
-            "gpu_count": line.gpu_count,
-            "region": line.region,
-            "label": line.label or "",
-            "price_micros_per_gpu_hour": line.price_micros_per_gpu_hour,
-            "seconds": line.seconds,
-            "gpu_seconds": line.seconds * line.gpu_count,
-            "charge_micros": line.micros,
-            "borne_by_platform_micros": line.overrun_micros,
-            "paid_micros": -line.paid_micros,
-            "promo_micros": -line.promo_micros,
-        }
-    for entry in ports.billing.usage.list_entries(head.account_id, head.month):
-        movement = _read_movement(entry)
-        yield common | {
-            "kind": movement.kind,
-            "posted_at": format_instant(movement.posted_at_ms),
-            "tax_micros": movement.tax_micros,
-            "paid_micros": movement.paid_micros,
-            "promo_micros": movement.promo_micros,
-            "journal_key": movement.journal_key,
-            "note": movement.note,
-        }

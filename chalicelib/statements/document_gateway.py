@@ -1,10 +1,9 @@
 """Documents in S3."""
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,8 +12,7 @@ from chalicelib.core.ports import Clock
 from chalicelib.statements.ports import Link
 
 LINK_SECONDS = 300
-#: Up to this a document is held in memory.
-SPOOL_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +23,15 @@ class S3Documents:
     bucket: str
     clock: Clock
 
-    def keep(self, key: str, chunks: Iterable[bytes], content_type: str) -> str:
-        digest = hashlib.sha256()
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            file.seek(0)
-            try:
-                self.connect().put_object(Bucket=self.bucket, Key=key, Body=file, ContentType=content_type)
-            except (BotoCoreError, ClientError) as error:
-                raise Unavailable("The document could not be kept; try again.") from error
+    def keep(self, key: str, file: BinaryIO, content_type: str) -> str:
+        digest, start = hashlib.sha256(), file.tell()
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+        file.seek(start)
+        try:
+            self.connect().put_object(Bucket=self.bucket, Key=key, Body=file, ContentType=content_type)
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable("The document could not be kept; try again.") from error
         return digest.hexdigest()
 
     def link(self, key: str, file_name: str) -> Link:

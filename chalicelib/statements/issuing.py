@@ -5,17 +5,22 @@ that bear it are written, and never twice: numbers have no gaps.
 """
 
 from dataclasses import dataclass, replace
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
 
 from chalicelib.billing.posting import add_event
 from chalicelib.billing.service import end_month
 from chalicelib.core.clock import name_month
 from chalicelib.core.errors import DomainError, Unavailable
-from chalicelib.statements.assembling import assemble, write_csv
-from chalicelib.statements.model import FORMATS, Format, Head, Statement, check_adds_up, name_number
-from chalicelib.statements.ports import CONTENT_TYPES, StatementPorts
+from chalicelib.statements.assembling import assemble
+from chalicelib.statements.model import Head, Statement, check_adds_up, name_number
+from chalicelib.statements.ports import StatementPorts
 from chalicelib.statements.service import name_document
 
 MAX_ATTEMPTS = 8
+#: Up to this a CSV is held in memory.
+SPOOL_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,19 @@ def issue(ports: StatementPorts, account_id: str, month: str) -> Head | None:
         head = ports.store.get_head(account_id, month)
     if head is None or head.closing is None or head.state in ("issued", "empty"):
         return head if head is not None and head.closing is not None else None
-    statement = assemble(ports, head)
-    check_adds_up(statement)
-    if statement.is_empty:
-        ports.store.mark_empty(head)
-        return replace(head, state="empty")
-    if head.number is None:
-        head = _give_number(ports, statement)
-        statement = replace(statement, head=head, customer=head.customer or statement.customer)
-    digests: dict[str, str] = {}
-    for form in FORMATS:
-        digests[form] = keep_document(ports, statement, form, name_document(head, form))
+    with open_file() as rows:
+        statement = assemble(ports, head, rows)
+        check_adds_up(statement)
+        if statement.is_empty:
+            ports.store.mark_empty(head)
+            return replace(head, state="empty")
+        if head.number is None:
+            head = _give_number(ports, statement)
+            statement = replace(statement, head=head, customer=head.customer or statement.customer)
+        digests = {
+            "csv": keep_csv(ports, rows, name_document(head, "csv")),
+            "pdf": keep_pdf(ports, statement, name_document(head, "pdf")),
+        }
     head = replace(head, state="issued", digests=digests)
     tx = ports.billing.rentals.transactions()
     ports.store.keep_issued(tx, head)
@@ -82,10 +89,20 @@ def issue(ports: StatementPorts, account_id: str, month: str) -> Head | None:
     return head
 
 
-def keep_document(ports: StatementPorts, statement: Statement, form: Format, key: str) -> str:
-    """Write one document and keep it under ``key``; return its SHA-256."""
-    printed = write_csv(ports, statement.head) if form == "csv" else [ports.connect_printer()(statement)]
-    return ports.documents.keep(key, printed, CONTENT_TYPES[form])
+def open_file() -> BinaryIO:
+    """Return a file that is on disk only while it is large, and then goes by itself."""
+    return cast("BinaryIO", SpooledTemporaryFile(max_size=SPOOL_BYTES))
+
+
+def keep_csv(ports: StatementPorts, rows: BinaryIO, key: str) -> str:
+    """Keep what `assemble` wrote under ``key``; return its SHA-256."""
+    rows.seek(0)
+    return ports.documents.keep(key, rows, "text/csv; charset=utf-8")
+
+
+def keep_pdf(ports: StatementPorts, statement: Statement, key: str) -> str:
+    """Print a statement and keep it under ``key``; return its SHA-256."""
+    return ports.documents.keep(key, BytesIO(ports.connect_printer()(statement)), "application/pdf")
 
 
 def _give_number(ports: StatementPorts, statement: Statement) -> Head:

@@ -1,9 +1,10 @@
 """Links to documents: of an issued statement the one that was kept, of others one as the books stand."""
 
-from chalicelib.statements.issuing import keep_document
+from chalicelib.statements.assembling import assemble
+from chalicelib.statements.issuing import keep_csv, keep_pdf, open_file
 from chalicelib.statements.model import Format
 from chalicelib.statements.ports import Link, StatementPorts
-from chalicelib.statements.service import find_head, name_document, name_file, read_statement
+from chalicelib.statements.service import find_head, name_document, name_file
 
 #: What is kept under it goes after a day.
 DRAFTS = "drafts"
@@ -20,5 +21,10 @@ def link_document(ports: StatementPorts, account_id: str, month: str, form: Form
     key = name_document(head, form)
     if head.state != "issued":
         key = f"{DRAFTS}/{ports.billing.rentals.ids.new_id('doc')}.{form}"
-        keep_document(ports, read_statement(ports, account_id, month), form, key)
+        with open_file() as rows:
+            statement = assemble(ports, head, rows if form == "csv" else None)
+            if form == "csv":
+                keep_csv(ports, rows, key)
+            else:
+                keep_pdf(ports, statement, key)
     return ports.documents.link(key, name_file(head, form))

@@ -15,7 +15,6 @@ from chalicelib.core.money import Mark
 #: over, and nothing was posted in it.
 State = Literal["open", "closed", "issued", "empty"]
 Format = Literal["csv", "pdf"]
-FORMATS: tuple[Format, ...] = ("csv", "pdf")
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 #: What the documents' font has: Latin, Greek and Cyrillic letters, and punctuation.
 _PRINTABLE = re.compile("[ -~\u00a0-\u017f\u0386-\u03ce\u0400-\u045f\u1e9e\u2010-\u2027\u20ac\u2116]*")

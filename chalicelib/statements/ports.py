@@ -1,13 +1,13 @@
 """What the use cases of statements need."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.statements.model import Format, Head, Party, Statement
+from chalicelib.statements.model import Head, Party, Statement
 
 
 class StatementStore(Protocol):
@@ -53,8 +53,8 @@ class Link:
 class Documents(Protocol):
     """What is kept as files."""
 
-    def keep(self, key: str, chunks: Iterable[bytes], content_type: str) -> str:
-        """Keep a document; return its SHA-256 in hexadecimal.
+    def keep(self, key: str, file: BinaryIO, content_type: str) -> str:
+        """Keep a document, from where ``file`` is on; return its SHA-256 in hexadecimal.
 
         Raises:
             Unavailable: try again.
@@ -72,6 +72,3 @@ class StatementPorts:
     seller: Party
     #: Called only where one is printed: what it returns loads a library.
     connect_printer: Callable[[], Callable[[Statement], bytes]]
-
-
-CONTENT_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}

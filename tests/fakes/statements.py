@@ -1,9 +1,9 @@
 """Statements and their documents in memory. Months are those of `tests.fakes.ledger.FakeMonthStore`."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
@@ -81,8 +81,8 @@ class FakeDocuments:
     files: dict[str, bytes] = field(default_factory=dict)
     fails: int = 0
 
-    def keep(self, key: str, chunks: Iterable[bytes], content_type: str) -> str:
-        body = b"".join(chunks)
+    def keep(self, key: str, file: BinaryIO, content_type: str) -> str:
+        body = file.read()
         if self.fails:
             self.fails -= 1
             raise Unavailable("document")

@@ -152,7 +152,7 @@ def test_a_month_that_is_over_is_issued_once_and_fetched_by_its_links(
     assert issue(ports, account.account_id, "2026-10") == head
     shown = ask(cloud, token, "/v1/statements/2026-10")
     assert (shown["number"], shown["closing"]["paid_micros"]) == (head.number, CREDIT)
-    for form, begins in (("csv", b"statement,kind"), ("pdf", b"%PDF-")):
+    for form, begins in (("csv", b"month,kind"), ("pdf", b"%PDF-")):
         body = read(ask(cloud, token, f"/v1/statements/2026-10/{form}")["url"])
         assert body.startswith(begins)
         assert hashlib.sha256(body).hexdigest() == head.digests[form]

@@ -1,5 +1,5 @@
-"""``make bench-billing``: what a charged rental-minute writes and costs, what a tick computes, how many fit.
-Adds its figures to bench.json.
+"""``make bench-billing``: what a charged rental-minute writes and costs, what a tick computes, how many fit;
+what a busy account's statement takes. Adds its figures to bench.json.
 
 Writes are counted and priced from the items that they touch; CPU is measured without the database; the minute
 is simulated from counted calls.
@@ -23,6 +23,7 @@ from tests.integration import fleet_setup
 from tests.integration.in_process import wire_to
 from tests.performance.bench import OUTPUT, time_database
 from tests.performance.consumption import watch_consumption
+from tests.performance.statement_bench import measure_statement
 
 MINUTES = 60
 TICK_MS = 60_000
@@ -52,6 +53,8 @@ def main() -> int:
     try:
         with run_cloud("bench-billing", progress) as cloud, wire_to(cloud):
             calls, cpu_ms = measure_minutes(record)
+            with progress.step("the statement of 10,000 rental-days"):
+                measure_statement(record)
         with progress.step("a minute of many rentals, simulated"):
             for count in SIMULATED_RENTALS:
                 seconds = simulate_minute(count, calls * CALL_MS + cpu_ms)
