@@ -233,6 +233,7 @@ def heal(ports: PaymentPorts) -> Healed:
     began_ms = ports.billing.rentals.clock.now_ms()
     since_ms = max(0, ports.store.get_cursor("events") - HEAL_OVERLAP_MS)
     missed = foreign = 0
+    settled: set[str] = set()
     for event_id, kind, payment_id in ports.connect().list_payments_changed(since_ms):
         known = ports.store.get_event(event_id)
         if known is not None and known.done:
@@ -241,10 +242,13 @@ def heal(ports: PaymentPorts) -> Healed:
             ports.store.keep_event(StripeEvent(event_id, kind, payment_id, began_ms))
         missed += 1
         try:
-            handle_event(ports, event_id)
+            # What was settled in this run was fetched after all that is listed here.
+            if payment_id and payment_id not in settled:
+                settle_payment(ports, payment_id)
+                settled.add(payment_id)
         except (ForeignPayment, NotFound):
             foreign += 1
-            ports.store.mark_done(event_id)
+        ports.store.mark_done(event_id)
     ports.store.keep_cursor("events", began_ms)
     return Healed(missed, foreign)
 

@@ -229,13 +229,16 @@ def test_what_no_webhook_told_is_found_in_stripes_own_list():
         (now_ms, "evt_1", "payment_intent.succeeded", "pi_1"),
         (now_ms, "evt_2", "charge.succeeded", "pi_2"),
         (now_ms, "evt_3", "product.created", ""),
+        (now_ms, "evt_4", "charge.succeeded", "pi_1"),
     ]
     till.stripe.down = 1
     with pytest.raises(Unavailable):
         heal(till.ports)
     healed = heal(till.ports)
-    assert (healed.missed, healed.foreign) == (3, 1)
+    assert (healed.missed, healed.foreign) == (4, 1)
     assert till.posted == AMOUNT
+    # Two events tell of the first payment; it is fetched once.
+    assert till.stripe.calls.count("payment") == 2
     till.seeded.cloud.clock.advance_seconds(900)
     assert heal(till.ports).missed == 0
     check_books(till.seeded)
