@@ -23,7 +23,7 @@ from chalicelib.core.errors import DomainError
 from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore, FakeWalletStore
 from tests.fakes.money import FakeMeterStore
 from tests.unit.billing import test_budgets, test_charges, test_crediting, test_months
-from tests.unit.billing.test_machine import Ledger
+from tests.unit.billing.machine import Ledger
 
 EXAMPLES = 300
 

@@ -16,8 +16,8 @@ SECRETS = ("whsec_present", "whsec_before")
 
 
 class Till:
-    def __init__(self):
-        self.seeded = seed_cloud(credit_micros=0)
+    def __init__(self, seeded=None):
+        self.seeded = seeded or seed_cloud(credit_micros=0)
         self.stripe, self.queue = FakePayments(), FakeEventQueue()
         self.secrets = StripeSecrets(SECRETS, livemode=False)
         self.ports = PaymentPorts(
@@ -29,9 +29,9 @@ class Till:
         )
         self.account_id = self.seeded.renter.account_id
 
-    def top_up(self, key="k", amount_micros=AMOUNT):
+    def top_up(self, key="k", amount_micros=AMOUNT, renter=None):
         command = CreateTopUp(amount_micros, "https://app.example/", key, f"{amount_micros}")
-        return create_top_up(self.ports, self.seeded.renter, command)
+        return create_top_up(self.ports, renter or self.seeded.renter, command)
 
     def read(self, top_up):
         return self.ports.store.get_top_up(top_up.top_up_id)
