@@ -20,6 +20,7 @@ import httpx
 from provocative.models import Page
 from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
+from provocative.paying import Paying
 from provocative.renting import Catalog, Money, Rentals, Reservations
 from provocative.statements import Statements
 from provocative.transport import RetryPolicy, Transport
@@ -55,6 +56,7 @@ class Client:
         self.rentals = Rentals(self._transport)
         self.reservations = Reservations(self._transport)
         self.money = Money(self._transport)
+        self.paying = Paying(self._transport)
         self.statements = Statements(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.accounts = Accounts(self._transport)

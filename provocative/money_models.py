@@ -70,6 +70,34 @@ class TopUp(TypedDict):
     created_at: str
 
 
+class WebPage(TypedDict):
+    url: str
+
+
+class PaymentMethod(TypedDict):
+    payment_method_id: str
+    kind: str
+    brand: str | None
+    last4: str | None
+    expires: str | None
+
+
+class PaymentMethods(TypedDict):
+    items: list[PaymentMethod]
+
+
+class AutoTopUp(TypedDict):
+    state: str
+    paused_reason: str | None
+    threshold_micros: int
+    amount_micros: int
+    monthly_limit_micros: int
+    month_micros: int
+    currency: str
+    payment_method_id: str
+    top_up_id: str | None
+
+
 class Budget(TypedDict):
     budget_id: str
     name: str

@@ -15,6 +15,7 @@ EventType = Literal[
     "budget.exhausted",
     "top_up.succeeded",
     "top_up.failed",
+    "auto_top_up.paused",
     "credit.posted",
     "statement.issued",
     "test",

@@ -5,8 +5,19 @@ from http import HTTPStatus
 from chalicelib import wiring
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
-from chalicelib.payments import service
-from chalicelib.payments.schemas import RefundRequest, TopUpListBody, TopUpRequest, render_top_up
+from chalicelib.payments import methods, refilling, service
+from chalicelib.payments.schemas import (
+    AutoTopUpRequest,
+    PageBody,
+    PageRequest,
+    PaymentMethodListBody,
+    RefundRequest,
+    TopUpListBody,
+    TopUpRequest,
+    render_method,
+    render_order,
+    render_top_up,
+)
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -54,6 +65,62 @@ def refund_top_up(call: Call, top_up_id: str) -> Answer:
         wiring.payment_ports(), call.principal, top_up_id, body.amount_micros, call.idempotency_key
     )
     return Answer(render_top_up(top_up))
+
+
+@api.route("POST", "/v1/payment-methods", permission="top-ups:write", body=PageRequest)
+def save_payment_method(call: Call) -> Answer:
+    """Open a page of Stripe on which a payment method is saved, once per Idempotency-Key."""
+    body: PageRequest = call.read_body(PageRequest)
+    # Another request under the same key is another page: nothing is paid on either.
+    key = f"{call.idempotency_key}:{compute_fingerprint('POST /v1/payment-methods', call.raw_body)}"
+    url = methods.open_method_page(wiring.payment_ports(), call.principal, body.return_url, key)
+    return Answer(PageBody(url=url), HTTPStatus.CREATED)
+
+
+@api.route("GET", "/v1/payment-methods", permission="top-ups:read")
+def list_payment_methods(call: Call) -> Answer:
+    """List the saved payment methods, as Stripe has them now."""
+    found = methods.list_methods(wiring.payment_ports(), call.principal.account_id)
+    return Answer(PaymentMethodListBody(items=[render_method(each) for each in found]))
+
+
+@api.route("DELETE", "/v1/payment-methods/{payment_method_id}", permission="top-ups:write")
+def remove_payment_method(call: Call, payment_method_id: str) -> Answer:
+    """Forget a saved payment method; an auto top-up that is paid from it pauses."""
+    refilling.remove_method(wiring.payment_ports(), call.principal, payment_method_id)
+    return Answer(None, HTTPStatus.NO_CONTENT)
+
+
+@api.route("POST", "/v1/billing-portal", permission="top-ups:write", body=PageRequest)
+def open_billing_portal(call: Call) -> Answer:
+    """Open Stripe's own page for the account's payment methods and receipts."""
+    body: PageRequest = call.read_body(PageRequest)
+    return Answer(PageBody(url=methods.open_portal(wiring.payment_ports(), call.principal, body.return_url)))
+
+
+@api.route("GET", "/v1/auto-top-up", permission="top-ups:read")
+def get_auto_top_up(call: Call) -> Answer:
+    """Show the account's auto top-up, and whether it is at work."""
+    order = refilling.get_order(wiring.payment_ports(), call.principal.account_id)
+    return Answer(render_order(order, wiring.clock().now_ms()))
+
+
+@api.route("PUT", "/v1/auto-top-up", permission="top-ups:write", body=AutoTopUpRequest)
+def put_auto_top_up(call: Call) -> Answer:
+    """Fill the wallet up from a saved method whenever less than the threshold is available."""
+    body: AutoTopUpRequest = call.read_body(AutoTopUpRequest)
+    command = refilling.PutAutoTopUp(
+        body.threshold_micros, body.amount_micros, body.monthly_limit_micros, body.payment_method_id
+    )
+    order = refilling.put_order(wiring.payment_ports(), call.principal, command)
+    return Answer(render_order(order, wiring.clock().now_ms()))
+
+
+@api.route("DELETE", "/v1/auto-top-up", permission="top-ups:write")
+def remove_auto_top_up(call: Call) -> Answer:
+    """Switch the account's auto top-up off; a payment that has begun comes to its end."""
+    refilling.remove_order(wiring.payment_ports(), call.principal)
+    return Answer(None, HTTPStatus.NO_CONTENT)
 
 
 @api.route("POST", "/v1/stripe/events", public=True)

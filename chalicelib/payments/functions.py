@@ -1,4 +1,4 @@
-"""Works on Stripe's events, and looks for those that nobody told us of."""
+"""Works on Stripe's events, looks for those that nobody told us of, and fills wallets up."""
 
 import os
 
@@ -6,7 +6,7 @@ from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import wiring
 from chalicelib.core.errors import NotFound
-from chalicelib.payments import service
+from chalicelib.payments import refilling, service
 from chalicelib.payments.ports import PaymentsNotConfigured
 from chalicelib.payments.reconciling import reconcile
 from chalicelib.payments.settling import ForeignPayment
@@ -15,6 +15,8 @@ from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 
 functions = Blueprint(__name__)
 
+#: Nothing is begun after it: one may wait for Stripe for 8 s, three times. Lambda ends a run at 60 s.
+REFILL_BUDGET_MS = 30_000
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
 
 
@@ -61,3 +63,20 @@ def heal_payments(_event: CloudWatchEvent) -> None:
         return
     put_metrics(wiring.settings().stage, stripe_events_missed=healed.missed, foreign_payments=healed.foreign)
     get_logger().info("payments healed", extra={"missed": healed.missed, "foreign": healed.foreign})
+
+
+@functions.schedule(Rate(1, unit=Rate.MINUTES), name="refill_wallets")
+def refill_wallets(_event: CloudWatchEvent) -> None:
+    """Top up wallets by standing order; what is left when time runs out is for the next run."""
+    deadline_ms = wiring.clock().now_ms() + REFILL_BUDGET_MS
+    done = refilling.refill_wallets(wiring.payment_ports(), deadline_ms)
+    put_metrics(wiring.settings().stage, refills_failed=len(done.failed))
+    get_logger().info(
+        "wallets refilled",
+        extra={
+            "begun": done.begun,
+            "ended": done.ended,
+            "failed": [list(each) for each in done.failed[:100]],
+            "left": done.left,
+        },
+    )

@@ -9,6 +9,7 @@ from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.payments.model import Movement, Payment, StripeEvent, TopUp
+from chalicelib.payments.orders import AutoTopUp, PaymentMethod
 
 Cursor = Literal["events", "movements"]
 
@@ -45,6 +46,14 @@ class Checkout:
     payment_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """Without a payment: Stripe refused the method before it made one, for the reason given."""
+
+    payment_id: str | None
+    failure_code: str | None = None
+
+
 class Payments(Protocol):
     """Stripe. Whatever fails there and may be tried again is `Unavailable`."""
 
@@ -53,6 +62,23 @@ class Payments(Protocol):
         ...
 
     def open_checkout(self, top_up: TopUp, customer_id: str, return_url: str) -> Checkout: ...
+    def open_setup(self, customer_id: str, currency: str, return_url: str, key: str) -> str:
+        """Return the address of a page on which a method is saved for payments without its owner."""
+        ...
+
+    def open_portal(self, customer_id: str, return_url: str) -> str: ...
+    def list_methods(self, customer_id: str) -> list[PaymentMethod]: ...
+    def remove_method(self, method_id: str) -> None:
+        """Nothing happens when it is gone."""
+
+    def charge(self, top_up: TopUp, customer_id: str, method_id: str) -> Charged:
+        """Take the money with nobody there; a decline is an answer, no error."""
+        ...
+
+    def find_charge(self, top_up: TopUp, customer_id: str) -> str | None:
+        """Return the top-up's payment out of Stripe's own list."""
+        ...
+
     def get_payment(self, payment_id: str) -> Payment:
         """Raises NotFound."""
         ...
@@ -83,6 +109,14 @@ class PaymentStore(Protocol):
         """Fails with KeyTaken."""
 
     def replace_top_up(self, tx: Transaction, old: TopUp, new: TopUp) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
+    def get_order(self, account_id: str) -> AutoTopUp | None: ...
+    def list_orders(self) -> Iterator[str]:
+        """Yield the accounts whose order is on or has an attempt. An index: a hint."""
+        ...
+
+    def put_order(self, tx: Transaction, old: AutoTopUp | None, new: AutoTopUp) -> None:
         """Fails with Unavailable when ``old`` is no longer what is stored."""
 
     def get_customer(self, account_id: str) -> str | None: ...

@@ -14,6 +14,7 @@ from chalicelib.core.idempotency import (
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
+from chalicelib.payments.methods import ensure_customer
 from chalicelib.payments.model import (
     MAX_TOP_UP_MICROS,
     MIN_TOP_UP_MICROS,
@@ -60,10 +61,7 @@ def create_top_up(ports: PaymentPorts, principal: Principal, command: CreateTopU
     top_up = _begin(ports, principal, command, currency)
     if top_up.checkout_url is not None:
         return top_up
-    customer_id = ports.store.get_customer(principal.account_id)
-    if customer_id is None:
-        customer_id = payments.ensure_customer(principal.account_id)
-        ports.store.keep_customer(principal.account_id, customer_id)
+    customer_id = ensure_customer(ports, payments, principal.account_id)
     try:
         opened = payments.open_checkout(top_up, customer_id, command.return_url)
     except StripeFailed:

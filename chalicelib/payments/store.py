@@ -1,5 +1,7 @@
 """Top-ups, customers and Stripe's events in DynamoDB."""
 
+import zlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -9,6 +11,7 @@ from chalicelib.core.errors import DomainError
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.payments.model import Movement, StripeEvent, TopUp, TopUpKind, TopUpState
+from chalicelib.payments.orders import AutoTopUp, PauseReason
 from chalicelib.payments.ports import AlreadyReconciled, Cursor, KeyTaken
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
@@ -16,6 +19,7 @@ from chalicelib.storage.tables.payments import (
     CursorItem,
     CustomerItem,
     MovementItem,
+    OrderItem,
     ReconciledItem,
     StripeEventItem,
     TopUpItem,
@@ -25,6 +29,8 @@ from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Stripe tells of an event for 3 days and lists it for 30; after that nobody asks whether it was done.
 EVENT_LIFETIME_SECONDS = 60 * 86_400
+#: Partitions of the list of orders, which is read each minute.
+ORDER_SHARDS = 4
 
 
 class DynamoPaymentStore:
@@ -65,6 +71,48 @@ class DynamoPaymentStore:
     def replace_top_up(self, tx: Transaction, old: TopUp, new: TopUp) -> None:
         item = _write(new, old.version + 1)
         dynamo(tx).put(item, TopUpItem.version == old.version, unexpected("The top-up"))
+
+    def get_order(self, account_id: str) -> AutoTopUp | None:
+        key = keys.order(account_id)
+        try:
+            item = OrderItem.get(key, key, consistent_read=True)
+        except OrderItem.DoesNotExist:
+            return None
+        return AutoTopUp(
+            account_id,
+            item.currency,
+            item.threshold_micros,
+            item.amount_micros,
+            item.monthly_limit_micros,
+            item.method_id,
+            bool(item.enabled),
+            cast("PauseReason | None", item.paused),
+            item.open_top_up_id,
+            item.open_method_id,
+            item.attempted_at_ms,
+            item.month or "",
+            item.month_micros,
+            item.version,
+        )
+
+    def list_orders(self) -> Iterator[str]:
+        for shard in range(ORDER_SHARDS):
+            for item in OrderItem.by_order.query(str(shard)):
+                yield keys.read_order(item.sk)
+
+    def put_order(self, tx: Transaction, old: AutoTopUp | None, new: AutoTopUp) -> None:
+        key = keys.order(new.account_id)
+        listed = new.open_top_up_id is not None or (new.enabled and new.paused is None)
+        facts = asdict(new) | {"version": new.version + 1, "enabled": int(new.enabled)}
+        del facts["account_id"]
+        item = OrderItem(
+            key,
+            key,
+            order_shard=str(zlib.crc32(new.account_id.encode()) % ORDER_SHARDS) if listed else None,
+            **facts | {"month": new.month or None},
+        )
+        condition = OrderItem.pk.does_not_exist() if old is None else OrderItem.version == old.version
+        dynamo(tx).put(item, condition, unexpected("The auto top-up"))
 
     def get_customer(self, account_id: str) -> str | None:
         try:

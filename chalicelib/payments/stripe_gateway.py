@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import stripe
 
@@ -16,12 +16,15 @@ from chalicelib.payments.model import (
     TopUp,
     find_payment_id,
 )
-from chalicelib.payments.ports import Checkout, PaymentsNotConfigured, StripeFailed
+from chalicelib.payments.orders import PaymentMethod
+from chalicelib.payments.ports import Charged, Checkout, PaymentsNotConfigured, StripeFailed
 
 #: The library's own default of 80 s is longer than API Gateway waits.
 TIMEOUT_SECONDS = 8
 MAX_RETRIES = 2
 PAGE = 100
+#: Between Stripe's clock and ours.
+CLOCK_DIFFERENCE_SECONDS = 300
 
 
 def connect(api_key: str, api_base: str | None = None) -> "StripePayments":
@@ -74,6 +77,82 @@ class StripePayments:
         assert session.url is not None, "a hosted page has an address"
         payment = session.payment_intent
         return Checkout(session.id, session.url, payment if isinstance(payment, str) else None)
+
+    def open_setup(self, customer_id: str, currency: str, return_url: str, key: str) -> str:
+        with _translated():
+            session = self._client.checkout.sessions.create(
+                {
+                    "mode": "setup",
+                    "customer": customer_id,
+                    "currency": currency.lower(),
+                    "success_url": return_url,
+                    "cancel_url": return_url,
+                },
+                {"idempotency_key": key},
+            )
+        assert session.url is not None, "a hosted page has an address"
+        return session.url
+
+    def open_portal(self, customer_id: str, return_url: str) -> str:
+        with _translated():
+            return self._client.billing_portal.sessions.create(
+                {"customer": customer_id, "return_url": return_url}
+            ).url
+
+    def list_methods(self, customer_id: str) -> list[PaymentMethod]:
+        with _translated():
+            found = self._client.payment_methods.list({"customer": customer_id, "limit": PAGE})
+            return [_read_method(each.to_dict()) for each in found.auto_paging_iter()]
+
+    def remove_method(self, method_id: str) -> None:
+        try:
+            with _translated():
+                self._client.payment_methods.detach(method_id)
+        except (NotFound, stripe.InvalidRequestError):
+            # It is no longer anybody's.
+            return
+
+    def charge(self, top_up: TopUp, customer_id: str, method_id: str) -> Charged:
+        try:
+            with _translated():
+                intent = self._client.payment_intents.create(
+                    {
+                        "amount": top_up.amount_micros // MICROS_PER_CENT,
+                        "currency": top_up.currency.lower(),
+                        "customer": customer_id,
+                        "payment_method": method_id,
+                        "confirm": True,
+                        "off_session": True,
+                        # Else a payment that wants 3D Secure stays open for somebody who is not there.
+                        "error_on_requires_action": True,
+                        "description": "Account credit, auto top-up",
+                        "metadata": {"account_id": top_up.account_id, "top_up_id": top_up.top_up_id},
+                    },
+                    {"idempotency_key": top_up.stripe_key},
+                )
+        except stripe.CardError as error:
+            told = cast("dict[str, Any]", error.json_body or {})
+            declined = told.get("error") or {}
+            made = (declined.get("payment_intent") or {}).get("id")
+            return Charged(made, declined.get("decline_code") or declined.get("code"))
+        except NotFound:
+            return Charged(None, "payment_method_unusable")
+        except stripe.InvalidRequestError as error:
+            # Such as a method that was taken away at Stripe.
+            return Charged(None, error.code or "payment_method_unusable")
+        return Charged(intent.id)
+
+    def find_charge(self, top_up: TopUp, customer_id: str) -> str | None:
+        since = top_up.created_at_ms // 1000 - CLOCK_DIFFERENCE_SECONDS
+        with _translated():
+            found = self._client.payment_intents.list(
+                {"customer": customer_id, "created": {"gte": since}, "limit": PAGE}
+            )
+            for each in found.auto_paging_iter():
+                whole: dict[str, Any] = each.to_dict()
+                if (whole.get("metadata") or {}).get("top_up_id") == top_up.top_up_id:
+                    return each.id
+        return None
 
     def get_payment(self, payment_id: str) -> Payment:
         with _translated():
@@ -178,6 +257,19 @@ class StripePayments:
                 return f"{source_id}:{movement.movement_id}", payment_id
             payment_id = _name_payment(self._client.refunds.retrieve(source_id).payment_intent)
         return f"{source_id}:{'succeeded' if kind == 'refund' else 'failed'}", payment_id
+
+
+def _read_method(found: dict[str, Any]) -> PaymentMethod:
+    kind = found["type"]
+    facts = found.get(kind) or {}
+    year, month = facts.get("exp_year"), facts.get("exp_month")
+    return PaymentMethod(
+        found["id"],
+        kind,
+        facts.get("brand") or facts.get("bank_name"),
+        facts.get("last4"),
+        f"{year:04d}-{month:02d}" if year and month else None,
+    )
 
 
 def _name_payment(found: object) -> str:

@@ -43,6 +43,7 @@ BILLING_DETAILS = "DETAILS"
 TOP_UP = "TOP_UP"
 KEY = "KEY"
 CUSTOMER = "CUSTOMER"
+ORDER_PREFIX = "ORDER#"
 EVENT = "EVENT"
 STRIPE_CURSOR = "STRIPE_CURSOR"
 MOVEMENT = "MOVEMENT"
@@ -319,6 +320,15 @@ def read_usage_line(key: str) -> tuple[str, str, int]:
 
 def top_up(top_up_id: str) -> str:
     return f"TOP_UP#{top_up_id}"
+
+
+def order(account_id: str) -> str:
+    return f"{ORDER_PREFIX}{account_id}"
+
+
+def read_order(key: str) -> str:
+    """Return the account of a key of `order`."""
+    return key.removeprefix(ORDER_PREFIX)
 
 
 def top_up_key(account_id: str, key: str) -> str:

@@ -26,6 +26,7 @@ EventType = Literal[
     "budget.exhausted",
     "top_up.succeeded",
     "top_up.failed",
+    "auto_top_up.paused",
     "credit.posted",
     "statement.issued",
     "test",

@@ -39,6 +39,7 @@ WATCHED = (
     ),
     Watched("ForeignPayments", "foreign_payments", "Stripe has a payment that no top-up of ours asked for"),
     Watched("StripeDrift", "stripe_drift_cents", "the ledger and Stripe's balance differ"),
+    Watched("RefillsFailed", "refills_failed", "auto top-ups cannot be carried out", minutes=15),
     Watched("StatementsFailed", "statements_failed", "a month that is over cannot be issued"),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched(

@@ -193,6 +193,15 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "webhooks": "add",
     },
+    "RefillWallets": {
+        "ledger": "write",
+        "balances": "write",
+        "usage": "write",
+        "statements": "write",
+        "budgets": "read",
+        "payments": "write",
+        "webhooks": "add",
+    },
     "IssueStatements": {
         "balances": "write",
         "usage": "read",
@@ -225,7 +234,7 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
 }
-READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments")
+READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments", "RefillWallets")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,14 @@ TABLES = (
     TableSpec("budgets"),
     TableSpec("usage"),
     TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),)),
-    TableSpec("payments", (IndexSpec("by_account", "account_id", "created_key"),), expires=True),
+    TableSpec(
+        "payments",
+        (
+            IndexSpec("by_account", "account_id", "created_key"),
+            IndexSpec("by_order", "order_shard", "sk", keys_only=True),
+        ),
+        expires=True,
+    ),
     TableSpec("idempotency", expires=True),
     TableSpec(
         "webhooks",

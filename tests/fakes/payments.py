@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chalicelib.core.errors import NotFound, Unavailable
+from chalicelib.core.errors import DomainError, NotFound, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.payments.model import MICROS_PER_CENT, Movement, Payment, Refund, StripeEvent, TopUp
-from chalicelib.payments.ports import AlreadyReconciled, Checkout, KeyTaken
+from chalicelib.payments.orders import AutoTopUp, PaymentMethod
+from chalicelib.payments.ports import AlreadyReconciled, Charged, Checkout, KeyTaken, StripeFailed
 from tests.fakes.database import MemoryStore
 
 
 class FakePaymentStore(MemoryStore):
-    """Rows: top_ups, top_up_keys ((account, key)), stripe_customers, stripe_events, movements."""
+    """Rows: top_ups, top_up_keys ((account, key)), orders, stripe_customers, stripe_events, movements."""
 
     def get_top_up(self, top_up_id: str) -> TopUp | None:
         return self.db.table("top_ups").get(top_up_id)
@@ -44,6 +45,27 @@ class FakePaymentStore(MemoryStore):
             lambda: None if rows[old.top_up_id].version == old.version else Unavailable("top-up"),
             lambda: rows.__setitem__(old.top_up_id, replace(new, version=old.version + 1)),
         )
+
+    def get_order(self, account_id: str) -> AutoTopUp | None:
+        return self.db.table("orders").get(account_id)
+
+    def list_orders(self) -> Iterator[str]:
+        rows = list(self.db.table("orders").values())
+        return (
+            row.account_id
+            for row in rows
+            if row.open_top_up_id is not None or (row.enabled and row.paused is None)
+        )
+
+    def put_order(self, tx: Any, old: AutoTopUp | None, new: AutoTopUp) -> None:
+        rows, of = self.db.table("orders"), new.account_id
+
+        def check() -> DomainError | None:
+            stored = rows.get(of)
+            same = stored is None if old is None else stored is not None and stored.version == old.version
+            return None if same else Unavailable("order")
+
+        tx.add(check, lambda: rows.__setitem__(of, replace(new, version=new.version + 1)))
 
     def get_customer(self, account_id: str) -> str | None:
         return self.db.table("stripe_customers").get(account_id)
@@ -92,6 +114,13 @@ class FakePayments:
     events: list[tuple[int, str, str, str]] = field(default_factory=list)
     customers: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    #: Saved methods by customer; what becomes of a charge by the method's id, where it does not succeed.
+    methods: dict[str, list[PaymentMethod]] = field(default_factory=dict)
+    declines: dict[str, str] = field(default_factory=dict)
+    charges: dict[str, Charged] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
+    #: Keys under which Stripe failed, with whether it had paid.
+    failed_keys: dict[str, bool] = field(default_factory=dict)
     down: int = 0
 
     def _answer(self, call: str, answer: Any) -> Any:
@@ -109,6 +138,59 @@ class FakePayments:
         made = Checkout(session_id, f"https://checkout.example/{session_id}?for={customer_id}", None)
         assert return_url.startswith("https://")
         return self._answer("checkout", self.checkouts.setdefault(top_up.stripe_key, made))
+
+    def open_setup(self, customer_id: str, currency: str, return_url: str, key: str) -> str:
+        assert return_url.startswith("https://")
+        page = f"https://checkout.example/setup_{len(self.pages)}?for={customer_id}&in={currency}"
+        return self._answer("setup", self.pages.setdefault(key, page))
+
+    def open_portal(self, customer_id: str, return_url: str) -> str:
+        return self._answer("portal", f"https://portal.example/{customer_id}?then={return_url}")
+
+    def list_methods(self, customer_id: str) -> list[PaymentMethod]:
+        return self._answer("methods", list(self.methods.get(customer_id, [])))
+
+    def remove_method(self, method_id: str) -> None:
+        for saved in self.methods.values():
+            saved[:] = [each for each in saved if each.method_id != method_id]
+        self._answer("remove", None)
+
+    def save_method(self, account_id: str, method_id: str) -> None:
+        """Somebody saves a card on Stripe's page."""
+        card = PaymentMethod(method_id, "card", "visa", "4242", "2099-12")
+        self.methods.setdefault(self.customers[account_id], []).append(card)
+
+    def charge(self, top_up: TopUp, customer_id: str, method_id: str) -> Charged:
+        key = top_up.stripe_key
+        if key not in self.charges:
+            saved = [each.method_id for each in self.methods.get(customer_id, [])]
+            if method_id not in saved:
+                self.charges[key] = Charged(None, "payment_method_unusable")
+            elif key in self.failed_keys and not self.failed_keys[key]:
+                self.calls.append("charge")
+                raise StripeFailed("Stripe failed.")
+            else:
+                self._take(top_up, method_id)
+        if key in self.failed_keys:
+            self.calls.append("charge")
+            raise StripeFailed("Stripe failed.")
+        return self._answer("charge", self.charges[key])
+
+    def _take(self, top_up: TopUp, method_id: str) -> None:
+        payment_id, code = f"pi_auto_{len(self.charges)}", self.declines.get(method_id)
+        self.pay(top_up, payment_id)
+        if code is not None:
+            declined = {"status": "requires_payment_method", "received_cents": 0, "failure_code": code}
+            if code == "processing":
+                declined = {"status": "processing", "received_cents": 0}
+            self.payments[payment_id] = replace(self.payments[payment_id], **declined)
+        failure = None if code == "processing" else code
+        self.charges[top_up.stripe_key] = Charged(payment_id, failure)
+
+    def find_charge(self, top_up: TopUp, customer_id: str) -> str | None:
+        assert customer_id in self.customers.values()
+        found = [each.payment_id for each in self.payments.values() if each.top_up_id == top_up.top_up_id]
+        return self._answer("find", found[0] if found else None)
 
     def get_payment(self, payment_id: str) -> Payment:
         if payment_id not in self.payments:

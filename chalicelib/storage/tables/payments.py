@@ -3,7 +3,7 @@
 from typing import Any
 
 from pynamodb.attributes import UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -15,6 +15,15 @@ class TopUpsByAccount(GlobalSecondaryIndex[Any]):
 
     account_id = UnicodeAttribute(hash_key=True)
     created_key = UnicodeAttribute(range_key=True)
+
+
+class OrdersByAccount(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_order"
+        projection = KeysOnlyProjection()
+
+    order_shard = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
 
 
 class PaymentsTable(Table):
@@ -53,6 +62,26 @@ class TopUpKeyItem(PaymentsTable):
 
 class CustomerItem(PaymentsTable):
     customer_id = UnicodeAttribute()
+
+
+class OrderItem(PaymentsTable):
+    """An account's auto top-up; ``order_shard`` is there while it is on or has an attempt."""
+
+    by_order = OrdersByAccount()
+    order_shard = UnicodeAttribute(null=True)
+    currency = UnicodeAttribute()
+    threshold_micros = IntegerAttribute()
+    amount_micros = IntegerAttribute()
+    monthly_limit_micros = IntegerAttribute()
+    method_id = UnicodeAttribute()
+    enabled = IntegerAttribute()
+    paused = UnicodeAttribute(null=True)
+    open_top_up_id = UnicodeAttribute(null=True)
+    open_method_id = UnicodeAttribute(null=True)
+    attempted_at_ms = IntegerAttribute()
+    month = UnicodeAttribute(null=True)
+    month_micros = IntegerAttribute()
+    version = IntegerAttribute()
 
 
 class StripeEventItem(PaymentsTable):

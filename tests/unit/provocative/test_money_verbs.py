@@ -4,10 +4,12 @@ import csv
 import hashlib
 import io
 
+from chalicelib.payments.refilling import refill_wallets
 from chalicelib.payments.settling import settle_payment
 from chalicelib.statements.issuing import issue_statements
 from chalicelib.statements.ports import Link
 from tests.factories import GPU_TYPE
+from tests.unit.billing.books import post_dispute
 from tests.unit.provocative.test_renters import rent, report
 
 
@@ -79,6 +81,30 @@ def test_a_top_up_prints_where_it_is_paid_and_an_operator_gives_it_back(terminal
     refunded = terminal.read("accounts", "refund", made["top_up_id"], "20", "--yes", role="operator")
     assert refunded["refunded_micros"] == 20_000_000
     assert [each["kind"] for each in terminal.read("ledger")["items"]][:2] == ["refund", "top_up"]
+
+
+def test_a_card_is_saved_and_fills_the_wallet_up_by_itself(terminal):
+    platform = terminal.platform
+    account_id = platform.seeded.renter.account_id
+    assert "None is saved yet" in terminal("payment-methods").out
+    page = terminal.read("payment-methods", "add", "--idempotency-key", "once")
+    assert page == terminal.read("payment-methods", "add", "--idempotency-key", "once")
+    platform.stripe.save_method(account_id, "pm_1")
+    assert terminal.read("payment-methods")[0]["payment_method_id"] == "pm_1"
+    assert "4242" in terminal("payment-methods").out
+    order = ("--below", "10", "--amount", "50", "--monthly-limit", "200")
+    assert terminal.read("auto-top-up", "set", "pm_1", *order)["state"] == "active"
+    post_dispute(platform.seeded, account_id, "all_of_it", terminal.read("cost")["posted_micros"])
+    assert refill_wallets(platform.till, 10**15).ended == 1
+    assert terminal.read("cost")["posted_micros"] == 50_000_000
+    assert "50.00 USD of 200.00 USD" in " ".join(terminal("auto-top-up").out.split())
+    terminal("payment-methods", "remove", "pm_1", "--yes")
+    assert "paused, since method removed" in " ".join(terminal("auto-top-up").out.split())
+    assert "off" in terminal("auto-top-up", "off").out
+    assert terminal.read("auto-top-up")["state"] == "off"
+    assert "portal.example" in terminal("billing-portal").out
+    refused = terminal("auto-top-up", "set", "pm_1", *order, code=3)
+    assert "no such payment method" in refused.err
 
 
 def test_promotional_credit_is_shown_with_its_end_and_a_charge_is_reversed(terminal):

@@ -6,7 +6,7 @@ import pytest
 import stripe
 
 from chalicelib.webhooks import functions
-from chalicelib.webhooks.model import SIGNATURE_HEADER
+from chalicelib.webhooks.model import EVENT_TYPES, SIGNATURE_HEADER
 from tests.factories import add_renter
 from tests.fakes.events import TICK
 from tests.fakes.metrics import read_metrics
@@ -128,7 +128,7 @@ def test_events_are_listed_newest_first_page_by_page(platform):
     [
         {},
         {"url": URL, "event_types": ["rental.nothing"]},
-        {"url": URL, "event_types": ["test"] * 16},
+        {"url": URL, "event_types": ["test"] * (len(EVENT_TYPES) + 1)},
         {"url": URL, "generation": 2},
         {"url": "http://hooks.example.com"},
         {"url": "https://169.254.169.254/latest/meta-data/"},
