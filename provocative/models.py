@@ -59,6 +59,8 @@ class Offer(TypedDict):
     region: str
     billing_class: str
     price_micros_per_gpu_hour: int
+    #: What it is without the account's agreement.
+    list_price_micros_per_gpu_hour: int
     next_price: NextPrice | None
     currency: str
     memory_mib: int
@@ -94,6 +96,27 @@ class Price(TypedDict):
     price_micros_per_gpu_hour: int
     effective_from: str
     effective_until: str | None
+    version: int
+
+
+class Term(TypedDict):
+    """A price, or a part of the list price off, while it holds."""
+
+    gpu_type: str
+    region: str
+    billing_class: str
+    price_micros_per_gpu_hour: int | None
+    discount_ppm: int | None
+    effective_from: str
+    effective_until: str | None
+
+
+class Agreement(TypedDict):
+    """Of all terms that hold, and the list price, the lowest is paid."""
+
+    account_id: str
+    currency: str
+    terms: list[Term]
     version: int
 
 

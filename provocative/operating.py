@@ -4,7 +4,7 @@ from typing import cast
 
 from provocative import operations as op
 from provocative.fleet_models import AuditEntry, Enrolment, Host, Incident, Plan, Pool, Window
-from provocative.models import Account, GpuType, IssuedKey, Key, Listing, Page, Price, Quota
+from provocative.models import Account, Agreement, GpuType, IssuedKey, Key, Listing, Page, Price, Quota
 from provocative.money_models import TopUp, Wallet
 from provocative.requests import (
     CreditRequest,
@@ -13,6 +13,7 @@ from provocative.requests import (
     HostActionRequest,
     PoolRequest,
     PriceRequest,
+    TermRequest,
     WindowRequest,
 )
 from provocative.transport import Transport
@@ -81,6 +82,14 @@ class CatalogDesk:
     def put_price(self, gpu_type: str, region: str, request: PriceRequest) -> Price:
         path = {"gpu_type": gpu_type, "region": region}
         return cast("Price", self._transport.send(op.PUT_PRICE, path, body=request))
+
+    def read_agreement(self, account_id: str) -> Agreement:
+        return cast("Agreement", self._transport.send(op.READ_ACCOUNT_AGREEMENT, {"account_id": account_id}))
+
+    def put_agreement(self, account_id: str, terms: list[TermRequest], *, version: int) -> Agreement:
+        """Replace an account's terms; ``version`` is the one that was read, 0 where there is none."""
+        path, body = {"account_id": account_id}, {"terms": terms, "version": version}
+        return cast("Agreement", self._transport.send(op.PUT_AGREEMENT, path, body=body))
 
 
 class Fleet:

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from provocative import operations as op
 from provocative.models import (
+    Agreement,
     Availability,
     Cluster,
     Listing,
@@ -37,6 +38,10 @@ class Catalog:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def read_agreement(self) -> Agreement:
+        """Return what the account pays by agreement."""
+        return cast("Agreement", self._transport.send(op.READ_AGREEMENT))
 
     def list_offers(
         self,

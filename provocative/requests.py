@@ -107,6 +107,16 @@ class PriceRequest(TypedDict, total=False):
     spot_cap_ppm: int
 
 
+class TermRequest(TypedDict, total=False):
+    gpu_type: str
+    region: str
+    billing_class: Literal["on_demand", "reserved"]
+    price_micros_per_gpu_hour: int
+    discount_ppm: int
+    effective_from: str
+    effective_until: str
+
+
 class HostActionRequest(TypedDict, total=False):
     action: HostAction
     reason: str

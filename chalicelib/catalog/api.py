@@ -5,16 +5,18 @@ from http import HTTPStatus
 from typing import get_args
 
 from chalicelib import wiring
-from chalicelib.catalog import offers, service, templates
+from chalicelib.catalog import agreements, offers, service, templates
 from chalicelib.catalog.model import GpuType, PriceKey
 from chalicelib.catalog.schemas import (
     MAX_PRICE_MICROS,
+    AgreementRequest,
     GpuTypeRequest,
     OfferListBody,
     PriceRequest,
     ReplaceTemplateRequest,
     TemplateListBody,
     TemplateRequest,
+    render_agreement,
     render_gpu_type,
     render_history,
     render_offer,
@@ -57,10 +59,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 @api.route("GET", "/v1/offers", permission="offers:read", query=OFFER_QUERY)
 def list_offers(call: Call) -> Answer:
     """List what can be rented now, with why a request would not fit."""
-    principal = call.principal
+    principal, catalog = call.principal, wiring.cached_catalog().get(fresh=True)
     found = offers.list_offers(
         wiring.offer_ports(),
-        wiring.cached_catalog().get(fresh=True),
+        service.read_agreed(wiring.catalog_ports().store, catalog, principal.account_id),
         _read_offer_query(call),
         # Whoever may not rent has neither a quota nor a balance that an offer could exceed.
         account_id=principal.account_id if "rentals:write" in principal.permissions else None,
@@ -88,6 +90,34 @@ def list_price_history(call: Call) -> Answer:
     )
     currency = wiring.settings().currency
     return Answer(render_history(key, currency, list(page.items), encode_cursor(page.next_key)))
+
+
+@api.route("GET", "/v1/agreement", permission="offers:read")
+def get_agreement(call: Call) -> Answer:
+    """Show what the caller's account pays by agreement."""
+    agreement = agreements.read_agreement(wiring.catalog_ports(), call.principal.account_id)
+    return Answer(render_agreement(agreement, wiring.settings().currency))
+
+
+@api.route("GET", "/v1/accounts/{account_id}/agreement", permission="catalog:write")
+def get_account_agreement(_call: Call, account_id: str) -> Answer:
+    """Show what an account pays by agreement."""
+    agreement = agreements.read_agreement(wiring.catalog_ports(), account_id)
+    return Answer(render_agreement(agreement, wiring.settings().currency))
+
+
+@api.route("PUT", "/v1/accounts/{account_id}/agreement", permission="catalog:write", body=AgreementRequest)
+def put_agreement(call: Call, account_id: str) -> Answer:
+    """Replace what an account pays by agreement, if it is still at the version that was read."""
+    body: AgreementRequest = call.read_body(AgreementRequest)
+    agreement = agreements.put_agreement(
+        wiring.catalog_ports(),
+        call.principal,
+        body.read(account_id),
+        wiring.known_regions(),
+        wiring.account_exists,
+    )
+    return Answer(render_agreement(agreement, wiring.settings().currency))
 
 
 @api.route("PUT", "/v1/gpu-types/{gpu_type}", permission="catalog:write", body=GpuTypeRequest)

@@ -7,12 +7,13 @@ was announced comes into force.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from chalicelib.catalog.spot import SpotBounds
+from chalicelib.catalog.spot import PPM, SpotBounds
 from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.workloads import Workload
 
 ANY_REGION = "any"
+ANY_GPU_TYPE = "any"
 #: How the GPUs of one host reach each other, best first; ``none``: nothing is promised.
 Interconnect = Literal["nvswitch", "nvlink", "pcie", "none"]
 PriceOrigin = Literal["operator", "spot_rule"]
@@ -44,7 +45,8 @@ class Price:
     """What one GPU of a type costs in a region and class, from ``from_ms`` on.
 
     ``until_ms`` is when the next announced price comes into force. ``version`` is the schedule's: it rises
-    with each change, and a start checks it.
+    with each change, and a start checks it. ``list_price_micros_per_gpu_hour`` is what everybody else pays,
+    where the account pays less by its agreement.
     """
 
     gpu_type: str
@@ -54,6 +56,55 @@ class Price:
     billing_class: BillingClass = "on_demand"
     from_ms: int = 0
     until_ms: int | None = None
+    list_price_micros_per_gpu_hour: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What an account was promised from ``from_ms`` until ``until_ms``: a price, or a part of the list price.
+
+    One of ``price_micros_per_gpu_hour`` and ``discount_ppm`` is set. Spot prices are the market's: no term.
+    """
+
+    billing_class: BillingClass
+    from_ms: int
+    until_ms: int | None = None
+    gpu_type: str = ANY_GPU_TYPE
+    region: str = ANY_REGION
+    price_micros_per_gpu_hour: int | None = None
+    discount_ppm: int | None = None
+
+    def compute_price(self, price: Price, at_ms: int) -> int | None:
+        """Return what a GPU-hour costs by this term, rounded down; ``None`` where it does not hold."""
+        if at_ms < self.from_ms or (self.until_ms is not None and at_ms >= self.until_ms):
+            return None
+        fits = self.gpu_type in {ANY_GPU_TYPE, price.gpu_type} and self.region in {ANY_REGION, price.region}
+        if not fits or self.billing_class != price.billing_class:
+            return None
+        if self.discount_ppm is None:
+            return self.price_micros_per_gpu_hour
+        return max(1, price.price_micros_per_gpu_hour * (PPM - self.discount_ppm) // PPM)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The terms of one account. ``version`` rises with each change."""
+
+    account_id: str
+    terms: tuple[Term, ...]
+    version: int
+
+    def apply(self, price: Price, at_ms: int) -> Price:
+        """Return the price as the account has it: the lowest of the list's and all terms that hold."""
+        agreed = [found for term in self.terms if (found := term.compute_price(price, at_ms)) is not None]
+        best = min(agreed, default=price.price_micros_per_gpu_hour)
+        if best >= price.price_micros_per_gpu_hour:
+            return price
+        return replace(
+            price,
+            price_micros_per_gpu_hour=best,
+            list_price_micros_per_gpu_hour=price.price_micros_per_gpu_hour,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +191,14 @@ def _drop_replaced(points: list[PricePoint], now_ms: int) -> list[PricePoint]:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A consistent-enough snapshot: use of a price is guarded by its version in the transaction."""
+    """A consistent-enough snapshot: use of a price is guarded by its version in the transaction.
+
+    ``agreement``: of the account for which it is read; ``None`` shows the list prices.
+    """
 
     gpu_types: dict[str, GpuType]
     schedules: tuple[PriceSchedule, ...]
+    agreement: Agreement | None = None
 
     def find_prices(
         self, gpu_type: str, region: str, billing_class: BillingClass = "on_demand", *, at_ms: int
@@ -159,6 +214,8 @@ class Catalog:
     def list_prices(self, at_ms: int) -> list[Price]:
         """Return every price in force, cheapest first."""
         found = [price for each in self.schedules if (price := each.price_at(at_ms)) is not None]
+        if self.agreement is not None:
+            found = [self.agreement.apply(price, at_ms) for price in found]
         return sorted(
             found,
             key=lambda price: (

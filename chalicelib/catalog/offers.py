@@ -1,7 +1,7 @@
 """Offers: every pool and class with its price, its room, and why a request would not fit it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from chalicelib.catalog.model import ANY_REGION, Catalog, GpuType, Price, PriceKey, PricePoint
@@ -164,7 +164,13 @@ def _is_at_least(value: int | None, limit: int | None) -> bool:
 
 def _find_announced(catalog: Catalog, price: Price, now_ms: int) -> PricePoint | None:
     schedule = catalog.find_schedule(PriceKey(price.gpu_type, price.region, price.billing_class))
-    return None if schedule is None else schedule.find_next(now_ms)
+    announced = None if schedule is None else schedule.find_next(now_ms)
+    if schedule is None or announced is None or catalog.agreement is None:
+        return announced
+    listed = schedule.price_at(announced.from_ms)
+    assert listed is not None, "it begins then"
+    agreed = catalog.agreement.apply(listed, announced.from_ms)
+    return replace(announced, price_micros_per_gpu_hour=agreed.price_micros_per_gpu_hour)
 
 
 def _sort(offers: list[Offer], sort: OfferSort) -> list[Offer]:

@@ -4,12 +4,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from chalicelib.catalog.model import GpuType, Interconnect, Price, PriceChange, PriceKey, Template
+from chalicelib.catalog.model import (
+    ANY_GPU_TYPE,
+    ANY_REGION,
+    Agreement,
+    GpuType,
+    Interconnect,
+    Price,
+    PriceChange,
+    PriceKey,
+    Template,
+    Term,
+)
 from chalicelib.catalog.offers import Offer
 from chalicelib.catalog.spot import PPM, SpotBounds
 from chalicelib.catalog.templates import TemplateContent, describe_defaults
 from chalicelib.core.capacity import BillingClass
-from chalicelib.core.clock import format_instant
+from chalicelib.core.clock import format_instant, parse_instant
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 from chalicelib.runtime.workload_bodies import CatalogName, GpuCount, PortBody, VolumeBody, WorkloadFields
 
@@ -64,6 +75,68 @@ class PriceRequest(RequestBody):
         return SpotBounds(self.spot_floor_ppm, self.spot_cap_ppm)
 
 
+class TermRequest(RequestBody):
+    """A price, or a part of the list price off, of GPU types and regions from an instant until another."""
+
+    gpu_type: CatalogName = ANY_GPU_TYPE
+    region: CatalogName = ANY_REGION
+    #: Spot prices are the market's.
+    billing_class: Literal["on_demand", "reserved"] = "on_demand"
+    price_micros_per_gpu_hour: Annotated[int, Field(ge=1, le=MAX_PRICE_MICROS)] | None = None
+    #: Millionths of the list price; all of it is no price.
+    discount_ppm: Annotated[int, Field(ge=1, lt=PPM)] | None = None
+    effective_from: Annotated[str, Field(max_length=40)]
+    effective_until: Annotated[str, Field(max_length=40)] | None = None
+
+    @model_validator(mode="after")
+    def _check_price(self) -> "TermRequest":
+        if (self.price_micros_per_gpu_hour is None) == (self.discount_ppm is None):
+            raise ValueError("one of price_micros_per_gpu_hour and discount_ppm is given")
+        if self.price_micros_per_gpu_hour is not None and self.gpu_type == ANY_GPU_TYPE:
+            raise ValueError("a price is of one gpu_type")
+        return self
+
+    def read(self) -> Term:
+        return Term(
+            billing_class=self.billing_class,
+            from_ms=parse_instant(self.effective_from),
+            until_ms=None if self.effective_until is None else parse_instant(self.effective_until),
+            gpu_type=self.gpu_type,
+            region=self.region,
+            price_micros_per_gpu_hour=self.price_micros_per_gpu_hour,
+            discount_ppm=self.discount_ppm,
+        )
+
+
+class AgreementRequest(RequestBody):
+    """Of all terms that hold, and the list price, the lowest is paid."""
+
+    terms: Annotated[list[TermRequest], Field(max_length=50)]
+    #: The version that was read; 0 where there is none yet. Another one is refused.
+    version: Annotated[int, Field(ge=0)]
+
+    def read(self, account_id: str) -> Agreement:
+        return Agreement(account_id, tuple(term.read() for term in self.terms), self.version)
+
+
+class TermBody(ResponseBody):
+    gpu_type: str
+    region: str
+    billing_class: str
+    price_micros_per_gpu_hour: int | None
+    discount_ppm: int | None
+    effective_from: str
+    #: Null: for good.
+    effective_until: str | None
+
+
+class AgreementBody(ResponseBody):
+    account_id: str
+    currency: str
+    terms: list[TermBody]
+    version: int
+
+
 class PriceBody(ResponseBody):
     gpu_type: str
     region: str
@@ -104,6 +177,8 @@ class OfferBody(ResponseBody):
     region: str
     billing_class: str
     price_micros_per_gpu_hour: int
+    #: What it is without the caller's agreement.
+    list_price_micros_per_gpu_hour: int
     #: What is announced; running rentals keep the price they started with.
     next_price: NextPriceBody | None
     currency: str
@@ -194,6 +269,24 @@ def render_price(price: Price) -> PriceBody:
     )
 
 
+def render_agreement(agreement: Agreement, currency: str) -> AgreementBody:
+    terms = [
+        TermBody(
+            gpu_type=term.gpu_type,
+            region=term.region,
+            billing_class=term.billing_class,
+            price_micros_per_gpu_hour=term.price_micros_per_gpu_hour,
+            discount_ppm=term.discount_ppm,
+            effective_from=format_instant(term.from_ms),
+            effective_until=None if term.until_ms is None else format_instant(term.until_ms),
+        )
+        for term in agreement.terms
+    ]
+    return AgreementBody(
+        account_id=agreement.account_id, currency=currency, terms=terms, version=agreement.version
+    )
+
+
 def render_history(
     key: PriceKey, currency: str, changes: list[PriceChange], next_cursor: str | None
 ) -> PriceHistoryBody:
@@ -224,6 +317,9 @@ def render_offer(offer: Offer, currency: str) -> OfferBody:
         region=offer.price.region,
         billing_class=offer.price.billing_class,
         price_micros_per_gpu_hour=offer.price.price_micros_per_gpu_hour,
+        list_price_micros_per_gpu_hour=(
+            offer.price.list_price_micros_per_gpu_hour or offer.price.price_micros_per_gpu_hour
+        ),
         next_price=None
         if announced is None
         else NextPriceBody(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chalicelib.catalog.model import (
+    Agreement,
     Catalog,
     GpuType,
     Price,
@@ -37,6 +38,12 @@ class KindChanged(Conflict):
     code = "gpu_type_kind"
 
 
+class VersionMismatch(Conflict):
+    """It was changed since it was read."""
+
+    code = "version_mismatch"
+
+
 class CatalogStore(Protocol):
     def read_catalog(self) -> Catalog: ...
     def put_gpu_type(self, tx: Transaction, gpu_type: GpuType) -> None:
@@ -54,6 +61,10 @@ class CatalogStore(Protocol):
     ) -> Page[PriceChange]:
         """Rows whose price holds from an instant in ``from_ms <= instant < to_ms``, newest first."""
         ...
+
+    def get_agreement(self, account_id: str) -> Agreement | None: ...
+    def put_agreement(self, tx: Transaction, agreement: Agreement) -> None:
+        """Fails with VersionMismatch when the stored one is no longer at ``version - 1``."""
 
     def require_price(self, tx: Transaction, price: Price) -> None:
         """Fails with PriceChanged unless ``price`` is the one in force now.
@@ -113,7 +124,7 @@ def put_gpu_type(ports: CatalogPorts, principal: Principal, gpu_type: GpuType) -
         _check_profile(gpu_type, ports.store.read_catalog())
         ports.store.require_whole_type(tx, str(gpu_type.parent_gpu_type))
     ports.store.put_gpu_type(tx, gpu_type)
-    _add_audit(ports, tx, (principal.account_id, principal.key_id), "gpu_type.put", gpu_type.name, {})
+    add_audit(ports, tx, (principal.account_id, principal.key_id), "gpu_type.put", gpu_type.name, {})
     tx.commit()
     return gpu_type
 
@@ -269,7 +280,7 @@ def _write_change(
     if key.billing_class == "spot":
         details |= {"floor_ppm": changed.bounds.floor_ppm, "cap_ppm": changed.bounds.cap_ppm}
     action = "price.put" if origin == "operator" else "price.moved"
-    _add_audit(ports, tx, who, action, f"{key.gpu_type}/{key.region}/{key.billing_class}", details)
+    add_audit(ports, tx, who, action, f"{key.gpu_type}/{key.region}/{key.billing_class}", details)
     tx.commit()
 
 
@@ -291,7 +302,12 @@ class CachedCatalog:
         return self._catalog
 
 
-def _add_audit(
+def read_agreed(store: CatalogStore, catalog: Catalog, account_id: str) -> Catalog:
+    """Return the catalogue with the prices that the account has by its agreement."""
+    return replace(catalog, agreement=store.get_agreement(account_id))
+
+
+def add_audit(
     ports: CatalogPorts,
     tx: Transaction,
     who: tuple[str, str],

@@ -1,14 +1,15 @@
 """The catalogue in DynamoDB: one small partition, read whole by one query; the history of prices beside it.
 
-Access: catalogue by one query; history of a pool and class by key, newest first.
+Access: catalogue by one query; an account's agreement by key; history of a pool and class, newest first.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
 
 from chalicelib.catalog.model import (
+    Agreement,
     Catalog,
     GpuType,
     Interconnect,
@@ -18,15 +19,16 @@ from chalicelib.catalog.model import (
     PriceOrigin,
     PricePoint,
     PriceSchedule,
+    Term,
 )
-from chalicelib.catalog.service import KindChanged, PriceChanged
+from chalicelib.catalog.service import KindChanged, PriceChanged, VersionMismatch
 from chalicelib.catalog.spot import SpotBounds
 from chalicelib.core.capacity import BillingClass
 from chalicelib.core.errors import DomainError
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Clock, Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables.catalog import CatalogItem, PriceHistoryItem
+from chalicelib.storage.tables.catalog import AgreementItem, CatalogItem, PriceHistoryItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -40,6 +42,10 @@ def _other_kind(_old: Any) -> DomainError:
 
 def _not_whole(_old: Any) -> DomainError:
     return KindChanged("The parent is no whole GPU type.")
+
+
+def _agreed_otherwise(_old: Any) -> DomainError:
+    return VersionMismatch("The agreement was changed at the same time; read it again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,24 @@ class DynamoCatalogStore:
         rows = [item for item in found if item.sk != start]
         page = [_read_change(key, item) for item in rows[:limit]]
         return Page(page, rows[limit - 1].sk if len(rows) > limit else None)
+
+    def get_agreement(self, account_id: str) -> Agreement | None:
+        try:
+            item = AgreementItem.get(keys.agreement(account_id), keys.AGREEMENT, consistent_read=True)
+        except AgreementItem.DoesNotExist:
+            return None
+        return Agreement(account_id, tuple(Term(**each) for each in item.terms), item.version)
+
+    def put_agreement(self, tx: Transaction, agreement: Agreement) -> None:
+        item = AgreementItem(
+            keys.agreement(agreement.account_id),
+            keys.AGREEMENT,
+            terms=[asdict(term) for term in agreement.terms],
+            version=agreement.version,
+        )
+        first = agreement.version == 1
+        same = AgreementItem.version == agreement.version - 1
+        dynamo(tx).put(item, AgreementItem.pk.does_not_exist() if first else same, _agreed_otherwise)
 
     def require_price(self, tx: Transaction, price: Price) -> None:
         # A schedule only changes with its version, so the end that was read is the end that is stored.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from chalicelib.catalog.model import Template
-from chalicelib.catalog.templates import VersionMismatch
+from chalicelib.catalog.service import VersionMismatch
 from chalicelib.core.errors import DomainError
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from chalicelib.catalog.model import Template
-from chalicelib.catalog.service import CatalogStore
-from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from chalicelib.catalog.service import CatalogStore, VersionMismatch
+from chalicelib.core.errors import Forbidden, InvalidInput, NotFound
 from chalicelib.core.idempotency import (
     LIFETIME_MS,
     AlreadyAnswered,
@@ -21,10 +21,6 @@ from chalicelib.core.workloads import Workload
 
 HTTP_CREATED = 201
 _MIB_PER_GIB = 1024
-
-
-class VersionMismatch(Conflict):
-    code = "version_mismatch"
 
 
 class TemplateStore(Protocol):

@@ -64,6 +64,7 @@ def preview_availability(call: Call) -> Answer:
         raise InvalidInput(f"Name the query parameter {missing[0]}.")
     preview = service.preview(
         wiring.reservation_ports(),
+        call.principal.account_id,
         gpu_type=call.query["gpu_type"],
         region=call.query["region"],
         from_ms=read_instant(call.query, "from") or 0,

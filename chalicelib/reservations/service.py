@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
+from chalicelib.catalog.service import read_agreed
 from chalicelib.core.capacity import ANY_REGION, Quota
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
@@ -115,7 +116,8 @@ def _create(ports: ReservationPorts, principal: Principal, command: CreateReserv
     spans = model.list_spans(request.starts_at_ms, request.ends_at_ms)
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
-        catalog = ports.cached_catalog.get(fresh=round_number > 0)
+        listed = ports.cached_catalog.get(fresh=round_number > 0)
+        catalog = read_agreed(ports.catalog, listed, principal.account_id)
         price = find_price(catalog, request.gpu_type, request.region, now_ms)
         attempts = 0
         for hosts in _find_hosts(ports, request, spans, reservation_id):
@@ -289,9 +291,16 @@ def find_promise(ports: ReservationPorts, host_id: str, from_ms: int, to_ms: int
 
 
 def preview(
-    ports: ReservationPorts, *, gpu_type: str, region: str, from_ms: int, to_ms: int, gpu_count: int
+    ports: ReservationPorts,
+    account_id: str,
+    *,
+    gpu_type: str,
+    region: str,
+    from_ms: int,
+    to_ms: int,
+    gpu_count: int,
 ) -> Preview:
-    """Return what could be promised now, hour by hour, over at most `PAGE_HOSTS` hosts.
+    """Return what could be promised now, hour by hour, over at most `PAGE_HOSTS` hosts, at its price.
 
     Raises:
         InvalidInput: see `model.check_window`; ``window_length`` also above 7 days.
@@ -300,7 +309,8 @@ def preview(
     model.check_window(from_ms, to_ms, now_ms)
     if to_ms - from_ms > MAX_PREVIEW_MS:
         raise InvalidInput("Availability is shown for 7 days at most at once.", code="window_length")
-    price = find_price(ports.cached_catalog.get(), gpu_type, region, now_ms)
+    catalog = read_agreed(ports.catalog, ports.cached_catalog.get(), account_id)
+    price = find_price(catalog, gpu_type, region, now_ms)
     spans = model.list_spans(from_ms, to_ms)
     calendars = next(_read_calendars(ports, gpu_type, region, spans), [])
     hours = []

@@ -5,6 +5,7 @@ from chalicelib.core.capacity import name_pool
 INSTALLATION = "INSTALLATION"
 ACCOUNT = "ACCOUNT"
 CATALOG = "CATALOG"
+AGREEMENT = "AGREEMENT"
 ENROLMENT = "ENROLMENT"
 HOST = "HOST"
 HEARTBEAT = "HEARTBEAT"
@@ -86,6 +87,10 @@ def gpu_type(name: str) -> str:
 
 def price(gpu_type_name: str, region: str, billing_class: str) -> str:
     return f"{PRICE_PREFIX}{gpu_type_name}#{region}#{billing_class}"
+
+
+def agreement(account_id: str) -> str:
+    return f"AGREEMENT#{account_id}"
 
 
 def price_history(gpu_type_name: str, region: str, billing_class: str) -> str:

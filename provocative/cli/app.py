@@ -7,6 +7,7 @@ import typer
 
 from provocative.cli import (
     accounts,
+    agreements,
     audit,
     budgets,
     catalog,
@@ -47,6 +48,7 @@ _MODULES = (
     maintenance,
     pools,
     accounts,
+    agreements,
     audit,
 )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.catalog.model import (
+    Agreement,
     Catalog,
     GpuType,
     Price,
@@ -12,8 +13,7 @@ from chalicelib.catalog.model import (
     PriceSchedule,
     Template,
 )
-from chalicelib.catalog.service import KindChanged, PriceChanged
-from chalicelib.catalog.templates import VersionMismatch
+from chalicelib.catalog.service import KindChanged, PriceChanged, VersionMismatch
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.storage import keys
@@ -22,7 +22,7 @@ from tests.fakes.database import FakeClock, MemoryStore
 
 @dataclass
 class FakeCatalogStore(MemoryStore):
-    """Rows: gpu_types (name), schedules (key), prices ((key, sort key))."""
+    """Rows: gpu_types (name), schedules (key), prices ((key, sort key)), agreements (account)."""
 
     clock: FakeClock
 
@@ -72,6 +72,19 @@ class FakeCatalogStore(MemoryStore):
         rest = sorted((sort_key for sort_key in found if start is None or sort_key < start), reverse=True)
         page = [found[sort_key] for sort_key in rest[:limit]]
         return Page(page, rest[limit - 1] if len(rest) > limit else None)
+
+    def get_agreement(self, account_id: str) -> Agreement | None:
+        return self.db.table("agreements").get(account_id)
+
+    def put_agreement(self, tx: Any, agreement: Agreement) -> None:
+        rows = self.db.table("agreements")
+
+        def check() -> DomainError | None:
+            current = rows.get(agreement.account_id)
+            version = 0 if current is None else current.version
+            return None if version == agreement.version - 1 else VersionMismatch("agreement")
+
+        tx.add(check, lambda: rows.__setitem__(agreement.account_id, agreement))
 
     def require_price(self, tx: Any, price: Price) -> None:
         if price.until_ms is not None and price.until_ms <= self.clock.now_ms():

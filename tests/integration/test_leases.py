@@ -27,7 +27,7 @@ from tests.integration.fleet_setup import (
 from tests.integration.in_process import wire_to
 
 THREADS = 16
-ROUNDS = int(os.environ.get("LEASE_ROUNDS", "45"))
+ROUNDS = int(os.environ.get("LEASE_ROUNDS", "30"))
 HOSTS = (8, 8, 8, 8, 8, 8, 2)
 
 

@@ -14,8 +14,8 @@ STEPS = 300
 #: The short profile; ``make simulate`` runs 2,000.
 SEEDS = range(100)
 #: A mutant that hides from so many seeds is not noticed.
-#: First one in which two charges of a rental meet, which is rare.
-MUTANT_SEEDS = (53, *range(120))
+#: First those in which two charges of a rental meet, which is rare.
+MUTANT_SEEDS = (118, 53, *range(120))
 
 
 @pytest.mark.slow

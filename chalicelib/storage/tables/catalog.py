@@ -30,6 +30,13 @@ class CatalogItem(CatalogTable):
     moved_step = IntegerAttribute(null=True)
 
 
+class AgreementItem(CatalogTable):
+    """What one account pays by agreement; ``terms``: a map each, as `chalicelib.catalog.model.Term`."""
+
+    terms: JSONAttribute = JSONAttribute()
+    version = IntegerAttribute()
+
+
 class PriceHistoryItem(Table):
     """One price that was set, for ever."""
 

@@ -45,6 +45,8 @@ class Client:
             "cached_catalog": lambda: cached,
             "clock": lambda: cloud.clock,
             "settings": Settings,
+            "account_exists": lambda account_id: account_id == self.seeded.renter.account_id,
+            "known_regions": lambda: frozenset({REGION}),
             "find_operator_account": lambda: self.seeded.operator.account_id,
         }
         for name, value in replaced.items():

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.factories import GPU_TYPE, REGION, start
+from tests.factories import GPU_TYPE, PRICE, REGION, start
 from tests.unit.scaling.cloud import SETTINGS
 
 
@@ -63,6 +63,26 @@ def test_an_account_gets_a_key_credit_and_a_quota(terminal):
     assert "revoked" in run(terminal, "keys", "revoke", made["key_id"], "--yes").out
     terminal.environ = {"PROVOCATIVE_API_KEY": made["key"]}
     assert "provocative login" in terminal("ps", code=4).err
+
+
+def test_an_agreement_is_added_shown_paid_and_dropped(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    assert terminal("agreement").out.startswith("There is no agreement")
+    of_2027 = ("--from", "2027-01-01T00:00Z", "--until", "2028-01-01T00:00Z")
+    run(terminal, "agreement", "add", account_id, "--discount", "25%", *of_2027)
+    put = terminal.read(
+        "agreement", "add", account_id, "--price", "2.00", "--gpu-type", GPU_TYPE, role="operator"
+    )
+    assert [each["discount_ppm"] for each in put["terms"]] == [250_000, None]
+    shown = terminal("agreement").out
+    assert "list less 25%" in shown
+    assert "2.00 USD" in shown
+    (offer,) = terminal.read("offers")["items"]
+    assert offer["price_micros_per_gpu_hour"] == PRICE * 3 // 4 < offer["list_price_micros_per_gpu_hour"]
+    left = terminal.read("agreement", "drop", account_id, "1", "--yes", role="operator")
+    assert [each["price_micros_per_gpu_hour"] for each in left["terms"]] == [2_000_000]
+    assert terminal.read("agreement", "of", account_id, role="operator") == terminal.read("agreement")
+    assert "There is no term 2" in run(terminal, "agreement", "drop", account_id, "2", "--yes", code=2).err
 
 
 def test_a_revoked_key_does_not_look_like_a_live_one(terminal):

@@ -260,6 +260,7 @@ def test_the_preview_shows_the_largest_promise_of_each_hour():
     def ask(gpus, hours=3):
         return service.preview(
             seeded.cloud.reservations,
+            seeded.renter.account_id,
             gpu_type=GPU_TYPE,
             region=REGION,
             from_ms=START_MS + 2 * SLOT_MS,

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.catalog.agreements import put_agreement
+from chalicelib.catalog.model import Agreement, Term
 from chalicelib.reservations.hosts import make_reservable
 from chalicelib.reservations.model import SLOT_MS
 from chalicelib.reservations.upkeep import sweep
 from chalicelib.scaling.model import Waiting
-from tests.factories import add_host, rent
+from tests.factories import PRICE, add_host, rent
 from tests.unit.reservations.booking import book
 from tests.unit.scaling.cloud import SETTINGS, build_cloud
 
@@ -37,6 +39,16 @@ def test_a_host_that_is_kept_for_reservations_serves_nobody_who_waits(cloud):
     assert [(host.free, host.busy) for host in found.hosts] == [(0, 8)]
     cloud.run()
     assert len(cloud.ec2.list_alive()) == 1
+
+
+def test_a_cap_below_the_list_is_wanted_room_where_the_account_pays_less(cloud):
+    cloud.want(8, "one", max_price=PRICE - 1)
+    assert read(cloud).waiting == ()
+    terms = (Term("on_demand", cloud.now_ms, discount_ppm=1),)
+    agreement = Agreement(cloud.seeded.renter.account_id, terms, 0)
+    catalog, operator = cloud.seeded.cloud.catalog, cloud.seeded.operator
+    put_agreement(catalog, operator, agreement, frozenset(), lambda _account_id: True)
+    assert read(cloud).waiting == (Waiting(8, 1, cloud.now_ms),)
 
 
 def test_spot_work_in_a_reservations_way_is_wanted_room_half_an_hour_before(cloud):

@@ -6,18 +6,19 @@ from typing import Any
 import pytest
 
 from chalicelib.catalog.model import (
+    Agreement,
     GpuType,
     PriceChange,
     PriceKey,
     PricePoint,
     PriceSchedule,
     Template,
+    Term,
 )
-from chalicelib.catalog.service import KindChanged, PriceChanged
+from chalicelib.catalog.service import KindChanged, PriceChanged, VersionMismatch
 from chalicelib.catalog.spot import SpotBounds
 from chalicelib.catalog.store import DynamoCatalogStore
 from chalicelib.catalog.template_store import DynamoTemplateStore
-from chalicelib.catalog.templates import VersionMismatch
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.workloads import Port, Volume, Workload
 from chalicelib.storage import keys
@@ -200,6 +201,22 @@ def build_template(number=1, *, account="acc_1", public=False, version=1):
         START_MS + number,
         version,
     )
+
+
+def test_an_agreement_comes_back_as_it_was_put_and_follows_the_version_before_it(stores):
+    assert stores.catalog.get_agreement("acc_1") is None
+    terms = (
+        Term("on_demand", START_MS, START_MS + 1, "H100", "eu-north-1", 7),
+        Term("reserved", START_MS, discount_ppm=250_000),
+    )
+    for version in (1, 2):
+        agreement = Agreement("acc_1", terms[:version], version)
+        stores.write(stores.catalog.put_agreement, agreement)
+        assert stores.catalog.get_agreement("acc_1") == agreement
+        with pytest.raises(VersionMismatch):
+            stores.write(stores.catalog.put_agreement, agreement)
+    assert stores.catalog.get_agreement("acc_2") is None
+    assert stores.catalog.read_catalog().schedules == (), "it is not in the catalogue's partition"
 
 
 def test_a_template_comes_back_as_it_was_put(stores):
