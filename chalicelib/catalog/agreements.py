@@ -1,12 +1,14 @@
 """What an account pays by agreement: prices of its own, and discounts for what it has committed to use.
 
-A stay keeps the price that it started with, whatever becomes of the agreement.
+A stay keeps the price that it started with, whatever becomes of the agreement. Processes keep the catalogue
+for `CATALOG_TTL_MS`, so a new term holds from then on at the earliest: nobody starts at more than is shown.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from chalicelib.catalog.model import ANY_GPU_TYPE, ANY_REGION, Agreement, Term
-from chalicelib.catalog.service import CatalogPorts, add_audit
+from chalicelib.catalog.service import CATALOG_TTL_MS, CatalogPorts, add_audit
 from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import InvalidInput, NotFound
 from chalicelib.core.principal import Principal
@@ -14,7 +16,7 @@ from chalicelib.core.principal import Principal
 
 def read_agreement(ports: CatalogPorts, account_id: str) -> Agreement:
     """Return the account's agreement; without one it has no terms, at version 0."""
-    return ports.store.get_agreement(account_id) or Agreement(account_id, (), 0)
+    return ports.store.read_catalog().agreements.get(account_id) or Agreement(account_id, (), 0)
 
 
 def put_agreement(
@@ -24,7 +26,7 @@ def put_agreement(
     known_regions: frozenset[str],
     account_exists: Callable[[str], bool],
 ) -> Agreement:
-    """Replace the account's terms; ``version`` is the one that was read.
+    """Replace the account's terms; ``version`` is the one that was read. Return them as they will hold.
 
     Raises:
         NotFound: no such account, or ``unknown_gpu_type``.
@@ -33,8 +35,16 @@ def put_agreement(
     """
     if not account_exists(agreement.account_id):
         raise NotFound("There is no such account.")
-    _check(agreement.terms, frozenset(ports.store.read_catalog().gpu_types), known_regions)
-    changed = Agreement(agreement.account_id, agreement.terms, agreement.version + 1)
+    catalog = ports.store.read_catalog()
+    before = catalog.agreements.get(agreement.account_id)
+    known = frozenset() if before is None else frozenset(before.terms)
+    earliest_ms = ports.clock.now_ms() + CATALOG_TTL_MS
+    terms = tuple(
+        term if term in known else replace(term, from_ms=max(term.from_ms, earliest_ms))
+        for term in agreement.terms
+    )
+    _check(terms, frozenset(catalog.gpu_types), known_regions)
+    changed = Agreement(agreement.account_id, terms, agreement.version + 1)
     tx = ports.transactions()
     ports.store.put_agreement(tx, changed)
     who = agreement.account_id, principal.key_id

@@ -62,7 +62,7 @@ def list_offers(call: Call) -> Answer:
     principal, catalog = call.principal, wiring.cached_catalog().get(fresh=True)
     found = offers.list_offers(
         wiring.offer_ports(),
-        service.read_agreed(wiring.catalog_ports().store, catalog, principal.account_id),
+        catalog.of_account(principal.account_id),
         _read_offer_query(call),
         # Whoever may not rent has neither a quota nor a balance that an offer could exceed.
         account_id=principal.account_id if "rentals:write" in principal.permissions else None,

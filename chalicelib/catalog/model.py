@@ -193,12 +193,17 @@ def _drop_replaced(points: list[PricePoint], now_ms: int) -> list[PricePoint]:
 class Catalog:
     """A consistent-enough snapshot: use of a price is guarded by its version in the transaction.
 
-    ``agreement``: of the account for which it is read; ``None`` shows the list prices.
+    ``agreements``: by account. ``agreement``: of the one whose prices are asked for, if it has any.
     """
 
     gpu_types: dict[str, GpuType]
     schedules: tuple[PriceSchedule, ...]
+    agreements: dict[str, Agreement] = field(default_factory=dict)
     agreement: Agreement | None = None
+
+    def of_account(self, account_id: str) -> "Catalog":
+        """Return the catalogue with the prices that the account has by its agreement."""
+        return replace(self, agreement=self.agreements.get(account_id))
 
     def find_prices(
         self, gpu_type: str, region: str, billing_class: BillingClass = "on_demand", *, at_ms: int

@@ -33,7 +33,7 @@ Parts = Annotated[int, Field(ge=1, le=PPM)]
 
 
 class GpuTypeRequest(RequestBody):
-    architecture: Annotated[str, Field(min_length=1, max_length=50)]
+    architecture: Annotated[str, Field(min_length=1, max_length=20)]
     memory_mib: Annotated[int, Field(ge=1, le=10_000_000)]
     power_limit_watts: Annotated[int, Field(ge=1, le=10_000)]
     interconnect: Interconnect = "none"
@@ -111,7 +111,7 @@ class TermRequest(RequestBody):
 class AgreementRequest(RequestBody):
     """Of all terms that hold, and the list price, the lowest is paid."""
 
-    terms: Annotated[list[TermRequest], Field(max_length=50)]
+    terms: Annotated[list[TermRequest], Field(max_length=20)]
     #: The version that was read; 0 where there is none yet. Another one is refused.
     version: Annotated[int, Field(ge=0)]
 

@@ -21,6 +21,8 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
 from chalicelib.core.principal import Principal
 
+#: For so long a process may keep the catalogue that it has read.
+CATALOG_TTL_MS = 60_000
 #: How far ahead a price may be announced.
 MAX_AHEAD_MS = 366 * 86_400_000
 SYSTEM_ACTOR = "system"
@@ -62,7 +64,6 @@ class CatalogStore(Protocol):
         """Rows whose price holds from an instant in ``from_ms <= instant < to_ms``, newest first."""
         ...
 
-    def get_agreement(self, account_id: str) -> Agreement | None: ...
     def put_agreement(self, tx: Transaction, agreement: Agreement) -> None:
         """Fails with VersionMismatch when the stored one is no longer at ``version - 1``."""
 
@@ -300,11 +301,6 @@ class CachedCatalog:
             self._catalog = self.read()
             self._read_at_ms = now_ms
         return self._catalog
-
-
-def read_agreed(store: CatalogStore, catalog: Catalog, account_id: str) -> Catalog:
-    """Return the catalogue with the prices that the account has by its agreement."""
-    return replace(catalog, agreement=store.get_agreement(account_id))
 
 
 def add_audit(

@@ -1,6 +1,6 @@
 """The catalogue in DynamoDB: one small partition, read whole by one query; the history of prices beside it.
 
-Access: catalogue by one query; an account's agreement by key; history of a pool and class, newest first.
+Access: catalogue by one query, agreements too; history of a pool and class by key, newest first.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ from chalicelib.core.errors import DomainError
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Clock, Transaction
 from chalicelib.storage import keys
-from chalicelib.storage.tables.catalog import AgreementItem, CatalogItem, PriceHistoryItem
+from chalicelib.storage.tables.catalog import CatalogItem, PriceHistoryItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -55,12 +55,16 @@ class DynamoCatalogStore:
     def read_catalog(self) -> Catalog:
         gpu_types: dict[str, GpuType] = {}
         schedules: list[PriceSchedule] = []
+        agreements: dict[str, Agreement] = {}
         for item in CatalogItem.query(keys.CATALOG, consistent_read=True):
             if item.sk.startswith(keys.PRICE_PREFIX):
                 schedules.append(_read_schedule(item))
+            elif item.sk.startswith(keys.AGREEMENT_PREFIX):
+                agreement = _read_agreement(item)
+                agreements[agreement.account_id] = agreement
             else:
                 gpu_types[item.gpu_type] = _read_gpu_type(item)
-        return Catalog(gpu_types, tuple(schedules))
+        return Catalog(gpu_types, tuple(schedules), agreements)
 
     def put_gpu_type(self, tx: Transaction, gpu_type: GpuType) -> None:
         item = CatalogItem(
@@ -136,23 +140,17 @@ class DynamoCatalogStore:
         page = [_read_change(key, item) for item in rows[:limit]]
         return Page(page, rows[limit - 1].sk if len(rows) > limit else None)
 
-    def get_agreement(self, account_id: str) -> Agreement | None:
-        try:
-            item = AgreementItem.get(keys.agreement(account_id), keys.AGREEMENT, consistent_read=True)
-        except AgreementItem.DoesNotExist:
-            return None
-        return Agreement(account_id, tuple(Term(**each) for each in item.terms), item.version)
-
     def put_agreement(self, tx: Transaction, agreement: Agreement) -> None:
-        item = AgreementItem(
+        item = CatalogItem(
+            keys.CATALOG,
             keys.agreement(agreement.account_id),
-            keys.AGREEMENT,
+            gpu_type="",
             terms=[asdict(term) for term in agreement.terms],
             version=agreement.version,
         )
         first = agreement.version == 1
-        same = AgreementItem.version == agreement.version - 1
-        dynamo(tx).put(item, AgreementItem.pk.does_not_exist() if first else same, _agreed_otherwise)
+        same = CatalogItem.version == agreement.version - 1
+        dynamo(tx).put(item, CatalogItem.pk.does_not_exist() if first else same, _agreed_otherwise)
 
     def require_price(self, tx: Transaction, price: Price) -> None:
         # A schedule only changes with its version, so the end that was read is the end that is stored.
@@ -192,6 +190,12 @@ def _read_schedule(item: CatalogItem) -> PriceSchedule:
         SpotBounds(item.spot_floor_ppm, item.spot_cap_ppm),
         item.moved_step,
     )
+
+
+def _read_agreement(item: CatalogItem) -> Agreement:
+    account_id = item.sk.removeprefix(keys.AGREEMENT_PREFIX)
+    assert item.version is not None
+    return Agreement(account_id, tuple(Term(**each) for each in item.terms), item.version)
 
 
 def _read_change(key: PriceKey, item: PriceHistoryItem) -> PriceChange:

@@ -209,20 +209,39 @@ class Movement:
         return self.amount_cents - self.fee_cents
 
 
-def find_payment_id(target: Mapping[str, object]) -> str:
-    """Return the PaymentIntent that an object of Stripe is, or is of; empty: it is of none."""
-    found = target.get("id") if target.get("object") == "payment_intent" else target.get("payment_intent")
+def find_subject_id(target: Mapping[str, object]) -> str:
+    """Return the PaymentIntent that an object of Stripe is, or is of; empty: it is of none.
+
+    A Checkout Session has none before somebody has paid: it is its own subject then.
+    """
+    kind = target.get("object")
+    found = target.get("id") if kind == "payment_intent" else target.get("payment_intent")
     if isinstance(found, Mapping):
         found = found.get("id")
+    if found is None and kind == "checkout.session":
+        found = target.get("id")
     return found if isinstance(found, str) else ""
+
+
+def is_session(subject_id: str) -> bool:
+    return subject_id.startswith("cs_")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A page of Stripe. ``top_up_id`` is ``None`` where nothing is paid on it."""
+
+    session_id: str
+    status: str
+    top_up_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class StripeEvent:
-    """A hint that a payment has changed. ``payment_id`` empty: it is of nothing that we keep."""
+    """A hint that a payment or a page has changed. ``subject_id`` empty: it is of nothing that we keep."""
 
     event_id: str
     type: str
-    payment_id: str
+    subject_id: str
     received_at_ms: int
     done: bool = False

@@ -8,7 +8,7 @@ from chalicelib.billing.ports import BillingPorts
 from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.payments.model import Movement, Payment, StripeEvent, TopUp
+from chalicelib.payments.model import Movement, Payment, Session, StripeEvent, TopUp
 from chalicelib.payments.orders import AutoTopUp, PaymentMethod
 
 Cursor = Literal["events", "movements"]
@@ -84,8 +84,12 @@ class Payments(Protocol):
         ...
 
     def refund(self, payment_id: str, amount_cents: int, key: str) -> None: ...
-    def list_payments_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
-        """Yield (event id, type, payment id) of Stripe's own list of events, oldest first."""
+    def get_session(self, session_id: str) -> Session:
+        """Raises NotFound."""
+        ...
+
+    def list_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
+        """Yield (event id, type, subject id) of Stripe's own list of events, oldest first."""
         ...
 
     def get_balance(self, currency: str) -> int:

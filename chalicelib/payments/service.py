@@ -21,10 +21,10 @@ from chalicelib.payments.model import (
     StripeEvent,
     TopUp,
     convert_to_cents,
-    find_payment_id,
+    find_subject_id,
 )
 from chalicelib.payments.ports import KeyTaken, PaymentPorts, StripeFailed
-from chalicelib.payments.settling import ForeignPayment, settle_payment
+from chalicelib.payments.settling import ForeignPayment, settle, settle_payment
 from chalicelib.payments.signatures import check_signature
 
 #: Stripe's list of events lags a little, and clocks differ: it is gone through again from so long before.
@@ -187,12 +187,12 @@ def read_event(body: bytes, now_ms: int, *, livemode: bool) -> StripeEvent:
         told = json.loads(body)
         event_id, kind, target = str(told["id"]), str(told["type"]), told["data"]["object"]
         mode = told["livemode"]
-        payment_id = find_payment_id({**target})
+        subject_id = find_subject_id({**target})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput("This is no event of Stripe.", code="wrong_event") from error
     if mode is not livemode:
         raise InvalidInput("The event is of another mode than this stage.", code="wrong_event")
-    return StripeEvent(event_id, kind, payment_id, now_ms)
+    return StripeEvent(event_id, kind, subject_id, now_ms)
 
 
 def handle_event(ports: PaymentPorts, event_id: str) -> None:
@@ -208,8 +208,8 @@ def handle_event(ports: PaymentPorts, event_id: str) -> None:
         raise NotFound("There is no such event.")
     if event.done:
         return
-    if event.payment_id:
-        settle_payment(ports, event.payment_id)
+    if event.subject_id:
+        settle(ports, event.subject_id)
     # Last: a death before it repeats what is posted once.
     ports.store.mark_done(event_id)
 
@@ -232,18 +232,18 @@ def heal(ports: PaymentPorts) -> Healed:
     since_ms = max(0, ports.store.get_cursor("events") - HEAL_OVERLAP_MS)
     missed = foreign = 0
     settled: set[str] = set()
-    for event_id, kind, payment_id in ports.connect().list_payments_changed(since_ms):
+    for event_id, kind, subject_id in ports.connect().list_changed(since_ms):
         known = ports.store.get_event(event_id)
         if known is not None and known.done:
             continue
         if known is None:
-            ports.store.keep_event(StripeEvent(event_id, kind, payment_id, began_ms))
+            ports.store.keep_event(StripeEvent(event_id, kind, subject_id, began_ms))
         missed += 1
         try:
             # What was settled in this run was fetched after all that is listed here.
-            if payment_id and payment_id not in settled:
-                settle_payment(ports, payment_id)
-                settled.add(payment_id)
+            if subject_id and subject_id not in settled:
+                settle(ports, subject_id)
+                settled.add(subject_id)
         except (ForeignPayment, NotFound):
             foreign += 1
         ports.store.mark_done(event_id)

@@ -6,7 +6,7 @@ from chalicelib.billing.model import STRIPE_CLEARING, TAX_PAYABLE, Leg, name_sha
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, Wallet
 from chalicelib.billing.posting import Posting, add_event, add_posting, post_once
 from chalicelib.core.errors import Conflict, NotFound, Unavailable
-from chalicelib.payments.model import Fact, Payment, TopUp, advance, list_facts
+from chalicelib.payments.model import Fact, Payment, TopUp, advance, is_session, list_facts
 from chalicelib.payments.ports import PaymentPorts
 
 STRIPE = "stripe"
@@ -32,6 +32,29 @@ def settle_payment(ports: PaymentPorts, payment_id: str) -> TopUp:
     for fact in facts:
         _post(ports, top_up, payment, fact)
     return _advance(ports, top_up.top_up_id, payment, facts)
+
+
+def settle(ports: PaymentPorts, subject_id: str) -> None:
+    """Bring to where it stands at Stripe whatever an event is about. Raises as `settle_payment`."""
+    if is_session(subject_id):
+        _expire(ports, subject_id)
+    else:
+        settle_payment(ports, subject_id)
+
+
+def _expire(ports: PaymentPorts, session_id: str) -> None:
+    """A page on which nobody paid in time is over, and its top-up with it; a payment still counts."""
+    session = ports.connect().get_session(session_id)
+    if session.status != "expired" or session.top_up_id is None:
+        return
+    stored = ports.store.get_top_up(session.top_up_id)
+    if stored is None:
+        raise ForeignPayment(f"The page {session_id} is of no top-up of ours.")
+    if stored.session_id not in {None, session_id} or stored.state != "created":
+        return
+    tx = ports.billing.rentals.transactions()
+    ports.store.replace_top_up(tx, stored, replace(stored, state="expired"))
+    tx.commit()
 
 
 def _check_ours(ports: PaymentPorts, payment: Payment) -> TopUp:

@@ -129,7 +129,7 @@ class DynamoPaymentStore:
         except StripeEventItem.DoesNotExist:
             return None
         return StripeEvent(
-            event_id, item.type, item.payment_id or "", item.received_at_ms, done=bool(item.done)
+            event_id, item.type, item.subject_id or "", item.received_at_ms, done=bool(item.done)
         )
 
     def keep_event(self, event: StripeEvent) -> None:
@@ -137,7 +137,7 @@ class DynamoPaymentStore:
             keys.event(event.event_id),
             keys.EVENT,
             type=event.type,
-            payment_id=event.payment_id or None,
+            subject_id=event.subject_id or None,
             received_at_ms=event.received_at_ms,
             done=int(event.done),
             expires_at=event.received_at_ms // 1000 + EVENT_LIFETIME_SECONDS,

@@ -13,8 +13,9 @@ from chalicelib.payments.model import (
     Movement,
     Payment,
     Refund,
+    Session,
     TopUp,
-    find_payment_id,
+    find_subject_id,
 )
 from chalicelib.payments.orders import PaymentMethod
 from chalicelib.payments.ports import Charged, Checkout, PaymentsNotConfigured, StripeFailed
@@ -179,6 +180,11 @@ class StripePayments:
             disputes=tuple(disputes),
         )
 
+    def get_session(self, session_id: str) -> Session:
+        with _translated():
+            found = self._client.checkout.sessions.retrieve(session_id).to_dict()
+        return Session(session_id, found["status"], (found.get("metadata") or {}).get("top_up_id"))
+
     def _list_refunds(self, payment_id: str) -> list[Refund]:
         found = self._client.refunds.list({"payment_intent": payment_id, "limit": PAGE})
         refunds = [
@@ -212,11 +218,11 @@ class StripePayments:
         except stripe.InvalidRequestError as error:
             raise Conflict("Not so much of the payment is left to refund.", code="not_refundable") from error
 
-    def list_payments_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
+    def list_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
         with _translated():
             found = self._client.events.list({"created": {"gte": since_ms // 1000}, "limit": PAGE})
             told = [
-                (each.id, each.type, find_payment_id(each.data.object.to_dict()))
+                (each.id, each.type, find_subject_id(each.data.object.to_dict()))
                 for each in found.auto_paging_iter()
             ]
         return reversed(told)

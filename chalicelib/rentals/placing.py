@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
-from chalicelib.catalog.service import read_agreed
 from chalicelib.core.capacity import name_pool
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.leases import Lease
@@ -110,7 +109,7 @@ def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tup
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         listed = ports.cached_catalog.get(fresh=round_number > 0)
-        catalog = read_agreed(ports.catalog, listed, start.first.account_id)
+        catalog = listed.of_account(start.first.account_id)
         prices = choose_affordable(find_prices(catalog, start.first, ports.clock.now_ms()), start.first)
         attempts = 0
         for price in prices:

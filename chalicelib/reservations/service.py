@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.catalog.model import Catalog, Price
-from chalicelib.catalog.service import read_agreed
 from chalicelib.core.capacity import ANY_REGION, Quota
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
@@ -117,7 +116,7 @@ def _create(ports: ReservationPorts, principal: Principal, command: CreateReserv
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
         listed = ports.cached_catalog.get(fresh=round_number > 0)
-        catalog = read_agreed(ports.catalog, listed, principal.account_id)
+        catalog = listed.of_account(principal.account_id)
         price = find_price(catalog, request.gpu_type, request.region, now_ms)
         attempts = 0
         for hosts in _find_hosts(ports, request, spans, reservation_id):
@@ -309,7 +308,7 @@ def preview(
     model.check_window(from_ms, to_ms, now_ms)
     if to_ms - from_ms > MAX_PREVIEW_MS:
         raise InvalidInput("Availability is shown for 7 days at most at once.", code="window_length")
-    catalog = read_agreed(ports.catalog, ports.cached_catalog.get(), account_id)
+    catalog = ports.cached_catalog.get().of_account(account_id)
     price = find_price(catalog, gpu_type, region, now_ms)
     spans = model.list_spans(from_ms, to_ms)
     calendars = next(_read_calendars(ports, gpu_type, region, spans), [])

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.catalog.model import Price
+from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import BillingClass, name_pool
 from chalicelib.fleet.model import Host, HostGpu
 from chalicelib.rentals.ports import RentalPorts
@@ -33,33 +33,20 @@ class RentalDemands:
 
     def read_demand(self, settings: PoolSettings, now_ms: int) -> Demand:
         pool = name_pool(settings.gpu_type, settings.region)
+        catalog = self.rentals.catalog.read_catalog()
         prices = {
             price.billing_class: price
-            for price in self.rentals.catalog.read_catalog().list_prices(now_ms)
+            for price in catalog.list_prices(now_ms)
             if (price.gpu_type, price.region) == (settings.gpu_type, settings.region)
         }
         waiting = tuple(
             Waiting(ticket.gpu_count, ticket.node_count, ticket.since_ms)
             for ticket in self.rentals.scheduling.list_tickets(pool, MAX_TICKETS)
-            if is_served_by_a_host(ticket, pool, self._agree(prices, ticket, now_ms), now_ms)
+            if is_served_by_a_host(ticket, pool, _agree(catalog, prices, ticket, now_ms), now_ms)
         )
         there = self.rentals.fleet.list_hosts(settings.gpu_type, settings.region)
         hosts = tuple(self._read_use(host) for host in there if host.state != "retired")
         return Demand(waiting, self._count_displaced(settings, pool, there, now_ms), hosts)
-
-    def _agree(
-        self, prices: Mapping[BillingClass, Price], ticket: Ticket, now_ms: int
-    ) -> dict[BillingClass, int]:
-        """Return the prices as the ticket's account has them; only a cap below the list's asks for that."""
-        listed = {billing_class: price.price_micros_per_gpu_hour for billing_class, price in prices.items()}
-        cap, price = ticket.max_price_micros_per_gpu_hour, prices.get(ticket.billing_class)
-        if cap is None or price is None or cap >= price.price_micros_per_gpu_hour:
-            return listed
-        agreement = self.rentals.catalog.get_agreement(ticket.account_id)
-        if agreement is None:
-            return listed
-        agreed = agreement.apply(price, now_ms).price_micros_per_gpu_hour
-        return {**listed, ticket.billing_class: agreed}
 
     def _count_displaced(self, settings: PoolSettings, pool: str, hosts: Sequence[Host], now_ms: int) -> int:
         """Return the GPUs of work that must make way for reservations before a host ordered now would be up.
@@ -92,6 +79,16 @@ class RentalDemands:
         if held or host.draining or host.reservable:
             protected_until_ms = _FOREVER_MS
         return HostUse(host.host_id, host.gpu_count, free, busy, None, protected_until_ms)
+
+
+def _agree(
+    catalog: Catalog, prices: Mapping[BillingClass, Price], ticket: Ticket, now_ms: int
+) -> dict[BillingClass, int]:
+    """Return ``prices`` in micros per GPU-hour, as the ticket's account has them."""
+    agreement, agreed = catalog.agreements.get(ticket.account_id), list(prices.values())
+    if agreement is not None:
+        agreed = [agreement.apply(price, now_ms) for price in agreed]
+    return {price.billing_class: price.price_micros_per_gpu_hour for price in agreed}
 
 
 def count(gpus: list[HostGpu], state: str) -> int:

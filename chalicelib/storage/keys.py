@@ -5,7 +5,6 @@ from chalicelib.core.capacity import name_pool
 INSTALLATION = "INSTALLATION"
 ACCOUNT = "ACCOUNT"
 CATALOG = "CATALOG"
-AGREEMENT = "AGREEMENT"
 ENROLMENT = "ENROLMENT"
 HOST = "HOST"
 HEARTBEAT = "HEARTBEAT"
@@ -33,6 +32,7 @@ PUBLIC = "PUBLIC"
 GPU_PREFIX = "GPU#"
 GPU_TYPE_PREFIX = "GPU_TYPE#"
 PRICE_PREFIX = "PRICE#"
+AGREEMENT_PREFIX = "AGREEMENT#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
 #: The last instant that 13 digits can name, in the year 2286.
@@ -90,7 +90,7 @@ def price(gpu_type_name: str, region: str, billing_class: str) -> str:
 
 
 def agreement(account_id: str) -> str:
-    return f"AGREEMENT#{account_id}"
+    return f"{AGREEMENT_PREFIX}{account_id}"
 
 
 def price_history(gpu_type_name: str, region: str, billing_class: str) -> str:

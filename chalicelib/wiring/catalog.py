@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from chalicelib.catalog.service import CachedCatalog, CatalogPorts
     from chalicelib.catalog.templates import TemplatePorts
 
-CATALOG_TTL_MS = 60_000
-
 
 @cache
 def catalog_ports() -> "CatalogPorts":
@@ -24,7 +22,7 @@ def catalog_ports() -> "CatalogPorts":
 
 @cache
 def cached_catalog() -> "CachedCatalog":
-    from chalicelib.catalog.service import CachedCatalog
+    from chalicelib.catalog.service import CATALOG_TTL_MS, CachedCatalog
 
     return CachedCatalog(catalog_ports().store.read_catalog, clock(), CATALOG_TTL_MS)
 

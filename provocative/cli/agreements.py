@@ -57,7 +57,7 @@ def add(
     from_: options.From = None,
     until: _Until = None,
 ) -> None:
-    """Promise an account a price of a GPU type, or a discount: from now on, or from an instant to come."""
+    """Promise an account a price of a GPU type, or a discount: in a minute, or from an instant to come."""
     term: TermRequest = given(
         price_micros_per_gpu_hour=price,
         discount_ppm=discount,

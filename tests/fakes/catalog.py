@@ -27,7 +27,8 @@ class FakeCatalogStore(MemoryStore):
     clock: FakeClock
 
     def read_catalog(self) -> Catalog:
-        return Catalog(dict(self.db.table("gpu_types")), tuple(self.db.table("schedules").values()))
+        rows = self.db.table
+        return Catalog(dict(rows("gpu_types")), tuple(rows("schedules").values()), dict(rows("agreements")))
 
     def put_gpu_type(self, tx: Any, gpu_type: GpuType) -> None:
         rows = self.db.table("gpu_types")
@@ -72,9 +73,6 @@ class FakeCatalogStore(MemoryStore):
         rest = sorted((sort_key for sort_key in found if start is None or sort_key < start), reverse=True)
         page = [found[sort_key] for sort_key in rest[:limit]]
         return Page(page, rest[limit - 1] if len(rest) > limit else None)
-
-    def get_agreement(self, account_id: str) -> Agreement | None:
-        return self.db.table("agreements").get(account_id)
 
     def put_agreement(self, tx: Any, agreement: Agreement) -> None:
         rows = self.db.table("agreements")

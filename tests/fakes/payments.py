@@ -6,7 +6,15 @@ from typing import Any
 
 from chalicelib.core.errors import DomainError, NotFound, Unavailable
 from chalicelib.core.paging import Page
-from chalicelib.payments.model import MICROS_PER_CENT, Movement, Payment, Refund, StripeEvent, TopUp
+from chalicelib.payments.model import (
+    MICROS_PER_CENT,
+    Movement,
+    Payment,
+    Refund,
+    Session,
+    StripeEvent,
+    TopUp,
+)
 from chalicelib.payments.orders import AutoTopUp, PaymentMethod
 from chalicelib.payments.ports import AlreadyReconciled, Charged, Checkout, KeyTaken, StripeFailed
 from tests.fakes.database import MemoryStore
@@ -110,6 +118,7 @@ class FakePayments:
 
     payments: dict[str, Payment] = field(default_factory=dict)
     checkouts: dict[str, Checkout] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
     refunds: dict[str, Refund] = field(default_factory=dict)
     events: list[tuple[int, str, str, str]] = field(default_factory=list)
     customers: dict[str, str] = field(default_factory=dict)
@@ -197,6 +206,11 @@ class FakePayments:
             raise NotFound("no such payment")
         return self._answer("payment", self.payments[payment_id])
 
+    def get_session(self, session_id: str) -> Session:
+        if session_id not in self.sessions:
+            raise NotFound("no such session")
+        return self._answer("session", self.sessions[session_id])
+
     def refund(self, payment_id: str, amount_cents: int, key: str) -> None:
         if key not in self.refunds:
             made = Refund(f"re_{len(self.refunds)}", "succeeded", amount_cents)
@@ -205,7 +219,7 @@ class FakePayments:
             self.payments[payment_id] = replace(paid, refunds=(*paid.refunds, made))
         self._answer("refund", None)
 
-    def list_payments_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
+    def list_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
         found = sorted(each for each in self.events if each[0] >= since_ms)
         return iter(self._answer("events", [each[1:] for each in found]))
 

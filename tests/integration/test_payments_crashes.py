@@ -146,8 +146,8 @@ class OnlyNew:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.payments, name)
 
-    def list_payments_changed(self, since_ms: int) -> Any:
-        told = self.payments.list_payments_changed(max(since_ms, self.counter.entered_ms))
+    def list_changed(self, since_ms: int) -> Any:
+        told = self.payments.list_changed(max(since_ms, self.counter.entered_ms))
         return (each for each in told if each[0] not in self.counter.old)
 
     def list_movements(self, since_ms: int) -> Any:

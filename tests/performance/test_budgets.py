@@ -22,7 +22,7 @@ def test_a_function_imports_no_routes_and_nothing_slow(slice_name):
     assert list_forbidden(code, ("app", "chalicelib.rentals.api", "chalicelib.billing.api")) == []
 
 
-def test_a_start_makes_four_calls_and_a_look_two(cloud: EmbeddedCloud):
+def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
     seed = seed_installation(cloud)
     path = "/v1/rentals/{rental_id}"
     body = {"gpu_type": GPU_TYPE, "gpu_count": 1, "region": REGION, "command": ["true"]}
@@ -44,11 +44,10 @@ def test_a_start_makes_four_calls_and_a_look_two(cloud: EmbeddedCloud):
         with count_calls() as looks:
             status, _ = call(build_event("GET", f"/v1/rentals/{rental_id}", path, seed.renter_key))
     assert status == 200
-    # The key, the agreement, the candidates.
-    assert calls == ["GetItem", "GetItem", "Query", "TransactWriteItems"]
+    assert calls == ["GetItem", "Query", "TransactWriteItems"]
     assert looks == ["GetItem", "GetItem"]
     # The first request of a process reads the catalogue too.
-    assert first == ["GetItem", "Query", "GetItem", "Query", "TransactWriteItems"]
+    assert first == ["GetItem", "Query", "Query", "TransactWriteItems"]
 
 
 def test_a_malformed_key_costs_no_call(cloud: EmbeddedCloud):

@@ -11,8 +11,9 @@ class CatalogTable(Table):
 
 
 class CatalogItem(CatalogTable):
-    """A GPU type or the prices of a pool and class, told apart by the sort key: one query reads all."""
+    """A GPU type, the prices of a pool and class or an account's agreement: one query reads them all."""
 
+    #: Empty for an agreement.
     gpu_type = UnicodeAttribute()
     architecture = UnicodeAttribute(null=True)
     memory_mib = IntegerAttribute(null=True)
@@ -28,13 +29,8 @@ class CatalogItem(CatalogTable):
     spot_floor_ppm = IntegerAttribute(null=True)
     spot_cap_ppm = IntegerAttribute(null=True)
     moved_step = IntegerAttribute(null=True)
-
-
-class AgreementItem(CatalogTable):
-    """What one account pays by agreement; ``terms``: a map each, as `chalicelib.catalog.model.Term`."""
-
-    terms: JSONAttribute = JSONAttribute()
-    version = IntegerAttribute()
+    #: Of an agreement: a map each, as `chalicelib.catalog.model.Term`.
+    terms: JSONAttribute = JSONAttribute(null=True)
 
 
 class PriceHistoryItem(Table):

@@ -86,7 +86,7 @@ class OrderItem(PaymentsTable):
 
 class StripeEventItem(PaymentsTable):
     type = UnicodeAttribute()
-    payment_id = UnicodeAttribute(null=True)
+    subject_id = UnicodeAttribute(null=True)
     received_at_ms = IntegerAttribute()
     done = IntegerAttribute()
     expires_at = IntegerAttribute()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chalicelib.catalog.agreements import put_agreement, read_agreement
 from chalicelib.catalog.model import Agreement, Price, Term
-from chalicelib.catalog.service import VersionMismatch
+from chalicelib.catalog.service import CATALOG_TTL_MS, VersionMismatch
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.rentals.life import resume_rental, stop_rental
 from tests.factories import GPU_TYPE, PRICE, PRICES, REGION, add_renter, rent, seed_cloud, start
@@ -23,10 +23,15 @@ def term(**facts):
 
 
 def agree(seeded, *terms, principal=None, version=0):
+    """Put the terms, and wait until they hold."""
     agreement = Agreement((principal or seeded.renter).account_id, terms, version)
-    return put_agreement(
+    put = put_agreement(
         seeded.cloud.catalog, seeded.operator, agreement, frozenset({REGION}), lambda _account_id: True
     )
+    seeded.cloud.clock.advance_seconds(CATALOG_TTL_MS // 1000 + 1)
+    for host in seeded.cloud.db.table("hosts"):
+        seeded.beat(host)
+    return put
 
 
 TERMS = st.builds(
@@ -77,6 +82,16 @@ def test_a_stay_keeps_what_was_agreed_when_it_started_and_the_next_one_pays_what
     seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True)
     again = resume_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
     assert again.price_micros_per_gpu_hour == PRICE, "the term is over"
+
+
+def test_a_term_holds_once_no_process_can_have_the_old_ones_and_is_not_put_off_again():
+    seeded = seed_cloud()
+    before_ms = seeded.cloud.clock.now_ms()
+    first = agree(seeded, term(discount_ppm=200_000))
+    assert first.terms[0].from_ms == before_ms + CATALOG_TTL_MS
+    later = term(discount_ppm=300_000, from_ms=before_ms + HOUR_S * 1000)
+    assert agree(seeded, *first.terms, later, version=1).terms == (*first.terms, later)
+    assert seeded.rental(rent(seeded, 1).body).price_micros_per_gpu_hour == PRICE * 8 // 10
 
 
 def test_a_cap_is_held_against_what_the_account_pays():
@@ -155,6 +170,7 @@ def test_an_agreement_is_written_by_operators_and_shown_to_whose_it_is(desk):
         {"discount_ppm": 250_000, "effective_from": FROM, "effective_until": "2028-01-01T00:00:00Z"}
     )
     assert (status, put["version"], put["currency"]) == (200, 1, "USD")
+    desk.seeded.cloud.clock.advance_seconds(61)
     assert desk.send("renter", "GET", "/v1/agreement") == (200, put)
     shown = desk.send("operator", "GET", PATH, account_id=desk.seeded.renter.account_id)
     assert shown == (200, put)

@@ -121,7 +121,20 @@ def test_a_stripe_that_is_not_there_is_unavailable():
 def test_stripes_own_list_names_the_payments_oldest_first(running, payments):
     first = pay(running, payments, 1)
     second = pay(running, payments, 2)
-    told = list(payments.list_payments_changed(0))
+    told = list(payments.list_changed(0))
     of_payments = [payment_id for _, kind, payment_id in told if kind == "payment_intent.succeeded"]
     assert of_payments == [first, second]
     assert {payment_id for _, kind, payment_id in told if kind == "customer.created"} == {""}
+
+
+def test_a_page_on_which_nobody_paid_is_its_own_subject_and_says_whose_it_is(running, payments):
+    page = open_page(payments)
+    simulator = running.simulator
+    with simulator.world.lock:
+        simulator.checkout.expire({}, page.session_id)
+    found = payments.get_session(page.session_id)
+    assert (found.status, found.top_up_id) == ("expired", "top_1")
+    told = [subject for _, kind, subject in payments.list_changed(0) if kind == "checkout.session.expired"]
+    assert told == [page.session_id]
+    with pytest.raises(NotFound):
+        payments.get_session("cs_none")

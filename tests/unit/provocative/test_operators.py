@@ -77,6 +77,7 @@ def test_an_agreement_is_added_shown_paid_and_dropped(terminal):
     shown = terminal("agreement").out
     assert "list less 25%" in shown
     assert "2.00 USD" in shown
+    terminal.platform.seeded.cloud.clock.advance_seconds(61)
     (offer,) = terminal.read("offers")["items"]
     assert offer["price_micros_per_gpu_hour"] == PRICE * 3 // 4 < offer["list_price_micros_per_gpu_hour"]
     left = terminal.read("agreement", "drop", account_id, "1", "--yes", role="operator")

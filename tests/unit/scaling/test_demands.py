@@ -47,8 +47,11 @@ def test_a_cap_below_the_list_is_wanted_room_where_the_account_pays_less(cloud):
     terms = (Term("on_demand", cloud.now_ms, discount_ppm=1),)
     agreement = Agreement(cloud.seeded.renter.account_id, terms, 0)
     catalog, operator = cloud.seeded.cloud.catalog, cloud.seeded.operator
+    since_ms = cloud.now_ms
     put_agreement(catalog, operator, agreement, frozenset(), lambda _account_id: True)
-    assert read(cloud).waiting == (Waiting(8, 1, cloud.now_ms),)
+    assert read(cloud).waiting == ()
+    cloud.seeded.cloud.clock.advance_seconds(61)
+    assert read(cloud).waiting == (Waiting(8, 1, since_ms),)
 
 
 def test_spot_work_in_a_reservations_way_is_wanted_room_half_an_hour_before(cloud):
