@@ -79,7 +79,7 @@ history: .venv/.ready ## Record what 16 processes do under faults and check it; 
 	@HISTORY_SEED=$(or $(SEED),20261123) HISTORY_OPERATIONS=$(or $(OPERATIONS),5000) LEASE_ROUNDS=500 \
 	  $(BIN)/python -m pytest -s tests/integration/test_history.py tests/integration/test_leases.py
 
-mutants: .venv/.ready ## Break the money path by hand in 21 ways and show which test notices
+mutants: .venv/.ready ## Break the money path by hand in 23 ways and show which test notices
 	@$(BIN)/python -m tests.unit.billing.mutants
 
 ledger: .venv/.ready ## Ask the ledger's state machine 2,000 times (EXAMPLES=n)

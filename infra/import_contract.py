@@ -72,6 +72,7 @@ KINDS = {
     "scheduling_store": "store",
     "spot": "model",
     "offers": "service",
+    "ordering": "service",
     "agreements": "service",
     "templates": "service",
     "template_store": "store",

@@ -22,6 +22,7 @@ LIST_KEYS = Operation("GET", "/v1/api-keys")
 REVOKE_KEY = Operation("DELETE", "/v1/api-keys/{key_id}")
 
 READ_WALLET = Operation("GET", "/v1/wallet")
+CHARGE_ACCOUNT = Operation("POST", "/v1/accounts/{account_id}/charges", keyed=True)
 GRANT_CREDIT = Operation("POST", "/v1/accounts/{account_id}/credits", keyed=True)
 REVERSE_POSTING = Operation("POST", "/v1/reversals")
 PUT_SPEND_LIMIT = Operation("PUT", "/v1/wallet/spend-limit")

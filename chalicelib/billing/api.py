@@ -3,12 +3,13 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.billing import crediting, service
+from chalicelib.billing import crediting, ordering, service
 from chalicelib.billing.ports import Wallet
 from chalicelib.billing.schemas import (
     BudgetChange,
     BudgetRequest,
     BudgetsBody,
+    ChargeRequest,
     CreditRequest,
     ReversalRequest,
     SpendLimitRequest,
@@ -137,6 +138,23 @@ def grant_credit(call: Call, account_id: str) -> Answer:
     granted = crediting.grant_credit(wiring.billing_ports(), call.principal, command, wiring.account_exists)
     headers = {"Idempotency-Replayed": "true"} if granted.replayed else {}
     return Answer(granted.body, HTTPStatus(granted.status), headers)
+
+
+@api.route("POST", "/v1/accounts/{account_id}/charges", permission="credits:write", body=ChargeRequest)
+def charge_account(call: Call, account_id: str) -> Answer:
+    """Charge an account for something beside GPU time, once per Idempotency-Key."""
+    body: ChargeRequest = call.read_body(ChargeRequest)
+    command = ordering.ChargeAccount(
+        account_id=account_id,
+        amount_micros=body.amount_micros,
+        reason=body.reason,
+        idempotency_key=call.idempotency_key,
+        fingerprint=compute_fingerprint(f"POST /v1/accounts/{account_id}/charges", call.raw_body),
+        render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),
+    )
+    charged = ordering.charge_account(wiring.billing_ports(), call.principal, command, wiring.account_exists)
+    headers = {"Idempotency-Replayed": "true"} if charged.replayed else {}
+    return Answer(charged.body, HTTPStatus(charged.status), headers)
 
 
 @api.route("POST", "/v1/reversals", permission="credits:write", body=ReversalRequest)

@@ -16,18 +16,16 @@ from chalicelib.billing.model import (
     Leg,
     name_shard,
 )
-from chalicelib.billing.ports import MAX_ATTEMPTS, BillingPorts, Wallet
+from chalicelib.billing.ordering import Order, Ordered, name_order, post_order
+from chalicelib.billing.ports import BillingPorts, Wallet
 from chalicelib.billing.posting import (
     Posting,
-    add_booking,
     add_event,
     add_posting,
-    book,
     find_wallet,
     post_once,
 )
-from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unavailable
-from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
+from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
@@ -38,12 +36,11 @@ CREDIT = "credit"
 PROMO_EXPIRY = "promo_expiry"
 SERVICE_CREDIT_SOURCE = "service_credit"
 REVERSAL = "reversal"
-HTTP_CREATED = 201
 #: A stay that the platform broke is given back up to this much of its end: what a renter lost since a
 #: checkpoint, at one an hour.
 CREDITED_SECONDS = 3600
 EXPIRY_BATCH = 100
-REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit"})
+REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "one_off"})
 
 CreditKind = Literal["paid", "promo"]
 
@@ -65,50 +62,22 @@ class GrantCredit:
     expires_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    status: int
-    body: str
-    replayed: bool
-
-
 def grant_credit(
     ports: BillingPorts, principal: Principal, command: GrantCredit, account_exists: Callable[[str], bool]
-) -> Granted:
+) -> Ordered:
     """Credit an account from the operator's side, once per key.
 
     Raises:
-        NotFound: no such account.
         InvalidInput: the credit would have expired already, or what was paid would expire.
-        IdempotencyMismatch: the key was used for another request.
-        Conflict: ``too_many_grants``.
-        Unavailable: too much contention; try again.
+        Others as `post_order`.
     """
-    if not account_exists(command.account_id):
-        raise NotFound("There is no such account.")
     if command.expires_at_ms is not None:
         if command.kind != "promo":
             raise InvalidInput("Only promotional credit expires.", code="credit_does_not_expire")
         if command.expires_at_ms <= ports.rentals.clock.now_ms():
             raise InvalidInput("The credit would have expired already.", code="expires_in_the_past")
-    for _ in range(MAX_ATTEMPTS):
-        try:
-            return _grant(ports, principal, command)
-        except AlreadyAnswered as answered:
-            record = check_replay(answered.record, command.fingerprint)
-            return Granted(record.status, record.body, replayed=True)
-        except Unavailable:
-            continue
-    raise Unavailable("The account changes all the time; try again.")
-
-
-def _grant(ports: BillingPorts, principal: Principal, command: GrantCredit) -> Granted:
-    now_ms = ports.rentals.clock.now_ms()
-    tx = ports.rentals.transactions()
-    balance = find_wallet(ports, command.account_id).balance
     is_promo = command.kind == "promo"
-    # For ever, also when the idempotency record has expired.
-    source_id = f"{principal.account_id}:{command.idempotency_key}"
+    source_id = name_order(principal, command.idempotency_key)
     expense = PROMO_EXPENSE if is_promo else OPERATOR_CREDIT
     posting = Posting(
         source=CREDIT,
@@ -118,34 +87,17 @@ def _grant(ports: BillingPorts, principal: Principal, command: GrantCredit) -> G
         details={"amount_micros": command.amount_micros, "reason": command.reason},
         grant=Grant(source_id, command.amount_micros, command.expires_at_ms) if is_promo else None,
     )
-    # The answer needs the wallet as it will be, the idempotency record the answer, and it is written first:
-    # of several failed conditions, the answered request explains the others.
-    booking = book(balance, posting, now_ms)
-    body = command.render(booking.after)
-    record = IdempotencyRecord(
-        principal.account_id,
+    order = Order(
+        command.account_id,
+        posting,
+        command.reason,
         command.idempotency_key,
         command.fingerprint,
-        HTTP_CREATED,
-        body,
-        now_ms + LIFETIME_MS,
-    )
-    ports.rentals.idempotency.add(tx, record, now_ms)
-    add_booking(ports, tx, booking)
-    told = {"amount_micros": command.amount_micros, "kind": posting.kind, "reason": command.reason}
-    add_event(ports, tx, command.account_id, "credit.posted", told)
-    entry = AuditEntry(
-        ports.rentals.ids.new_id("aud"),
-        command.account_id,
-        principal.key_id,
         "credit.granted",
-        source_id,
-        now_ms,
-        {"amount_micros": command.amount_micros, "reason": command.reason, "kind": command.kind},
+        command.render,
+        "credit.posted",
     )
-    ports.rentals.audit.add_entry(tx, entry)
-    tx.commit()
-    return Granted(HTTP_CREATED, body, replayed=False)
+    return post_order(ports, principal, order, account_exists)
 
 
 def expire_grants(ports: BillingPorts, now_ms: int) -> int:

@@ -29,6 +29,13 @@ class CreditRequest(RequestBody):
     expires_at: str | None = None
 
 
+class ChargeRequest(RequestBody):
+    """A one-off line; ``reason`` is what the renter reads in the ledger and the statement."""
+
+    amount_micros: Micros
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class ReversalRequest(RequestBody):
     journal_key: Annotated[str, Field(min_length=3, max_length=300)]
     reason: Annotated[str, Field(min_length=1, max_length=200)]

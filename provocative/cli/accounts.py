@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     accounts = group(app, "accounts", "Renters, for operators: create, credit, quota.")
     verb(accounts)(create)
     verb(accounts)(credit)
+    verb(accounts)(charge)
     verb(accounts)(refund)
     verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
@@ -67,6 +68,21 @@ def credit(
         amount_micros=amount, reason=reason, kind="promo" if promo else None, expires_at=expires_at
     )
     wallet = session.client.accounts.grant_credit(account_id, request, idempotency_key=idempotency_key)
+    session.show(wallet, show_wallet)
+
+
+def charge(
+    session: Session,
+    account_id: _AccountId,
+    amount: _Amount,
+    *,
+    reason: options.Reason,
+    yes: options.Yes = False,
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Charge an account once for something beside GPU time; the reason stands in its statement."""
+    session.confirm(f"Charge {account_id}?", yes=yes)
+    wallet = session.client.accounts.charge(account_id, amount, reason, idempotency_key=idempotency_key)
     session.show(wallet, show_wallet)
 
 

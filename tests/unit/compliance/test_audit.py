@@ -67,6 +67,8 @@ def list_acts(platform):
     yield ask("DELETE /v1/api-keys/{key_id}", key_id=listed.key_id)
     credit = {"amount_micros": 5, "reason": "sorry"}
     yield ask("POST /v1/accounts/{account_id}/credits", credit, account_id=account_id)
+    charge = {"amount_micros": 1, "reason": "test"}
+    yield ask("POST /v1/accounts/{account_id}/charges", charge, account_id=account_id)
     posted = next(key for key in platform.cloud.db.table("journals") if key[0] == "credit")
     yield ask("POST /v1/reversals", {"journal_key": "#".join(posted), "reason": "by mistake"})
     yield ask("PUT /v1/accounts/{account_id}/quotas", {"max_gpus": 3}, account_id=account_id)

@@ -144,3 +144,15 @@ def test_what_only_operators_may_do_is_refused_to_renters_with_a_hint(terminal):
 def test_the_trail_is_asked_for_one_thing(terminal):
     assert "--target" in run(terminal, "audit", code=2).err
     assert not terminal.gateway.requests
+
+
+def test_an_account_is_charged_once_and_reads_why(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    asked = ("accounts", "charge", account_id, "12.50", "--reason", "a disk", "--yes")
+    for _ in range(2):
+        run(terminal, *asked, "--idempotency-key", "disk")
+    (entry, *_) = terminal.read("ledger")["items"]
+    assert (entry["kind"], entry["amount_micros"]) == ("one_off", -12_500_000)
+    assert "a disk" in terminal("ledger").out
+    refused = run(terminal, "accounts", "charge", account_id, "999999", "--reason", "x", "--yes", code=1)
+    assert "does not cover" in refused.err
