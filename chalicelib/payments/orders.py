@@ -1,5 +1,6 @@
 """Auto top-up: a standing order to fill a wallet up from a saved payment method. All pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,13 @@ from chalicelib.payments.model import MAX_TOP_UP_MICROS, MIN_TOP_UP_MICROS, TopU
 MIN_INTERVAL_MS = 3_600_000
 
 #: ``authentication_required``: the bank wants its customer before a page, which we cannot give it here.
-PauseReason = Literal["declined", "authentication_required", "method_removed"]
+#: ``address_required``: tax depends on where the payer is, and neither customer nor method says it.
+PauseReason = Literal["declined", "authentication_required", "address_required", "method_removed"]
+#: Of Stripe's codes of failure: what a person has to mend. Everything else is a decline.
+PAUSE_REASONS: Mapping[str | None, PauseReason] = {
+    "authentication_required": "authentication_required",
+    "customer_tax_location_invalid": "address_required",
+}
 #: ``limit_reached``: the next one would go beyond the month's limit.
 OrderState = Literal["active", "attempting", "limit_reached", "paused", "off"]
 
@@ -104,9 +111,7 @@ def end_attempt(order: AutoTopUp, top_up: TopUp) -> AutoTopUp:
     after = replace(order, open_top_up_id=None, open_method_id=None)
     if top_up.state == "succeeded":
         return after
-    reason: PauseReason = "declined"
-    if top_up.failure_code == "authentication_required":
-        reason = "authentication_required"
+    reason = PAUSE_REASONS.get(top_up.failure_code, "declined")
     # A method that was put in the place of the one that failed deserves a try of its own.
     paused = reason if order.open_method_id == order.method_id else order.paused
     return replace(after, paused=paused, month_micros=order.month_micros - top_up.amount_micros)

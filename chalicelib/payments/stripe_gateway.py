@@ -28,21 +28,22 @@ PAGE = 100
 CLOCK_DIFFERENCE_SECONDS = 300
 
 
-def connect(api_key: str, api_base: str | None = None) -> "StripePayments":
-    """``api_base``: where the simulator listens; ``None`` for Stripe itself."""
+def connect(api_key: str, api_base: str | None = None, *, taxed: bool = False) -> "StripePayments":
+    """``api_base``: where the simulator listens; ``None`` for Stripe itself. ``taxed``: by Stripe Tax."""
     addresses: Any = {} if api_base is None else {"base_addresses": {"api": api_base}}
     http_client = stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
     client = stripe.StripeClient(
         api_key, http_client=http_client, max_network_retries=MAX_RETRIES, **addresses
     )
-    return StripePayments(client)
+    return StripePayments(client, taxed=taxed)
 
 
 class StripePayments:
     """`ports.Payments`. Whatever creates something carries a key of ours, so a repeat creates nothing."""
 
-    def __init__(self, client: stripe.StripeClient) -> None:
+    def __init__(self, client: stripe.StripeClient, *, taxed: bool) -> None:
         self._client = client.v1
+        self._taxed = taxed
 
     def ensure_customer(self, account_id: str) -> str:
         with _translated():
@@ -53,28 +54,28 @@ class StripePayments:
 
     def open_checkout(self, top_up: TopUp, customer_id: str, return_url: str) -> Checkout:
         ours = {"account_id": top_up.account_id, "top_up_id": top_up.top_up_id}
+        price: dict[str, Any] = {
+            "currency": top_up.currency.lower(),
+            "unit_amount": top_up.amount_micros // MICROS_PER_CENT,
+            "product_data": {"name": "Account credit"},
+        }
+        asked: Any = {
+            "mode": "payment",
+            "customer": customer_id,
+            "success_url": return_url,
+            "cancel_url": return_url,
+            "metadata": ours,
+            "payment_intent_data": {"metadata": ours},
+            "line_items": [{"quantity": 1, "price_data": price}],
+        }
+        if self._taxed:
+            # On top of what the wallet gets; Stripe wants to know where the payer is, and keeps it.
+            price["tax_behavior"] = "exclusive"
+            asked["automatic_tax"] = {"enabled": True}
+            asked["customer_update"] = {"address": "auto", "name": "auto"}
+            asked["tax_id_collection"] = {"enabled": True}
         with _translated():
-            session = self._client.checkout.sessions.create(
-                {
-                    "mode": "payment",
-                    "customer": customer_id,
-                    "success_url": return_url,
-                    "cancel_url": return_url,
-                    "metadata": ours,
-                    "payment_intent_data": {"metadata": ours},
-                    "line_items": [
-                        {
-                            "quantity": 1,
-                            "price_data": {
-                                "currency": top_up.currency.lower(),
-                                "unit_amount": top_up.amount_micros // MICROS_PER_CENT,
-                                "product_data": {"name": "Account credit"},
-                            },
-                        }
-                    ],
-                },
-                {"idempotency_key": top_up.stripe_key},
-            )
+            session = self._client.checkout.sessions.create(asked, {"idempotency_key": top_up.stripe_key})
         assert session.url is not None, "a hosted page has an address"
         payment = session.payment_intent
         return Checkout(session.id, session.url, payment if isinstance(payment, str) else None)
@@ -88,6 +89,7 @@ class StripePayments:
                     "currency": currency.lower(),
                     "success_url": return_url,
                     "cancel_url": return_url,
+                    "billing_address_collection": "required" if self._taxed else "auto",
                 },
                 {"idempotency_key": key},
             )
@@ -114,22 +116,29 @@ class StripePayments:
             return
 
     def charge(self, top_up: TopUp, customer_id: str, method_id: str) -> Charged:
+        ours = {"account_id": top_up.account_id, "top_up_id": top_up.top_up_id}
+        asked: dict[str, Any] = {
+            "amount": top_up.amount_micros // MICROS_PER_CENT,
+            "currency": top_up.currency.lower(),
+            "customer": customer_id,
+            "payment_method": method_id,
+            "confirm": True,
+            "off_session": True,
+            # Else a payment that wants 3D Secure stays open for somebody who is not there.
+            "error_on_requires_action": True,
+            "description": "Account credit, auto top-up",
+            "metadata": ours,
+        }
         try:
             with _translated():
+                if self._taxed:
+                    calculation = self._calculate_tax(top_up, customer_id, method_id)
+                    ours["tax_cents"] = str(calculation.tax_amount_exclusive)
+                    asked["amount"] += calculation.tax_amount_exclusive
+                    # Stripe books the tax with the payment, and takes it back with a refund.
+                    asked["hooks"] = {"inputs": {"tax": {"calculation": calculation.id}}}
                 intent = self._client.payment_intents.create(
-                    {
-                        "amount": top_up.amount_micros // MICROS_PER_CENT,
-                        "currency": top_up.currency.lower(),
-                        "customer": customer_id,
-                        "payment_method": method_id,
-                        "confirm": True,
-                        "off_session": True,
-                        # Else a payment that wants 3D Secure stays open for somebody who is not there.
-                        "error_on_requires_action": True,
-                        "description": "Account credit, auto top-up",
-                        "metadata": {"account_id": top_up.account_id, "top_up_id": top_up.top_up_id},
-                    },
-                    {"idempotency_key": top_up.stripe_key},
+                    cast("Any", asked), {"idempotency_key": top_up.stripe_key}
                 )
         except stripe.CardError as error:
             told = cast("dict[str, Any]", error.json_body or {})
@@ -142,6 +151,24 @@ class StripePayments:
             # Such as a method that was taken away at Stripe.
             return Charged(None, error.code or "payment_method_unusable")
         return Charged(intent.id)
+
+    def _calculate_tax(self, top_up: TopUp, customer_id: str, method_id: str) -> stripe.tax.Calculation:
+        """Raises InvalidRequestError: neither the customer nor the method says where the payer is."""
+        customer: dict[str, Any] = self._client.customers.retrieve(customer_id).to_dict()
+        payer: Any = {"customer": customer_id}
+        if not (customer.get("address") or {}).get("country"):
+            method: dict[str, Any] = self._client.payment_methods.retrieve(method_id).to_dict()
+            address = (method.get("billing_details") or {}).get("address") or {}
+            given = {name: value for name, value in address.items() if value}
+            if "country" in given:
+                payer = {"customer_details": {"address": given, "address_source": "billing"}}
+        item = {
+            "amount": top_up.amount_micros // MICROS_PER_CENT,
+            "reference": top_up.top_up_id,
+            "tax_behavior": "exclusive",
+        }
+        asked: Any = {**payer, "currency": top_up.currency.lower(), "line_items": [item]}
+        return self._client.tax.calculations.create(asked, {"idempotency_key": f"{top_up.stripe_key}:tax"})
 
     def find_charge(self, top_up: TopUp, customer_id: str) -> str | None:
         since = top_up.created_at_ms // 1000 - CLOCK_DIFFERENCE_SECONDS
@@ -162,8 +189,9 @@ class StripePayments:
             charge = intent.get("latest_charge") or {}
             refunds = self._list_refunds(payment_id) if charge.get("amount_refunded") else ()
             disputes = self._list_disputes(payment_id) if charge.get("disputed") else ()
-            tax_cents = self._find_tax(payment_id)
-        ours = intent.get("metadata") or {}
+            ours = intent.get("metadata") or {}
+            told = ours.get("tax_cents")
+            tax_cents = self._find_tax(payment_id) if told is None else int(told)
         error = intent.get("last_payment_error") or {}
         return Payment(
             payment_id=payment_id,
@@ -204,7 +232,7 @@ class StripePayments:
         ]
 
     def _find_tax(self, payment_id: str) -> int:
-        """A payment that was not made on a hosted page has none."""
+        """Of a payment on a hosted page."""
         found = self._client.checkout.sessions.list({"payment_intent": payment_id, "limit": 1}).data
         totals = None if not found else found[0].total_details
         return 0 if totals is None else totals.amount_tax

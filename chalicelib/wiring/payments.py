@@ -43,7 +43,8 @@ def connect_stripe() -> "Payments":
     from chalicelib.payments.stripe_gateway import connect
 
     found = _read_stripe()
-    return connect(found["api_key"], found.get("api_base") if settings().stage == LOCAL_STAGE else None)
+    api_base = found.get("api_base") if settings().stage == LOCAL_STAGE else None
+    return connect(found["api_key"], api_base, taxed=found.get("tax") is True)
 
 
 @cache

@@ -3,30 +3,33 @@
 from infra.local.stripe.errors import Object, refuse_parameter, refuse_state
 from infra.local.stripe.methods import Methods
 from infra.local.stripe.payments import Payments
+from infra.local.stripe.tax import Tax
 from infra.local.stripe.world import World, paginate
 
 _DEFAULT_LIFE_SECONDS = 24 * 3_600
 _MIN_LIFE_SECONDS = 30 * 60
-_BASIS_POINTS = 10_000
+#: What every payer writes into the page where it asks for one.
+ADDRESS = {"country": "IE", "line1": "1 Main Street", "city": "Dublin", "postal_code": "D01"}
 
 
 class Checkout:
-    """Sessions in modes payment and setup; ``tax_basis_points`` is taken where automatic tax is enabled."""
+    """Sessions in modes payment and setup."""
 
-    def __init__(self, world: World, methods: Methods, payments: Payments, base_url: str) -> None:
+    def __init__(self, world: World, methods: Methods, payments: Payments, tax: Tax, base_url: str) -> None:
         self._world = world
         self._methods = methods
         self._payments = payments
+        self._tax = tax
         self._base_url = base_url
         self._intent_data: dict[str, Object] = {}
-        self.tax_basis_points = 0
 
     def create(self, params: Object) -> Object:
         mode = params["mode"]
         if mode not in {"payment", "setup"}:
             raise refuse_parameter(f"Invalid mode: {mode}", "parameter_invalid", "mode")
         if "customer" in params:
-            self._world.get("customer", params["customer"])
+            customer = self._world.get("customer", params["customer"])
+            self._check_address(customer, params)
         now = self._world.now()
         expires_at = params.get("expires_at", now + _DEFAULT_LIFE_SECONDS)
         if not _MIN_LIFE_SECONDS <= expires_at - now <= _DEFAULT_LIFE_SECONDS:
@@ -62,6 +65,17 @@ class Checkout:
         self._world.schedule(expires_at - now, lambda: self._lapse(session["id"]))
         return session
 
+    @staticmethod
+    def _check_address(customer: Object, params: Object) -> None:
+        taxed = params.get("automatic_tax", {}).get("enabled")
+        kept = params.get("customer_update", {}).get("address") == "auto"
+        if taxed and not customer["address"] and not kept:
+            raise refuse_parameter(
+                "Automatic tax calculation in Checkout requires a valid address on the Customer.",
+                "customer_tax_location_invalid",
+                "automatic_tax",
+            )
+
     def _price(self, session: Object, items: list[Object]) -> None:
         if not items or any("price_data" not in item for item in items):
             raise refuse_parameter("Each of line_items needs price_data.", "parameter_missing", "line_items")
@@ -70,7 +84,7 @@ class Checkout:
             raise refuse_parameter("All line_items have one currency.", "parameter_invalid", "line_items")
         subtotal = sum(item["price_data"]["unit_amount"] * item.get("quantity", 1) for item in items)
         taxed = session["automatic_tax"]["enabled"]
-        tax = (subtotal * self.tax_basis_points + _BASIS_POINTS // 2) // _BASIS_POINTS if taxed else 0
+        tax = self._tax.add(subtotal) if taxed else 0
         if taxed:
             session["automatic_tax"]["status"] = "complete"
         session.update(
@@ -138,6 +152,11 @@ class Checkout:
 
     def _complete(self, session: Object, intent: Object) -> Object:
         session.update(status="complete", url=None)
+        if session.get("customer_update", {}).get("address") == "auto":
+            self._methods.update_customer({"address": {**ADDRESS}}, session["customer"])
+        if session.get("billing_address_collection") == "required":
+            method = self._world.get("payment_method", intent["payment_method"])
+            method["billing_details"] = {**method["billing_details"], "address": {**ADDRESS}}
         if session["mode"] == "payment" and intent["status"] == "succeeded":
             session["payment_status"] = "paid"
         self._world.emit("checkout.session.completed", session)

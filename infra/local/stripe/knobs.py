@@ -64,7 +64,7 @@ def _clear_faults(simulator: Simulator) -> Object:
 
 def _set_tax(simulator: Simulator, *, basis_points: int) -> Object:
     with simulator.world.lock:
-        simulator.checkout.tax_basis_points = int(basis_points)
+        simulator.tax.basis_points = int(basis_points)
     return {"basis_points": basis_points}
 
 

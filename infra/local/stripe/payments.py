@@ -30,6 +30,14 @@ class Payments:
         if any(flags.values()) and not confirm:
             name = next(name for name, given in flags.items() if given)
             raise refuse_parameter(f"{name} needs confirm=true.", "parameter_invalid", name)
+        calculation = params.get("hooks", {}).get("inputs", {}).get("tax", {}).get("calculation")
+        if (
+            calculation
+            and self._world.get("tax.calculation", calculation)["amount_total"] != params["amount"]
+        ):
+            raise refuse_parameter(
+                "The amount is not that of the tax calculation.", "parameter_invalid", "amount"
+            )
         intent = self._create("pi", "payment_intent", params, amount_received=0, latest_charge=None)
         self._world.emit("payment_intent.created", intent)
         return self._confirm(intent, flags) if confirm else intent

@@ -13,6 +13,7 @@ from infra.local.stripe.idempotency import IdempotencyKeys
 from infra.local.stripe.methods import Methods
 from infra.local.stripe.payments import Payments
 from infra.local.stripe.refunds import Refunds
+from infra.local.stripe.tax import Tax
 from infra.local.stripe.webhooks import Transport, Webhooks, send_http
 from infra.local.stripe.world import World, paginate
 
@@ -24,7 +25,7 @@ _INTENT = "customer description metadata:map payment_method payment_method_types
 _PAYMENT = _INTENT + (
     "amount:int! currency! off_session:bool error_on_requires_action:bool setup_future_usage receipt_email "
     "statement_descriptor_suffix automatic_payment_methods.enabled:bool "
-    "automatic_payment_methods.allow_redirects"
+    "automatic_payment_methods.allow_redirects hooks.inputs.tax.calculation"
 )
 _SESSION = (
     "mode! success_url! cancel_url customer customer_email client_reference_id metadata:map currency "
@@ -37,6 +38,10 @@ _SESSION = (
     "line_items.#.price_data.product_data.description line_items.#.price_data.product_data.tax_code "
     "payment_intent_data.metadata:map payment_intent_data.description payment_intent_data.receipt_email "
     "payment_intent_data.setup_future_usage setup_intent_data.metadata:map setup_intent_data.description"
+)
+_CALCULATION = (
+    "currency! customer customer_details.address_source customer_details.address:map "
+    "line_items.#.amount:int line_items.#.reference line_items.#.tax_behavior"
 )
 _REFUND = "charge payment_intent amount:int reason metadata:map"
 
@@ -62,7 +67,8 @@ class Simulator:
         self.methods = Methods(self.world)
         self.refunds = Refunds(self.world, self.books)
         self.payments = Payments(self.world, self.books, self.methods, self.refunds, base_url)
-        self.checkout = Checkout(self.world, self.methods, self.payments, base_url)
+        self.tax = Tax(self.world)
+        self.checkout = Checkout(self.world, self.methods, self.payments, self.tax, base_url)
         self.webhooks = Webhooks(self.world, transport)
         self.faults = Faults()
         self.keys = IdempotencyKeys()
@@ -123,6 +129,7 @@ class Simulator:
             ("GET", refunds + "/:id", "", self.refunds.retrieve),
             ("GET", "/v1/disputes", PAGING + " charge payment_intent", self.refunds.list_disputes),
             ("GET", "/v1/disputes/:id", "", self.refunds.retrieve_dispute),
+            ("POST", "/v1/tax/calculations", _CALCULATION, self.tax.calculate),
             ("GET", "/v1/balance", "", lambda _params: self.books.balance()),
             *self._list_plain("charge", "/v1/charges", "customer payment_intent"),
             *self._list_plain(

@@ -38,7 +38,7 @@ def press(session, method):
 
 
 def test_a_page_is_paid_and_leads_back_with_the_session(shop):
-    shop.simulator.checkout.tax_basis_points = 1_900
+    shop.simulator.tax.basis_points = 1_900
     session = make(shop, automatic_tax={"enabled": True})
     assert (session.amount_subtotal, session.total_details.amount_tax, session.amount_total) == (
         2_000,
