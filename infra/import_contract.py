@@ -55,6 +55,7 @@ KINDS = {
     "rules": "model",
     "messages": "model",
     "timing": "model",
+    "retention": "model",
     "rendering": "schemas",
     "planner": "model",
     "queue": "model",

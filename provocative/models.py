@@ -244,6 +244,7 @@ class Rental(TypedDict):
     planned_end: PlannedEnd | None
     volume_host_id: str | None
     volume_lost_at: str | None
+    data_kept_until: str | None
     endpoints: list[Endpoint]
     interruption: Interruption | None
     warnings: list[GpuWarning]

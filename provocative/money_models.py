@@ -21,6 +21,8 @@ class Wallet(TypedDict):
     spend_limit_micros_per_hour: int | None
     seconds_left: int | None
     alert: str
+    state: str
+    data_kept_until: str | None
 
 
 class LedgerEntry(TypedDict):

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict
 EventType = Literal[
     "rental.running",
     "rental.stopped",
+    "rental.data_hold_ending",
     "rental.terminated",
     "rental.failed",
     "rental.interruption_announced",

@@ -129,6 +129,9 @@ def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
     kept = replace(kept, budget_ids=joined)
     if kept != hold:
         ports.wallets.change_hold(tx, meter.account_id, hold, kept)
+    # The hold was touched: the runway is shrinking and cannot be refilled, so the workload stops in it.
+    stops = not settles and bool(split.from_hold_micros or split.overrun_micros or refused)
+    poor = wallet.balance.available_micros < meter.due_micros
     held_micros = kept.amount_micros - hold.amount_micros
     burn_micros = -hold.rate_micros_per_hour if settles else 0
     if meter.due_micros:
@@ -140,6 +143,7 @@ def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
             details=_describe(meter, charged),
             held_micros=held_micros,
             burn_micros_per_hour=burn_micros,
+            exhausts=stops and poor,
         )
         booking = book(wallet.balance, posting, now_ms)
         _add_usage(ports, tx, booking, (meter, charged), kept)
@@ -153,9 +157,6 @@ def _charge(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
             burn_micros_per_hour=balance.burn_micros_per_hour + burn_micros,
         )
         ports.wallets.move_balance(tx, balance, after)
-    # The hold was touched: the runway is shrinking and cannot be refilled, so the workload stops in it.
-    stops = not settles and bool(split.from_hold_micros or split.overrun_micros or refused)
-    poor = wallet.balance.available_micros < meter.due_micros
     if stops and not hold.captured_micros:
         told: EventType = "wallet.exhausted" if poor else "budget.exhausted"
         add_event(ports, tx, meter.account_id, told, {"rental_id": meter.rental_id})

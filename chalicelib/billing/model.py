@@ -18,6 +18,8 @@ from chalicelib.core.money import Mark
 HoldState = Literal["pending", "captured", "void", "expired"]
 #: Of what a customer's money is: promotional credit expires and is spent first.
 Purse = Literal["promo", "paid"]
+#: ``delinquent``: more was taken back than there was; nothing starts, and what was paid for is kept.
+WalletState = Literal["active", "low", "stopped", "data_hold", "delinquent"]
 PURSES: tuple[Purse, ...] = ("promo", "paid")
 
 #: Source and kind of a charge for time. Its line is the day's; every other journal has one of its own.
@@ -139,6 +141,8 @@ class Balance:
     alert_level: int = 0
     #: Of its books, ``yyyy-mm``: whatever is posted stands in this month or a later one. Empty at first.
     month: str = ""
+    #: When a stay was last stopped because nothing was left; a credit that leaves money takes it back.
+    exhausted_at_ms: int | None = None
 
     @property
     def seconds_left(self) -> int | None:
@@ -178,6 +182,15 @@ class Entry:
     paid_micros: int
     promo_micros: int
     details: Mapping[str, object]
+
+
+def find_state(balance: Balance) -> WalletState:
+    """Return what the money allows: ``stopped``, what runs is being stopped; then its data is held."""
+    if balance.exhausted_at_ms is not None:
+        return "stopped" if balance.burn_micros_per_hour else "data_hold"
+    if balance.posted_micros < 0:
+        return "delinquent"
+    return "low" if balance.alert_level and balance.burn_micros_per_hour else "active"
 
 
 def find_alert_level(balance: Balance) -> int:

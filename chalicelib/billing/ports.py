@@ -12,8 +12,14 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.metering.ports import ChargeQueue, MeterStore
 from chalicelib.rentals.ports import RentalPorts
+from chalicelib.rentals.retention import DATA_HOLD_MS
 
 MAX_ATTEMPTS = 8
+
+
+def find_data_hold_end(balance: Balance) -> int | None:
+    """Return until when the data of stopped rentals is kept; ``None``: nothing bounds it."""
+    return None if balance.exhausted_at_ms is None else balance.exhausted_at_ms + DATA_HOLD_MS
 
 
 class AlreadyPosted(Conflict):

@@ -38,7 +38,7 @@ class Posting:
     A wallet's debit takes promotional credit first unless ``paid_only``. ``grant``: the credit is this
     promotional grant. ``expired``: the debit is what is left of this grant. ``held_micros`` and
     ``burn_micros_per_hour`` are added in the same transaction. ``may_overdraw``: the money is taken from us,
-    whatever is left.
+    whatever is left. ``exhausts``: a stay is stopped over it, because the wallet is empty.
     """
 
     source: str
@@ -53,6 +53,7 @@ class Posting:
     expired: Grant | None = None
     held_micros: int = 0
     burn_micros_per_hour: int = 0
+    exhausts: bool = False
 
     @property
     def customer_micros(self) -> int:
@@ -124,7 +125,10 @@ def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
         chain_hash=chained[-1].hash if chained else balance.chain_hash,
         grants=grants,
         burn_micros_per_hour=balance.burn_micros_per_hour + posting.burn_micros_per_hour,
+        exhausted_at_ms=now_ms if posting.exhausts else balance.exhausted_at_ms,
     )
+    if posting.customer_micros > 0 and after.available_micros > 0:
+        after = replace(after, exhausted_at_ms=None)
     if chained:
         after = replace(after, alert_level=find_alert_level(after))
     if chained or posting.kind == USAGE:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
-from chalicelib.billing.ports import Wallet
+from chalicelib.billing.model import WalletState, find_state
+from chalicelib.billing.ports import Wallet, find_data_hold_end
 from chalicelib.billing.posting import ALERT_NAMES
 from chalicelib.billing.service import PostedLeg
 from chalicelib.billing.usage import UsageSum
@@ -86,6 +87,10 @@ class WalletBody(ResponseBody):
     seconds_left: int | None
     #: Less than a day, four hours, one hour is left: ``info``, ``warning``, ``critical``.
     alert: str
+    #: ``active``, ``low``, ``stopped``: what runs is being stopped, ``data_hold``: it has; ``delinquent``.
+    state: WalletState
+    #: Of ``stopped`` and ``data_hold``: volumes of what was stopped for want of money are kept until then.
+    data_kept_until: str | None
 
 
 class BudgetBody(ResponseBody):
@@ -175,6 +180,7 @@ def render_usage(found: list[UsageSum], bucket: str, group_by: str, currency: st
 
 def render_wallet(wallet: Wallet) -> WalletBody:
     balance = wallet.balance
+    kept_until_ms = find_data_hold_end(balance)
     return WalletBody(
         account_id=balance.account_id,
         currency=balance.currency,
@@ -194,6 +200,8 @@ def render_wallet(wallet: Wallet) -> WalletBody:
         spend_limit_micros_per_hour=balance.spend_limit_micros_per_hour,
         seconds_left=balance.seconds_left,
         alert=ALERT_NAMES[balance.alert_level],
+        state=find_state(balance),
+        data_kept_until=None if kept_until_ms is None else format_instant(kept_until_ms),
     )
 
 

@@ -13,7 +13,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.billing.budget import Budget, list_covering
 from chalicelib.billing.budget_store import list_budgets, reserve
 from chalicelib.billing.model import CHAIN_START, Balance, Grant, Hold, HoldState
-from chalicelib.billing.ports import Wallet
+from chalicelib.billing.ports import Wallet, find_data_hold_end
 from chalicelib.core.errors import DomainError, InsufficientFunds, SpendLimitReached, Unavailable
 from chalicelib.core.money import StayHold
 from chalicelib.core.ports import Transaction
@@ -84,6 +84,9 @@ class DynamoWalletStore:
             actions += _write_grants(after)
         if after.alert_level != before.alert_level:
             actions.append(BalanceItem.alert_level.set(after.alert_level))
+        if after.exhausted_at_ms != before.exhausted_at_ms:
+            at_ms, exhausted = after.exhausted_at_ms, BalanceItem.exhausted_at_ms
+            actions.append(exhausted.remove() if at_ms is None else exhausted.set(at_ms))
         if after.month != before.month:
             actions.append(BalanceItem.month.set(after.month))
         if available < 0 and not may_overdraw:
@@ -187,6 +190,10 @@ class DynamoWalletStore:
                 _write_hold(account_id, hold), HoldItem.pk.does_not_exist(), unexpected("The hold")
             )
 
+    def find_data_hold_end(self, account_id: str) -> int | None:
+        balance = self.get_balance(account_id)
+        return None if balance is None else find_data_hold_end(balance)
+
 
 def _get_balance(account_id: str) -> BalanceItem | None:
     try:
@@ -289,4 +296,5 @@ def read_balance(account_id: str, item: BalanceItem) -> Balance:
         item.spend_limit_micros_per_hour,
         item.alert_level or 0,
         item.month or "",
+        item.exhausted_at_ms,
     )

@@ -9,9 +9,10 @@ from dataclasses import replace
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.rentals.dispatch import announce_end
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
-from chalicelib.rentals.model import PlannedEnd, Rental
+from chalicelib.rentals.model import DataHold, PlannedEnd, Rental
 from chalicelib.rentals.policies import GRACE_MS
-from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit
+from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit, add_event
+from chalicelib.rentals.retention import choose_hold, find_next_step
 from chalicelib.rentals.rules import ACTIVE_STATES
 from chalicelib.rentals.timing import find_due, list_ends
 
@@ -42,6 +43,9 @@ def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
     if rental.waiting is not None:
         leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
         return True
+    if rental.data_hold is not None and find_next_step(rental.data_hold) <= now_ms:
+        _look_at_data_hold(ports, rental, rental.data_hold, now_ms)
+        return True
     if rental.state in {"queued", "stopped"}:
         return _start_on_schedule(ports, rental, now_ms)
     if rental.state not in ACTIVE_STATES:
@@ -52,6 +56,20 @@ def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
         return True
     ends_at_ms, reason = min(list_ends(rental))
     return announce_end(ports, rental, PlannedEnd(reason, now_ms, max(ends_at_ms, now_ms + GRACE_MS)))
+
+
+def _look_at_data_hold(ports: RentalPorts, rental: Rental, hold: DataHold, now_ms: int) -> None:
+    """Tell the renter that the data of a rental without money goes, or let it go; money keeps it."""
+    following = choose_hold(hold, ports.wallets.find_data_hold_end(rental.account_id), now_ms)
+    if following == hold:
+        leave_line(ports, rental, "data_hold_ended", now_ms, SYSTEM_ACTOR)
+        return
+    after = replace(rental, data_hold=following)
+    tx = ports.transactions()
+    ports.store.replace_rental(tx, rental, after)
+    if following is not None and following.told:
+        add_event(ports, tx, "rental.data_hold_ending", after)
+    tx.commit()
 
 
 def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:

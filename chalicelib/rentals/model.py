@@ -50,6 +50,14 @@ class PlannedEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class DataHold:
+    """The volume is kept at least until ``until_ms``. ``told``: that this comes near."""
+
+    until_ms: int
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """One stay on a host. ``leases`` carry the epochs under which it may use its GPUs; they never change."""
 
@@ -122,6 +130,8 @@ class Rental:
     #: The host that keeps the volume of a rental that has no stay.
     volume_host_id: str | None = None
     volume_lost_at_ms: int | None = None
+    #: Of one that was stopped because the wallet was empty (see `rentals.retention`).
+    data_hold: DataHold | None = None
     planned_end: PlannedEnd | None = None
     running_at_ms: int | None = None
     stop_requested_at_ms: int | None = None
@@ -211,6 +221,7 @@ def place(
         waiting=None,
         planned_end=None,
         volume_host_id=None,
+        data_hold=None,
         ends_at_ms=None,
         reserved_until_ms=reserved_until_ms,
         running_at_ms=None,
@@ -294,6 +305,7 @@ def end_waiting(rental: Rental, reason: Reason, at_ms: int) -> Rental:
         reason=reason,
         waiting=None,
         volume_host_id=None,
+        data_hold=None,
         terminated_at_ms=at_ms,
     )
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from chalicelib.catalog.service import CachedCatalog, CatalogStore
 from chalicelib.core.capacity import Quota
+from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.idempotency import IdempotencyStore
 from chalicelib.core.money import StayHold
@@ -15,7 +16,7 @@ from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.service import FleetStore
 from chalicelib.rentals.messages import LogExcerpt
-from chalicelib.rentals.model import Rental
+from chalicelib.rentals.model import DataHold, Rental
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
@@ -129,6 +130,10 @@ class Wallets(Protocol):
     def add_holds(self, tx: Transaction, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
         """Fails with InsufficientFunds, BudgetExhausted, SpendLimitReached, or Unavailable to come again."""
 
+    def find_data_hold_end(self, account_id: str) -> int | None:
+        """Until when data is kept without money; ``None``: there is money, so nothing bounds it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RentalPorts:
@@ -198,6 +203,10 @@ _TOLD: Mapping[State, EventType] = {
 }
 
 
+def _describe_hold(hold: DataHold) -> dict[str, object]:
+    return {"data_kept_until": format_instant(hold.until_ms)}
+
+
 def add_event(
     ports: RentalPorts,
     tx: Transaction,
@@ -211,6 +220,7 @@ def add_event(
         "state": rental.state,
         "reason": rental.reason,
         "segment": rental.segment,
+        **({} if rental.data_hold is None else _describe_hold(rental.data_hold)),
         **(details or {}),
     }
     now_ms = ports.clock.now_ms()

@@ -30,6 +30,7 @@ Reason = Literal[
     "start_failed",
     "balance_exhausted",
     "budget_exhausted",
+    "data_hold_ended",
     "max_duration_reached",
     "stop_scheduled",
     "idle",
@@ -88,6 +89,8 @@ REASONS: Mapping[Reason, ReasonRule] = {
     "start_failed": ReasonRule("failed", billable=False),
     "balance_exhausted": ReasonRule("stopped"),
     "budget_exhausted": ReasonRule("stopped"),
+    # It had no GPU any more, and no money came in time.
+    "data_hold_ended": ReasonRule("terminated", billable=False),
     "max_duration_reached": ReasonRule("terminated"),
     "stop_scheduled": ReasonRule("stopped"),
     "idle": ReasonRule("stopped"),

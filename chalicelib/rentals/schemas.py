@@ -202,6 +202,8 @@ class RentalBody(ResponseBody):
     planned_end: PlannedEndBody | None
     volume_host_id: str | None
     volume_lost_at: str | None
+    #: Of one that was stopped because the wallet was empty: the volume goes then, unless there is money.
+    data_kept_until: str | None
     endpoints: list[EndpointBody]
     interruption: InterruptionBody | None
     warnings: list[WarningBody]

@@ -18,6 +18,7 @@ from chalicelib.core.workloads import Endpoint, Port, Volume, Workload
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import (
     BillingState,
+    DataHold,
     DesiredState,
     Health,
     Placement,
@@ -224,6 +225,7 @@ def _write_life(rental: Rental) -> dict[str, Any]:
         "spread_group": rental.spread_group,
         "volume_host_id": rental.volume_host_id,
         "volume_lost_at_ms": rental.volume_lost_at_ms,
+        "data_hold": None if rental.data_hold is None else asdict(rental.data_hold),
         "policies": {
             "max_duration_seconds": rental.policies.max_duration_seconds,
             "idle": None if idle is None else asdict(idle),
@@ -315,6 +317,7 @@ def _read(item: RentalItem) -> Rental:
         has_volume=item.has_volume,
         volume_host_id=item.volume_host_id,
         volume_lost_at_ms=item.volume_lost_at_ms,
+        data_hold=None if item.data_hold is None else DataHold(**item.data_hold),
         policies=_read_policies(item.policies),
         planned_end=None if item.planned_end is None else PlannedEnd(**item.planned_end),
         ends_at_ms=item.ends_at_ms,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from chalicelib.rentals.model import NOTICE_MS, Rental
 from chalicelib.rentals.policies import GRACE_MS, Policies, find_end
+from chalicelib.rentals.retention import find_next_step
 from chalicelib.rentals.rules import ACTIVE_STATES, WAITING_STATES, Reason
 
 
@@ -27,7 +28,9 @@ def find_due(rental: Rental) -> int | None:
         return rental.deadline_at_ms
     if rental.state in {"queued", "stopped"}:
         # One that waits for its hour stands in no line yet.
-        return rental.policies.start_at_ms
+        hold_at_ms = None if rental.data_hold is None else find_next_step(rental.data_hold)
+        steps = [at_ms for at_ms in (rental.policies.start_at_ms, hold_at_ms) if at_ms is not None]
+        return min(steps, default=None)
     if rental.state not in ACTIVE_STATES:
         return None
     if rental.planned_end is not None:

@@ -16,6 +16,7 @@ from chalicelib.core.clock import format_instant
 EventType = Literal[
     "rental.running",
     "rental.stopped",
+    "rental.data_hold_ending",
     "rental.terminated",
     "rental.failed",
     "rental.interruption_announced",

@@ -30,6 +30,8 @@ def show_wallet(wallet: Wallet) -> None:
             ("burn", f"{format_micros(burn, currency)} an hour" if burn else None),
             ("lasts", None if left is None else format_duration(left)),
             ("alert", None if wallet["alert"] == "none" else wallet["alert"]),
+            ("state", wallet["state"]),
+            ("data kept until", format_known(wallet["data_kept_until"])),
             ("spend limit", None if limit is None else f"{format_micros(limit, currency)} an hour"),
         ]
     )

@@ -218,6 +218,7 @@ def _list_notices(rental: Rental) -> list[tuple[str, str | None]]:
             None if cut is None else f"{cut['reason']}; save your work before {format_instant(until)}",
         ),
         ("volume lost", format_known(rental["volume_lost_at"])),
+        ("data kept until", format_known(rental["data_kept_until"])),
         *(("warning", f"{each['count']}x {each['text']}") for each in rental["warnings"]),
     ]
 

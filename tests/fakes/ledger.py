@@ -6,7 +6,13 @@ from typing import Any
 
 from chalicelib.billing.budget import Budget, find_remaining, find_spent, list_covering, name_period
 from chalicelib.billing.model import Balance, ChainedLeg, Entry, Hold, Journal, Leg
-from chalicelib.billing.ports import AlreadyPosted, PostingMismatch, UsageLine, Wallet
+from chalicelib.billing.ports import (
+    AlreadyPosted,
+    PostingMismatch,
+    UsageLine,
+    Wallet,
+    find_data_hold_end,
+)
 from chalicelib.core.errors import (
     BudgetExhausted,
     Conflict,
@@ -122,6 +128,7 @@ class FakeWalletStore(MemoryStore):
                 grants=after.grants,
                 alert_level=after.alert_level,
                 month=after.month,
+                exhausted_at_ms=after.exhausted_at_ms,
             )
 
         tx.add(check, effect)
@@ -179,6 +186,10 @@ class FakeWalletStore(MemoryStore):
                 self._reserve(tx, budget, sum(hold.amount_micros for hold in own), now_ms)
         for hold in kept:
             tx.put_new("holds", (account_id, hold.hold_id), hold, Unavailable("hold"))
+
+    def find_data_hold_end(self, account_id: str) -> int | None:
+        balance = self.get_balance(account_id)
+        return None if balance is None else find_data_hold_end(balance)
 
     def _reserve(self, tx: Any, budget: Budget, amount: int, now_ms: int) -> None:
         rows, key = self.db.table("budgets"), (budget.account_id, budget.budget_id)

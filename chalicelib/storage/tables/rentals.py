@@ -63,6 +63,7 @@ class RentalItem(RentalsTable):
     has_volume = BooleanAttribute()
     volume_host_id = UnicodeAttribute(null=True)
     volume_lost_at_ms = IntegerAttribute(null=True)
+    data_hold: JSONAttribute = JSONAttribute(null=True)
     policies: JSONAttribute = JSONAttribute(null=True)
     planned_end: JSONAttribute = JSONAttribute(null=True)
     ends_at_ms = IntegerAttribute(null=True)
