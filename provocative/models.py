@@ -99,6 +99,16 @@ class Price(TypedDict):
     version: int
 
 
+class VolumePrice(TypedDict):
+    region: str
+    price_micros_per_gib_hour: int
+    currency: str
+
+
+class VolumePrices(TypedDict):
+    items: list[VolumePrice]
+
+
 class Term(TypedDict):
     """A price, or a part of the list price off, while it holds."""
 
@@ -244,6 +254,7 @@ class Rental(TypedDict):
     planned_end: PlannedEnd | None
     volume_host_id: str | None
     volume_lost_at: str | None
+    volume_price_micros_per_gib_hour: int
     data_kept_until: str | None
     endpoints: list[Endpoint]
     interruption: Interruption | None

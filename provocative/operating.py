@@ -4,7 +4,18 @@ from typing import cast
 
 from provocative import operations as op
 from provocative.fleet_models import AuditEntry, Enrolment, Host, Incident, Plan, Pool, Window
-from provocative.models import Account, Agreement, GpuType, IssuedKey, Key, Listing, Page, Price, Quota
+from provocative.models import (
+    Account,
+    Agreement,
+    GpuType,
+    IssuedKey,
+    Key,
+    Listing,
+    Page,
+    Price,
+    Quota,
+    VolumePrice,
+)
 from provocative.money_models import TopUp, Wallet
 from provocative.requests import (
     CreditRequest,
@@ -90,6 +101,11 @@ class CatalogDesk:
     def put_price(self, gpu_type: str, region: str, request: PriceRequest) -> Price:
         path = {"gpu_type": gpu_type, "region": region}
         return cast("Price", self._transport.send(op.PUT_PRICE, path, body=request))
+
+    def put_volume_price(self, region: str, price_micros_per_gib_hour: int) -> VolumePrice:
+        """Set what a GiB of a stopped rental's volume costs an hour."""
+        body = {"price_micros_per_gib_hour": price_micros_per_gib_hour}
+        return cast("VolumePrice", self._transport.send(op.PUT_VOLUME_PRICE, {"region": region}, body=body))
 
     def read_agreement(self, account_id: str) -> Agreement:
         return cast("Agreement", self._transport.send(op.READ_ACCOUNT_AGREEMENT, {"account_id": account_id}))

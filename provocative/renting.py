@@ -17,6 +17,7 @@ from provocative.models import (
     Rental,
     Reservation,
     Template,
+    VolumePrices,
 )
 from provocative.money_models import Budget, LedgerEntry, TopUp, Usage, Wallet
 from provocative.requests import (
@@ -38,6 +39,10 @@ class Catalog:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    def list_volume_prices(self) -> VolumePrices:
+        """What a GiB of a stopped rental's volume costs an hour, by region."""
+        return cast("VolumePrices", self._transport.send(op.LIST_VOLUME_PRICES))
 
     def read_agreement(self) -> Agreement:
         """Return what the account pays by agreement."""

@@ -6,7 +6,7 @@ import os
 from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import wiring
-from chalicelib.billing import charging, crediting
+from chalicelib.billing import charging, crediting, keeping
 from chalicelib.core.errors import NotFound
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -26,6 +26,12 @@ def dispatch_charges(_event: CloudWatchEvent) -> None:
 def expire_credits(_event: CloudWatchEvent) -> None:
     count = crediting.expire_grants(wiring.billing_ports(), wiring.clock().now_ms())
     get_logger().info("credits expired", extra={"grants": count})
+
+
+@functions.schedule(Rate(1, unit=Rate.HOURS), name="charge_volumes")
+def charge_volumes(_event: CloudWatchEvent) -> None:
+    count = keeping.charge_volumes(wiring.billing_ports(), wiring.clock().now_ms())
+    get_logger().info("volumes charged", extra={"charges": count})
 
 
 @functions.on_sqs_message(

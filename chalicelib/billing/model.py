@@ -25,6 +25,7 @@ PURSES: tuple[Purse, ...] = ("promo", "paid")
 #: Source and kind of a charge for time. Its line is the day's; every other journal has one of its own.
 USAGE = "usage"
 GPU_REVENUE = "revenue:gpu"
+VOLUME_REVENUE = "revenue:volume"
 ONE_OFF_REVENUE = "revenue:one_off"
 #: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"

@@ -16,6 +16,9 @@ from chalicelib.catalog.schemas import (
     ReplaceTemplateRequest,
     TemplateListBody,
     TemplateRequest,
+    VolumePriceBody,
+    VolumePriceRequest,
+    VolumePricesBody,
     render_agreement,
     render_gpu_type,
     render_history,
@@ -152,6 +155,29 @@ def put_price(call: Call, gpu_type: str, region: str) -> Answer:
         bounds=body.read_bounds(),
     )
     return Answer(render_price(price))
+
+
+@api.route("PUT", "/v1/volume-prices/{region}", permission="catalog:write", body=VolumePriceRequest)
+def put_volume_price(call: Call, region: str) -> Answer:
+    """Set what a stopped rental's volume costs in a region; rentals that are placed already keep theirs."""
+    body: VolumePriceRequest = call.read_body(VolumePriceRequest)
+    micros = body.price_micros_per_gib_hour
+    ports = wiring.catalog_ports()
+    service.put_volume_price(ports, call.principal, region, micros, wiring.known_regions())
+    currency = wiring.settings().currency
+    return Answer(VolumePriceBody(region=region, price_micros_per_gib_hour=micros, currency=currency))
+
+
+@api.route("GET", "/v1/volume-prices", permission="offers:read")
+def list_volume_prices(_call: Call) -> Answer:
+    """Show what volumes of stopped rentals cost, by region."""
+    prices = wiring.catalog_ports().store.read_catalog().volume_prices_micros
+    currency = wiring.settings().currency
+    items = [
+        VolumePriceBody(region=region, price_micros_per_gib_hour=micros, currency=currency)
+        for region, micros in sorted(prices.items())
+    ]
+    return Answer(VolumePricesBody(items=items))
 
 
 @api.route("POST", "/v1/templates", permission="templates:write", body=TemplateRequest)

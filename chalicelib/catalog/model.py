@@ -200,6 +200,8 @@ class Catalog:
     schedules: tuple[PriceSchedule, ...]
     agreements: dict[str, Agreement] = field(default_factory=dict)
     agreement: Agreement | None = None
+    #: Of a GiB of a stopped rental's volume, an hour, by region; where there is none, it costs nothing.
+    volume_prices_micros: dict[str, int] = field(default_factory=dict)
 
     def of_account(self, account_id: str) -> "Catalog":
         """Return the catalogue with the prices that the account has by its agreement."""

@@ -108,6 +108,22 @@ class TermRequest(RequestBody):
         )
 
 
+class VolumePriceRequest(RequestBody):
+    price_micros_per_gib_hour: Annotated[int, Field(ge=0, le=MAX_PRICE_MICROS)]
+
+
+class VolumePriceBody(ResponseBody):
+    region: str
+    #: Of a GiB of a volume, an hour, while its rental is stopped.
+    price_micros_per_gib_hour: int
+    currency: str
+
+
+class VolumePricesBody(ResponseBody):
+    #: What is not listed costs nothing.
+    items: list[VolumePriceBody]
+
+
 class AgreementRequest(RequestBody):
     """Of all terms that hold, and the list price, the lowest is paid."""
 

@@ -1,6 +1,6 @@
 """Use cases of the catalogue: what is sold, where, at what price and from when."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class CatalogStore(Protocol):
         """Rows whose price holds from an instant in ``from_ms <= instant < to_ms``, newest first."""
         ...
 
+    def put_volume_price(self, tx: Transaction, region: str, price_micros_per_gib_hour: int) -> None: ...
     def put_agreement(self, tx: Transaction, agreement: Agreement) -> None:
         """Fails with VersionMismatch when the stored one is no longer at ``version - 1``."""
 
@@ -128,6 +129,27 @@ def put_gpu_type(ports: CatalogPorts, principal: Principal, gpu_type: GpuType) -
     add_audit(ports, tx, (principal.account_id, principal.key_id), "gpu_type.put", gpu_type.name, {})
     tx.commit()
     return gpu_type
+
+
+def put_volume_price(
+    ports: CatalogPorts,
+    principal: Principal,
+    region: str,
+    price_micros_per_gib_hour: int,
+    known_regions: Collection[str],
+) -> None:
+    """Set what volumes of rentals cost that are placed from now on, while they are stopped; 0: nothing.
+
+    Raises:
+        InvalidInput: ``unknown_region``.
+    """
+    if region not in known_regions:
+        raise InvalidInput("There is no such region.", code="unknown_region")
+    tx = ports.transactions()
+    ports.store.put_volume_price(tx, region, price_micros_per_gib_hour)
+    facts: dict[str, object] = {"price_micros_per_gib_hour": price_micros_per_gib_hour}
+    add_audit(ports, tx, (principal.account_id, principal.key_id), "volume_price.put", region, facts)
+    tx.commit()
 
 
 def _check_profile(gpu_type: GpuType, catalog: Catalog) -> None:

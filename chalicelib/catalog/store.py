@@ -56,15 +56,19 @@ class DynamoCatalogStore:
         gpu_types: dict[str, GpuType] = {}
         schedules: list[PriceSchedule] = []
         agreements: dict[str, Agreement] = {}
+        volume_prices: dict[str, int] = {}
         for item in CatalogItem.query(keys.CATALOG, consistent_read=True):
             if item.sk.startswith(keys.PRICE_PREFIX):
                 schedules.append(_read_schedule(item))
             elif item.sk.startswith(keys.AGREEMENT_PREFIX):
                 agreement = _read_agreement(item)
                 agreements[agreement.account_id] = agreement
+            elif item.sk.startswith(keys.VOLUME_PRICE_PREFIX):
+                assert item.region is not None
+                volume_prices[item.region] = item.price_micros_per_gib_hour or 0
             else:
                 gpu_types[item.gpu_type] = _read_gpu_type(item)
-        return Catalog(gpu_types, tuple(schedules), agreements)
+        return Catalog(gpu_types, tuple(schedules), agreements, volume_prices_micros=volume_prices)
 
     def put_gpu_type(self, tx: Transaction, gpu_type: GpuType) -> None:
         item = CatalogItem(
@@ -86,6 +90,16 @@ class DynamoCatalogStore:
     def require_whole_type(self, tx: Transaction, name: str) -> None:
         whole = CatalogItem.pk.exists() & CatalogItem.mig_profile.does_not_exist()
         dynamo(tx).check(CatalogItem, keys.CATALOG, keys.gpu_type(name), whole, _not_whole)
+
+    def put_volume_price(self, tx: Transaction, region: str, price_micros_per_gib_hour: int) -> None:
+        item = CatalogItem(
+            keys.CATALOG,
+            keys.volume_price(region),
+            gpu_type="",
+            region=region,
+            price_micros_per_gib_hour=price_micros_per_gib_hour,
+        )
+        dynamo(tx).put(item, None, unexpected("The price"))
 
     def put_schedule(self, tx: Transaction, schedule: PriceSchedule) -> None:
         item = CatalogItem(

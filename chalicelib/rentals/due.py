@@ -9,10 +9,10 @@ from dataclasses import replace
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.rentals.dispatch import announce_end
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
-from chalicelib.rentals.model import DataHold, PlannedEnd, Rental
+from chalicelib.rentals.model import PlannedEnd, Rental, end_hold
 from chalicelib.rentals.policies import GRACE_MS
 from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit, add_event
-from chalicelib.rentals.retention import choose_hold, find_next_step
+from chalicelib.rentals.retention import DataHold, choose_hold, find_next_step
 from chalicelib.rentals.rules import ACTIVE_STATES
 from chalicelib.rentals.timing import find_due, list_ends
 
@@ -64,7 +64,7 @@ def _look_at_data_hold(ports: RentalPorts, rental: Rental, hold: DataHold, now_m
     if following == hold:
         leave_line(ports, rental, "data_hold_ended", now_ms, SYSTEM_ACTOR)
         return
-    after = replace(rental, data_hold=following)
+    after = end_hold(rental, now_ms) if following is None else replace(rental, data_hold=following)
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, after)
     if following is not None and following.told:

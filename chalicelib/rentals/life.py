@@ -16,6 +16,7 @@ from chalicelib.rentals.model import (
     Rental,
     Waiting,
     begin_end,
+    begin_keeping,
     end_waiting,
     finish_end,
     keeps_volume,
@@ -41,7 +42,6 @@ from chalicelib.rentals.ports import (
     list_members,
 )
 from chalicelib.rentals.queue import RECOVERY_PRIORITY, Ticket, build_ticket_key, rank
-from chalicelib.rentals.retention import begin_hold
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES, Reason, State
 
 #: In how many pools a rental that takes any region stands in line: each is two writes.
@@ -138,7 +138,7 @@ def finish_stay(
     again = rental.state == "stopping" and rental.desired_state == "running"
     ticket = build_ticket(ports, rental, at_ms, RECOVERY_PRIORITY) if again else None
     waiting = None if ticket is None else describe_wait(ticket)
-    finished = begin_hold(finish_end(rental, at_ms, waiting, lost=before is not None), at_ms)
+    finished = begin_keeping(finish_end(rental, at_ms, waiting, lost=before is not None), at_ms)
     ports.store.replace_rental(tx, before or rental, finished)
     add_state_event(ports, tx, finished)
     if ticket is not None:

@@ -8,7 +8,7 @@ hosts that were not tried come first then.
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import name_pool
@@ -26,7 +26,7 @@ from chalicelib.fleet.placement import (
     order_candidates,
 )
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
-from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
+from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_kept, list_unwiped_hosts, place
 from chalicelib.rentals.ports import (
     NoCapacity,
     RentalPorts,
@@ -277,7 +277,8 @@ def _commit(
 ) -> tuple[Rental, ...]:
     pool = name_pool(start.first.gpu_type, nodes[0].region)
     placed = tuple(
-        _put_on(rental, candidate, terms) for rental, candidate in zip(start.rentals, nodes, strict=True)
+        _put_on(ports, rental, candidate, terms)
+        for rental, candidate in zip(start.rentals, nodes, strict=True)
     )
     tx = ports.transactions()
     # First, the idempotency key: of several failed conditions, the answered request explains the others.
@@ -305,12 +306,18 @@ def _commit(
     return placed
 
 
-def _put_on(rental: Rental, candidate: Candidate, terms: Terms) -> Rental:
+def _put_on(ports: RentalPorts, rental: Rental, candidate: Candidate, terms: Terms) -> Rental:
     free = choose_leases(candidate, rental.gpu_count, rental.rental_id)
     placement = Placement(
         rental.segment + 1, candidate.host_id, candidate.region, tuple(lease.advance() for lease in free)
     )
-    return place(rental, placement, terms.price_micros_per_gpu_hour, terms.reserved_until_ms)
+    placed = place(rental, placement, terms.price_micros_per_gpu_hour, terms.reserved_until_ms)
+    prices = ports.cached_catalog.get().volume_prices_micros if rental.has_volume else {}
+    return replace(
+        placed,
+        kept=list_kept(rental, ports.clock.now_ms()),
+        volume_price_micros_per_gib_hour=prices.get(candidate.region, 0),
+    )
 
 
 def _add_stay(ports: RentalPorts, tx: Transaction, rental: Rental, workload: Workload, pool: str) -> None:

@@ -1,6 +1,6 @@
 """What the use cases of rentals need, and what they share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +16,11 @@ from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.service import FleetStore
 from chalicelib.rentals.messages import LogExcerpt
-from chalicelib.rentals.model import DataHold, Rental
+from chalicelib.rentals.model import Rental
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.rentals.retention import DataHold
 from chalicelib.rentals.rules import State
 from chalicelib.reservations.ports import ReservationStore
 from chalicelib.webhooks.model import Event, EventType
@@ -63,6 +64,10 @@ class RentalStore(Protocol):
 
     def list_due(self, shard: str, now_ms: int, limit: int) -> list[Rental]:
         """Rentals to which something is to be done by itself by now, most overdue first. An index: a hint."""
+        ...
+
+    def list_kept(self, shard: str) -> Iterator[str]:
+        """Rentals with a volume whose keeping is not charged to its end. An index: a hint."""
         ...
 
     def add_rental(self, tx: Transaction, rental: Rental, workload: Workload) -> None: ...

@@ -140,6 +140,7 @@ def render_rental(rental: Rental, position: LinePosition | None = None) -> Renta
         planned_end=_render_planned_end(rental),
         volume_host_id=rental.volume_host_id,
         volume_lost_at=_format(rental.volume_lost_at_ms),
+        volume_price_micros_per_gib_hour=rental.volume_price_micros_per_gib_hour,
         data_kept_until=None if rental.data_hold is None else format_instant(rental.data_hold.until_ms),
         endpoints=[
             EndpointBody(

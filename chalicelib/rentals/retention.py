@@ -1,23 +1,23 @@
-"""How long the volume of a rental is kept that was stopped because the wallet was empty. Pure.
+"""What becomes of the volume of a stopped rental: what it costs, and how long it is kept without money. Pure.
 
 Nothing is lost at zero: the volume costs nothing for `DATA_HOLD_MS`, and is destroyed then only if there is
 still no money and its renter was told `DATA_HOLD_NOTICE_MS` before.
 """
 
-from dataclasses import replace
-
-from chalicelib.rentals.model import DataHold, Rental
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 DAY_MS = 86_400_000
 DATA_HOLD_MS = 14 * DAY_MS
 DATA_HOLD_NOTICE_MS = 3 * DAY_MS
 
 
-def begin_hold(rental: Rental, at_ms: int) -> Rental:
-    """Return a rental that has just stopped, with the hold of its data if that is why."""
-    if rental.state != "stopped" or rental.volume_host_id is None or rental.reason != "balance_exhausted":
-        return rental
-    return replace(rental, data_hold=DataHold(at_ms + DATA_HOLD_MS))
+@dataclass(frozen=True, slots=True)
+class DataHold:
+    """The volume is kept at least until ``until_ms``. ``told``: that this comes near."""
+
+    until_ms: int
+    told: bool = False
 
 
 def find_next_step(hold: DataHold) -> int:
@@ -39,3 +39,33 @@ def choose_hold(hold: DataHold, kept_until_ms: int | None, now_ms: int) -> DataH
         return hold
     # Told late is told in full.
     return DataHold(max(hold.until_ms, now_ms + DATA_HOLD_NOTICE_MS), told=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """A stretch for which a stopped rental keeps a volume of ``size_mib``, at the price of its last stay.
+
+    ``until_ms``: ``None``, still. ``charged_seconds`` of it are posted.
+    """
+
+    since_ms: int
+    size_mib: int
+    price_micros_per_gib_hour: int
+    until_ms: int | None = None
+    charged_seconds: int = 0
+
+    def count_seconds(self, now_ms: int) -> int:
+        """Return how long it has been kept, never less than was charged."""
+        end_ms = now_ms if self.until_ms is None else self.until_ms
+        return max(0, (end_ms - self.since_ms) // 1000, self.charged_seconds)
+
+    def compute_micros(self, seconds: int) -> int:
+        """Return what the first ``seconds`` cost: whole micros, rounded down once."""
+        return self.price_micros_per_gib_hour * self.size_mib * seconds // (1024 * 3600)
+
+
+def end_keeping(kept: Sequence[Keeping], at_ms: int) -> tuple[Keeping, ...]:
+    """Return the stretches without an open one."""
+    return tuple(
+        replace(each, until_ms=max(at_ms, each.since_ms)) if each.until_ms is None else each for each in kept
+    )

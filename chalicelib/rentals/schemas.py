@@ -202,6 +202,8 @@ class RentalBody(ResponseBody):
     planned_end: PlannedEndBody | None
     volume_host_id: str | None
     volume_lost_at: str | None
+    #: Of a GiB of its volume, an hour, while it is stopped; of its last stay.
+    volume_price_micros_per_gib_hour: int
     #: Of one that was stopped because the wallet was empty: the volume goes then, unless there is money.
     data_kept_until: str | None
     endpoints: list[EndpointBody]

@@ -171,6 +171,7 @@ def build_rentals(
             cluster_id=cluster_id,
             reservation_id=request.reservation_id,
             has_volume=request.workload.volume is not None,
+            volume_mib=0 if request.workload.volume is None else request.workload.volume.size_mib,
             policies=request.policies,
         )
         for _ in range(request.node_count)

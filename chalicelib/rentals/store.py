@@ -4,7 +4,7 @@ Access: get by id; an account's by ``by_account``, newest first; what is due by 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -18,7 +18,6 @@ from chalicelib.core.workloads import Endpoint, Port, Volume, Workload
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import (
     BillingState,
-    DataHold,
     DesiredState,
     Health,
     Placement,
@@ -29,6 +28,7 @@ from chalicelib.rentals.model import (
     mark_settled,
 )
 from chalicelib.rentals.policies import Activity, IdlePolicy, Policies
+from chalicelib.rentals.retention import DataHold, Keeping
 from chalicelib.rentals.rules import Reason, State
 from chalicelib.rentals.timing import find_due
 from chalicelib.storage import keys
@@ -38,6 +38,7 @@ from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Index keys under which rentals that are due are listed.
 DUE_SHARDS = 8
+KEPT_SHARDS = 8
 
 
 class DynamoRentalStore:
@@ -70,6 +71,10 @@ class DynamoRentalStore:
             for item in RentalItem.by_due.query(shard, RentalItem.due_at_ms <= now_ms, limit=limit)
         ]
 
+    def list_kept(self, shard: str) -> Iterator[str]:
+        for item in RentalItem.by_kept.query(shard):
+            yield item.rental_id
+
     def add_rental(self, tx: Transaction, rental: Rental, workload: Workload) -> None:
         item = RentalItem(
             keys.rental(rental.rental_id),
@@ -86,6 +91,7 @@ class DynamoRentalStore:
             cluster_id=rental.cluster_id,
             reservation_id=rental.reservation_id,
             has_volume=rental.has_volume,
+            volume_mib=rental.volume_mib or None,
             billed_seconds=0,
             charge_micros=0,
             settled_segment=0,
@@ -191,6 +197,11 @@ def choose_due_shard(rental_id: str) -> str:
     return f"DUE#{hashlib.sha256(rental_id.encode()).digest()[0] % DUE_SHARDS}"
 
 
+def choose_kept_shard(rental_id: str) -> str:
+    """Return the index key of a rental whose volume is charged, by a digest of its id."""
+    return f"KEPT#{hashlib.sha256(rental_id.encode()).digest()[1] % KEPT_SHARDS}"
+
+
 def _save(item: Any, condition: Any) -> bool:
     try:
         item.save(condition)
@@ -225,6 +236,9 @@ def _write_life(rental: Rental) -> dict[str, Any]:
         "spread_group": rental.spread_group,
         "volume_host_id": rental.volume_host_id,
         "volume_lost_at_ms": rental.volume_lost_at_ms,
+        "volume_price_micros_per_gib_hour": rental.volume_price_micros_per_gib_hour or None,
+        "kept": [asdict(each) for each in rental.kept] or None,
+        "kept_shard": choose_kept_shard(rental.rental_id) if rental.kept else None,
         "data_hold": None if rental.data_hold is None else asdict(rental.data_hold),
         "policies": {
             "max_duration_seconds": rental.policies.max_duration_seconds,
@@ -317,6 +331,9 @@ def _read(item: RentalItem) -> Rental:
         has_volume=item.has_volume,
         volume_host_id=item.volume_host_id,
         volume_lost_at_ms=item.volume_lost_at_ms,
+        volume_mib=item.volume_mib or 0,
+        volume_price_micros_per_gib_hour=item.volume_price_micros_per_gib_hour or 0,
+        kept=tuple(Keeping(**each) for each in item.kept or []),
         data_hold=None if item.data_hold is None else DataHold(**item.data_hold),
         policies=_read_policies(item.policies),
         planned_end=None if item.planned_end is None else PlannedEnd(**item.planned_end),

@@ -33,6 +33,7 @@ NAMES = {
     "credit": "Credit",
     "promo_credit": "Promotional credit",
     "promo_expired": "Promotional credit expired",
+    "volume": "Volumes of stopped rentals",
     "one_off": "Other charges",
     "service_credit": "Credit for our failures",
     "reversal": "Corrections",

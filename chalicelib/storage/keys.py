@@ -33,6 +33,7 @@ GPU_PREFIX = "GPU#"
 GPU_TYPE_PREFIX = "GPU_TYPE#"
 PRICE_PREFIX = "PRICE#"
 AGREEMENT_PREFIX = "AGREEMENT#"
+VOLUME_PRICE_PREFIX = "VOLUME_PRICE#"
 ENERGY_PREFIX = "ENERGY#"
 COMMAND_PREFIX = "COMMAND#"
 #: The last instant that 13 digits can name, in the year 2286.
@@ -87,6 +88,10 @@ def gpu_type(name: str) -> str:
 
 def price(gpu_type_name: str, region: str, billing_class: str) -> str:
     return f"{PRICE_PREFIX}{gpu_type_name}#{region}#{billing_class}"
+
+
+def volume_price(region: str) -> str:
+    return f"{VOLUME_PRICE_PREFIX}{region}"
 
 
 def agreement(account_id: str) -> str:

@@ -208,6 +208,16 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "statements": "write",
         "webhooks": "add",
     },
+    "ChargeVolumes": {
+        "rentals": "write",
+        "fleet": "read",
+        "ledger": "write",
+        "balances": "write",
+        "usage": "write",
+        "statements": "write",
+        "budgets": "read",
+        "webhooks": "add",
+    },
     "ExpireCredits": {
         "ledger": "write",
         "balances": "write",

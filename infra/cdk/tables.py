@@ -57,6 +57,7 @@ TABLES = (
         (
             IndexSpec("by_account", "account_id", "created_key"),
             IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),
+            IndexSpec("by_kept", "kept_shard", "rental_id", keys_only=True),
         ),
     ),
     TableSpec("scheduling"),

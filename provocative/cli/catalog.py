@@ -5,7 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from provocative.cli import options
-from provocative.cli.output import format_instant, format_memory, format_micros, print_line
+from provocative.cli.output import (
+    Column,
+    format_instant,
+    format_memory,
+    format_micros,
+    print_line,
+    print_table,
+)
 from provocative.cli.paging import fetch_page
 from provocative.cli.parsing import given, parse_mib, parse_money, parse_share
 from provocative.cli.session import Session
@@ -24,6 +31,8 @@ def register(app: typer.Typer) -> None:
     prices = group(app, "prices", "Prices that were ever set or announced; operators set them.")
     verb(prices)(history)
     verb(prices, "set")(set_price)
+    verb(prices, "volumes")(list_volume_prices)
+    verb(prices, "set-volume")(set_volume_price)
     types = group(app, "gpu-types", "What operators sell.")
     verb(types, "set")(set_gpu_type)
 
@@ -116,6 +125,36 @@ def set_price(
         print_line(f"{where}: {amount} per GPU-hour from {format_instant(body['effective_from'])}.")
 
     session.show(session.client.catalog_desk.put_price(gpu_type, region, request), render)
+
+
+def list_volume_prices(session: Session) -> None:
+    """Show what a GiB of a stopped rental's volume costs an hour; what is not listed is free."""
+
+    def render(body: Any) -> None:
+        columns = [Column("REGION", rank=1), Column("PER GIB-HOUR", rank=1, right=True)]
+        rows = [
+            (each["region"], format_micros(each["price_micros_per_gib_hour"], each["currency"]))
+            for each in body["items"]
+        ]
+        print_table(columns, rows, empty="Volumes cost nothing anywhere.")
+
+    session.show(session.client.catalog.list_volume_prices(), render)
+
+
+def set_volume_price(
+    session: Session,
+    region: options.RegionName,
+    price: Annotated[
+        int, typer.Argument(metavar="AMOUNT", parser=parse_money, help="Per GiB and hour, such as 0.0001.")
+    ],
+) -> None:
+    """Set what volumes of rentals cost, while they are stopped, that are placed from now on."""
+
+    def render(body: Any) -> None:
+        amount = format_micros(body["price_micros_per_gib_hour"], body["currency"])
+        print_line(f"{body['region']}: {amount} per GiB-hour of a stopped rental's volume.")
+
+    session.show(session.client.catalog_desk.put_volume_price(region, price), render)
 
 
 def set_gpu_type(

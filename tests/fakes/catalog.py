@@ -28,7 +28,12 @@ class FakeCatalogStore(MemoryStore):
 
     def read_catalog(self) -> Catalog:
         rows = self.db.table
-        return Catalog(dict(rows("gpu_types")), tuple(rows("schedules").values()), dict(rows("agreements")))
+        return Catalog(
+            dict(rows("gpu_types")),
+            tuple(rows("schedules").values()),
+            dict(rows("agreements")),
+            volume_prices_micros=dict(rows("volume_prices")),
+        )
 
     def put_gpu_type(self, tx: Any, gpu_type: GpuType) -> None:
         rows = self.db.table("gpu_types")
@@ -39,6 +44,10 @@ class FakeCatalogStore(MemoryStore):
             return None if same else KindChanged("kind")
 
         tx.add(check, lambda: rows.__setitem__(gpu_type.name, gpu_type))
+
+    def put_volume_price(self, tx: Any, region: str, price_micros_per_gib_hour: int) -> None:
+        rows = self.db.table("volume_prices")
+        tx.add(lambda: None, lambda: rows.__setitem__(region, price_micros_per_gib_hour))
 
     def require_whole_type(self, tx: Any, name: str) -> None:
         def check() -> DomainError | None:

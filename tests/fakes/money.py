@@ -13,7 +13,7 @@ from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental, mark_settled
 from chalicelib.rentals.policies import Activity
-from chalicelib.rentals.store import choose_due_shard
+from chalicelib.rentals.store import choose_due_shard, choose_kept_shard
 from chalicelib.rentals.timing import find_due
 from tests.fakes.database import MemoryStore
 
@@ -35,6 +35,10 @@ class FakeRentalStore(MemoryStore):
         due = [(find_due(row), row) for row in self.db.table("rentals").values()]
         found = [(at_ms, row.rental_id, row) for at_ms, row in due if at_ms is not None and at_ms <= now_ms]
         return [row for *_, row in sorted(found) if choose_due_shard(row.rental_id) == shard][:limit]
+
+    def list_kept(self, shard: str) -> Iterator[str]:
+        rows = sorted(self.db.table("rentals").items())
+        return iter([key for key, row in rows if row.kept and choose_kept_shard(key) == shard])
 
     def add_rental(self, tx: Any, rental: Rental, workload: Workload) -> None:
         tx.put_new("rentals", rental.rental_id, rental, Unavailable("rental"))

@@ -13,7 +13,7 @@ class CatalogTable(Table):
 class CatalogItem(CatalogTable):
     """A GPU type, the prices of a pool and class or an account's agreement: one query reads them all."""
 
-    #: Empty for an agreement.
+    #: Empty for an agreement and the price of volumes.
     gpu_type = UnicodeAttribute()
     architecture = UnicodeAttribute(null=True)
     memory_mib = IntegerAttribute(null=True)
@@ -26,6 +26,7 @@ class CatalogItem(CatalogTable):
     #: ``[from_ms, price_micros_per_gpu_hour, version]`` each, rising in time.
     points: JSONAttribute = JSONAttribute(null=True)
     version = IntegerAttribute(null=True)
+    price_micros_per_gib_hour = IntegerAttribute(null=True)
     spot_floor_ppm = IntegerAttribute(null=True)
     spot_cap_ppm = IntegerAttribute(null=True)
     moved_step = IntegerAttribute(null=True)

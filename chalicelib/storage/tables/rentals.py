@@ -3,7 +3,7 @@
 from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, JSONAttribute, UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -24,6 +24,15 @@ class RentalsByDue(GlobalSecondaryIndex[Any]):
 
     due_shard = UnicodeAttribute(hash_key=True)
     due_at_ms = IntegerAttribute(range_key=True)
+
+
+class RentalsByKept(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_kept"
+        projection = KeysOnlyProjection()
+
+    kept_shard = UnicodeAttribute(hash_key=True)
+    rental_id = UnicodeAttribute(range_key=True)
 
 
 class RentalsTable(Table):
@@ -63,6 +72,9 @@ class RentalItem(RentalsTable):
     has_volume = BooleanAttribute()
     volume_host_id = UnicodeAttribute(null=True)
     volume_lost_at_ms = IntegerAttribute(null=True)
+    volume_mib = IntegerAttribute(null=True)
+    volume_price_micros_per_gib_hour = IntegerAttribute(null=True)
+    kept: JSONAttribute = JSONAttribute(null=True)
     data_hold: JSONAttribute = JSONAttribute(null=True)
     policies: JSONAttribute = JSONAttribute(null=True)
     planned_end: JSONAttribute = JSONAttribute(null=True)
@@ -84,6 +96,9 @@ class RentalItem(RentalsTable):
     due_shard = UnicodeAttribute(null=True)
     due_at_ms = IntegerAttribute(null=True)
     by_due = RentalsByDue()
+    #: Sparse: present while the keeping of its volume is to be charged.
+    kept_shard = UnicodeAttribute(null=True)
+    by_kept = RentalsByKept()
 
 
 class WorkloadItem(RentalsTable):

@@ -87,6 +87,8 @@ def list_acts(platform):
     yield ask("PUT /v1/gpu-types/{gpu_type}", gpu_type, gpu_type="A10")
     price = {"price_micros_per_gpu_hour": 7}
     yield ask("PUT /v1/gpu-types/{gpu_type}/prices/{region}", price, gpu_type="A10", region=REGION)
+    volume_price = {"price_micros_per_gib_hour": 100}
+    yield ask("PUT /v1/volume-prices/{region}", volume_price, region=REGION)
     terms = {"version": 0, "terms": [{"discount_ppm": 1, "effective_from": "2026-11-01T00:00:00Z"}]}
     path = "/v1/accounts/{account_id}/agreement"
     yield ask(f"PUT {path}", terms, account_id=platform.seeded.renter.account_id)

@@ -15,6 +15,8 @@ ROUTES = {
     "DELETE /v1/api-keys/{key_id}": {"operator", "renter"},
     "PUT /v1/gpu-types/{gpu_type}": {"operator"},
     "PUT /v1/gpu-types/{gpu_type}/prices/{region}": {"operator"},
+    "PUT /v1/volume-prices/{region}": {"operator"},
+    "GET /v1/volume-prices": {"operator", "renter"},
     "GET /v1/agreement": {"operator", "renter"},
     "GET /v1/accounts/{account_id}/agreement": {"operator"},
     "PUT /v1/accounts/{account_id}/agreement": {"operator"},

@@ -304,3 +304,10 @@ def test_what_the_catalogue_costs(dynamo):
         "BatchGetItem",
         "Query",
     ]
+
+
+def test_the_price_of_volumes_is_the_one_that_was_put_last_and_no_gpu_type(stores):
+    for micros in (100, 0):
+        stores.write(stores.catalog.put_volume_price, "eu-north-1", micros)
+        found = stores.catalog.read_catalog()
+        assert (found.volume_prices_micros, found.gpu_types) == ({"eu-north-1": micros}, {})
