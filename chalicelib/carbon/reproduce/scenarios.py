@@ -85,19 +85,32 @@ def describe_year(values: Sequence[float], year: int) -> Year:
     )
 
 
-def run_nightly(values: Sequence[float], *, perfect: bool = False) -> list[float]:
-    """Return percent avoided for windows of 0, 1, … 16 steps to each side of 01:00: scenario I.
+@dataclass(frozen=True, slots=True)
+class Nightly:
+    """Percent avoided with windows of 0, 1, … 16 steps to each side of 01:00.
 
-    A job whose window would begin before the series is left out of the sum and counted in the mean.
+    ``published``: a job whose window would begin before the series emits nothing, and is counted in the mean.
+    ``same_jobs``: it is left out on both sides, so an even grid gives 0.
     """
+
+    published: list[float]
+    same_jobs: list[float]
+
+
+def run_nightly(values: Sequence[float], *, perfect: bool = False) -> Nightly:
+    """Run a job of one step each night: scenario I."""
     forecasts = [Forecast(0, 1, values)] if perfect else list(_forecast_each_seed(values))
-    costs = []
+    jobs = [day * STEPS_PER_DAY + STEPS_TO_ONE_O_CLOCK for day in range(NIGHTLY_JOBS)]
+    every = sum(values[job] for job in jobs)
+    published, same_jobs = [], []
     for half in NIGHTLY_HALF_WINDOWS:
-        jobs = (day * STEPS_PER_DAY + STEPS_TO_ONE_O_CLOCK for day in range(NIGHTLY_JOBS))
-        windows = [Window(job - half, job + half + 1, 1) for job in jobs if job >= half]
+        kept = [job for job in jobs if job >= half]
+        windows = [Window(job - half, job + half + 1, 1) for job in kept]
         chosen = (plan_window(forecast, window).start for forecast in forecasts for window in windows)
-        costs.append(sum(values[start] for start in chosen) / len(forecasts) / NIGHTLY_JOBS)
-    return [100 * (1 - cost / costs[0]) for cost in costs]
+        cost = sum(values[start] for start in chosen) / len(forecasts)
+        published.append(100 * (1 - cost / every))
+        same_jobs.append(100 * (1 - cost / sum(values[job] for job in kept)))
+    return Nightly(published, same_jobs)
 
 
 def run_training(values: Sequence[float], year: int, *, perfect: bool = False) -> Training:

@@ -1,4 +1,4 @@
-"""When work that may wait runs: in its window, no worse than at once, and as well as if everything were tried."""
+"""When work that may wait runs: in its window, no worse than at once, as well as any other way."""
 
 from dataclasses import replace
 from itertools import combinations, pairwise
