@@ -80,8 +80,8 @@ def _add_nightly(lines: _Lines, values: Sequence[float], published: Published | 
         rest = f"{found.same_jobs[half]:>16.4f}{perfect.published[half]:>12.4f}"
         lines.compare(f"+-{half / 2:.1f} h", percent, printed, TOLERANCE_PP, rest)
     lines.lines.append(
-        "  From +-1.5 h on, the published sum misses the first night and its mean does not; 'same jobs' leaves it\n"
-        "  out of both. Perfect: a forecast without error, counted as published."
+        "  From +-1.5 h on, the published sum misses the first night and its mean does not;\n"
+        "  'same jobs' leaves it out of both. Perfect: a forecast without error, counted as published."
     )
 
 

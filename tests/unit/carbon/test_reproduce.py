@@ -81,7 +81,8 @@ def test_the_nightly_job_avoids_what_was_published_in_every_window(region, scena
     assert len(percents) == 17
     for half, percent in enumerate(percents):
         print(
-            f"{REGIONS[region].label:<14} +-{half / 2:.1f} h {percent:9.4f} %, same jobs {found.same_jobs[half]:9.4f} %"
+            f"{REGIONS[region].label:<14} +-{half / 2:.1f} h {percent:9.4f} %, "
+            f"same jobs {found.same_jobs[half]:9.4f} %"
         )
     assert percents[::2] == pytest.approx(REGIONS[region].nightly, abs=TOLERANCE_PP)
     assert percents[1::2] == pytest.approx(BETWEEN[region], abs=TOLERANCE_PP)
@@ -230,7 +231,7 @@ def test_the_command_measures_a_file_of_any_region(tmp_path, capsys, scenarios, 
     assert command.main(["--csv", str(write_rows(tmp_path / "other.csv", rows))]) == 0
     shown = capsys.readouterr().out
     assert "nothing published to compare with" in shown
-    assert shown.count("+-") == 17
+    assert shown.count("\n  +-") == 17
     assert all(f"{deadline}, " in shown for deadline, _ in CELLS)
 
 
