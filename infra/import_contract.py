@@ -114,7 +114,15 @@ KINDS = {
     "issuing": "service",
     "linking": "service",
     "addresses": "model",
+    "starts": "model",
+    "reproduce.series": "model",
+    "reproduce.published": "model",
+    "reproduce.scenarios": "service",
+    "reproduce.report": "service",
+    "reproduce.__main__": "functions",
 }
+#: Tools of a slice that are run by hand and are not in the archives: a package that nothing else imports.
+TOOLS = frozenset({"carbon.reproduce"})
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
 
@@ -148,14 +156,14 @@ def is_allowed(importer: str, imported: str) -> bool:
     """
     package, _, file = importer.removeprefix("chalicelib.").partition(".")
     other_package, _, other_file = imported.removeprefix("chalicelib.").partition(".")
+    if any(_is_inside(imported, tool) and not _is_inside(importer, tool) for tool in TOOLS):
+        return False
     further = file in KINDS or other_file in KINDS
     file, other_file = KINDS.get(file, file), KINDS.get(other_file, other_file)
     if package == "wiring":
         return True
-    if package in {"core", "wire"}:
-        return other_package == package
-    if package in {"storage", "runtime"}:
-        return other_package in {package, "core"}
+    if package in SHARED:
+        return other_package in ({package} if package in {"core", "wire"} else {package, "core"})
     own, shared, lower = RULES.get(file, GATEWAY_RULE)
     if other_package == package:
         same_kind = other_file == file and further
@@ -164,3 +172,7 @@ def is_allowed(importer: str, imported: str) -> bool:
         below = SLICES.index(other_package) < SLICES.index(package)
         return lower and below and other_file in {"model", "service"}
     return other_package in shared
+
+
+def _is_inside(module: str, tool: str) -> bool:
+    return f"{module}.".startswith(f"chalicelib.{tool}.")

@@ -13,6 +13,8 @@ from pathlib import Path
 #: botocore ships 20 MB of service descriptions; these are the services that functions call.
 BOTOCORE_SERVICES = ("dynamodb", "ec2", "secretsmanager", "sqs", "sts")
 _BOTOCORE_DATA = "/botocore/data/"
+#: Run by hand, with numpy, which no function has.
+TOOLS = ("chalicelib/carbon/reproduce/",)
 #: The archive is immutable, so the source is never read to validate its bytecode.
 _UNCHECKED_HASH = 0b01
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +39,7 @@ def prepare_archive(path: Path) -> None:
 
 
 def is_wanted(name: str) -> bool:
-    if "/__pycache__/" in f"/{name}" or name.endswith(".pyc"):
+    if "/__pycache__/" in f"/{name}" or name.endswith(".pyc") or name.startswith(TOOLS):
         return False
     _, separator, rest = name.partition(_BOTOCORE_DATA)
     if separator and "/" in rest:

@@ -59,6 +59,12 @@ from infra.import_contract import is_allowed
         ("rentals.model", "fleet.health", False),
         ("billing.service", "metering.incidents", True),
         ("rentals.service", "metering.incidents", False),
+        ("carbon.service", "carbon.starts", True),
+        ("carbon.starts", "carbon.policies", True),
+        ("carbon.policies", "carbon.service", False),
+        ("carbon.reproduce.scenarios", "carbon.policies", True),
+        ("carbon.service", "carbon.reproduce.scenarios", False),
+        ("wiring", "carbon.reproduce.scenarios", False),
     ],
 )
 def test_a_file_may_import_what_its_kind_may(importer, imported, allowed):

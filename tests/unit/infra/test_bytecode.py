@@ -1,0 +1,23 @@
+"""What the archives of the functions hold."""
+
+import zipfile
+
+from infra.cdk.bytecode import is_wanted, prepare_archive
+
+
+def test_tools_that_are_run_by_hand_are_left_out_and_what_functions_import_stays(tmp_path):
+    path = tmp_path / "deployment.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("policies.py", "reproduce/__init__.py", "reproduce/scenarios.py"):
+            archive.writestr(f"chalicelib/carbon/{name}", "VALUE = 1\n")
+    prepare_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        sources = [name for name in archive.namelist() if name.endswith(".py")]
+        bytecode = [name for name in archive.namelist() if name.endswith(".pyc")]
+    assert sources == ["chalicelib/carbon/policies.py"]
+    assert len(bytecode) == 1
+
+
+def test_of_the_data_of_botocore_only_what_is_called_is_wanted():
+    assert is_wanted("python/botocore/data/sqs/2012-11-05/service-2.json.gz")
+    assert not is_wanted("python/botocore/data/s3/2006-03-01/service-2.json.gz")
