@@ -21,7 +21,7 @@ from infra.local.paths import ROOT, VENV_BIN
 DAY = 86_400
 BATCHED = {
     *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnStripeEvent", "OnWatch"),
-    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded"),
+    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded", "OnLedgerTampered"),
 }
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
