@@ -225,7 +225,8 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}
         if touched:
             for action in as_list(statement["Action"]):
-                assert not fnmatchcase(action, "dynamodb:[UD]*"), (role, action)
+                for change in ("dynamodb:*Update*", "dynamodb:*Delete*"):
+                    assert not fnmatchcase(action, change), (role, action)
                 assert action != "dynamodb:BatchWriteItem"
                 writers += action == "dynamodb:PutItem"
     assert writers > 0
