@@ -39,6 +39,33 @@ class LedgerEntry(TypedDict):
     previous_hash: str
 
 
+class SealPart(TypedDict):
+    size: int
+    root: str
+
+
+class Seal(TypedDict):
+    """A day's root over all wallets, chained to the day before."""
+
+    day: str
+    previous_root: str
+    sealed_at_ms: int
+    parts: list[SealPart]
+    root: str
+
+
+class LedgerProof(TypedDict):
+    """At which entry the ledger stood when the day was sealed, and the way from there to the seal."""
+
+    account_id: str
+    version: int
+    hash: str
+    part: int
+    index: int
+    path: list[str]
+    seal: Seal
+
+
 class UsageSum(TypedDict):
     start: str
     group: str | None

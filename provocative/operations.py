@@ -27,6 +27,7 @@ GRANT_CREDIT = Operation("POST", "/v1/accounts/{account_id}/credits", keyed=True
 REVERSE_POSTING = Operation("POST", "/v1/reversals")
 PUT_SPEND_LIMIT = Operation("PUT", "/v1/wallet/spend-limit")
 LIST_ENTRIES = Operation("GET", "/v1/ledger-entries")
+PROVE_LEDGER = Operation("GET", "/v1/ledger-entries/proofs/{day}")
 READ_USAGE = Operation("GET", "/v1/usage")
 CREATE_BUDGET = Operation("POST", "/v1/budgets", keyed=True)
 LIST_BUDGETS = Operation("GET", "/v1/budgets")

@@ -19,7 +19,7 @@ from provocative.models import (
     Template,
     VolumePrices,
 )
-from provocative.money_models import Budget, LedgerEntry, TopUp, Usage, Wallet
+from provocative.money_models import Budget, LedgerEntry, LedgerProof, TopUp, Usage, Wallet
 from provocative.requests import (
     BillingClass,
     BudgetChange,
@@ -209,6 +209,10 @@ class Money:
     def list_entries(self, *, limit: int | None = None, cursor: str | None = None) -> Page[LedgerEntry]:
         """What was posted to the wallet, newest first."""
         return cast("Page[LedgerEntry]", _list(self._transport, op.LIST_ENTRIES, limit, cursor))
+
+    def prove_ledger(self, day: str) -> LedgerProof:
+        """At which entry the ledger stood when a day was sealed; `provocative.proving` checks it."""
+        return cast("LedgerProof", self._transport.send(op.PROVE_LEDGER, {"day": day}))
 
     def read_usage(
         self,

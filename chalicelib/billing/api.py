@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.billing import crediting, ordering, service
+from chalicelib.billing import crediting, ordering, sealing, service
 from chalicelib.billing.ports import Wallet
 from chalicelib.billing.schemas import (
     BudgetChange,
@@ -15,6 +15,7 @@ from chalicelib.billing.schemas import (
     SpendLimitRequest,
     render_budget,
     render_entries,
+    render_proof,
     render_usage,
     render_wallet,
 )
@@ -55,6 +56,12 @@ def list_ledger_entries(call: Call) -> Answer:
         decode_cursor(call.query.get("cursor")),
     )
     return Answer(render_entries(page))
+
+
+@api.route("GET", "/v1/ledger-entries/proofs/{day}", permission="wallet:read")
+def prove_ledger(call: Call, day: str) -> Answer:
+    """Prove at which entry the caller's ledger stood when a day (UTC) was sealed."""
+    return Answer(render_proof(sealing.prove_head(wiring.seal_ports(), call.principal.account_id, day)))
 
 
 @api.route("GET", "/v1/usage", permission="wallet:read", query=_USAGE)

@@ -8,6 +8,7 @@ from chalicelib.billing.budget import DEFAULT_ALERTS, Budget, Period, Scope
 from chalicelib.billing.model import WalletState, find_state
 from chalicelib.billing.ports import Wallet, find_data_hold_end
 from chalicelib.billing.posting import ALERT_NAMES
+from chalicelib.billing.seals import Proof
 from chalicelib.billing.service import PostedLeg
 from chalicelib.billing.usage import UsageSum
 from chalicelib.core.clock import format_instant
@@ -138,6 +139,33 @@ class EntriesBody(ResponseBody):
     next_cursor: str | None
 
 
+class SealPartBody(ResponseBody):
+    size: int
+    root: str
+
+
+class SealBody(ResponseBody):
+    """``root``: SHA-256 of the JSON ``[previous_root, day, sealed_at_ms, [[size, root], ...]]``."""
+
+    day: str
+    previous_root: str
+    sealed_at_ms: int
+    parts: list[SealPartBody]
+    root: str
+
+
+class ProofBody(ResponseBody):
+    """The leaf is the JSON ``[account_id, version, hash]``; trees, prefixes and paths as in RFC 9162."""
+
+    account_id: str
+    version: int
+    hash: str
+    part: int
+    index: int
+    path: list[str]
+    seal: SealBody
+
+
 class UsageSumBody(ResponseBody):
     #: The hour, day or month (UTC) that it is of.
     start: str
@@ -227,6 +255,25 @@ def render_budget(budget: Budget) -> BudgetBody:
 def render_entries(page: Page[PostedLeg]) -> EntriesBody:
     return EntriesBody(
         items=[_render_entry(each) for each in page.items], next_cursor=encode_cursor(page.next_key)
+    )
+
+
+def render_proof(proof: Proof) -> ProofBody:
+    head, seal = proof.head, proof.seal
+    return ProofBody(
+        account_id=head.account_id,
+        version=head.version,
+        hash=head.hash,
+        part=proof.part,
+        index=proof.index,
+        path=list(proof.path),
+        seal=SealBody(
+            day=seal.day,
+            previous_root=seal.previous_root,
+            sealed_at_ms=seal.sealed_at_ms,
+            parts=[SealPartBody(size=each.size, root=each.root) for each in seal.parts],
+            root=seal.root,
+        ),
     )
 
 

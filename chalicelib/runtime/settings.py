@@ -27,6 +27,7 @@ class Settings(BaseModel):
     payments_dlq_url: str = ""
     stripe_secret_id: str = ""
     documents_bucket: str = ""
+    seals_bucket: str = ""
     #: Who bills, as statements name them. The address has its lines apart by ``|``.
     seller_name: str = "Provocative Cloud"
     seller_address: str = ""

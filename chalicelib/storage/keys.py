@@ -42,6 +42,8 @@ HOLD_PREFIX = "HOLD#"
 ENTRY_PREFIX = "ENTRY#"
 NUMBERS = "NUMBERS"
 BILLING_DETAILS = "DETAILS"
+SEALS = "SEALS"
+TAMPERING = "TAMPERING"
 TOP_UP = "TOP_UP"
 KEY = "KEY"
 CUSTOMER = "CUSTOMER"
@@ -279,6 +281,10 @@ def sequence(seq: int) -> str:
 
 def journal(source: str, source_id: str) -> str:
     return f"JOURNAL#{source}#{source_id}"
+
+
+def tampering(event_id: str) -> str:
+    return f"TAMPERING#{event_id}"
 
 
 def journal_of(journal_key: str) -> str:

@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, statements, payments, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -23,6 +23,7 @@ from chalicelib.wiring.rentals import (
     rental_ports,
     reservation_ports,
 )
+from chalicelib.wiring.sealing import seal_ports, tampering_ports
 from chalicelib.wiring.statements import statement_ports
 from chalicelib.wiring.system import (
     aws_client,
@@ -68,9 +69,11 @@ __all__ = [
     "rental_ports",
     "reservation_ports",
     "scaling_ports",
+    "seal_ports",
     "settings",
     "sqs_client",
     "statement_ports",
+    "tampering_ports",
     "template_ports",
     "watch_ports",
     "webhook_ports",

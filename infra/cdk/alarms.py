@@ -41,6 +41,11 @@ WATCHED = (
     Watched("StripeDrift", "stripe_drift_cents", "the ledger and Stripe's balance differ"),
     Watched("RefillsFailed", "refills_failed", "auto top-ups cannot be carried out", minutes=15),
     Watched("StatementsFailed", "statements_failed", "a month that is over cannot be issued"),
+    Watched(
+        "LedgerTampered", "ledger_rows_tampered", "somebody changed or removed what stands in the ledger"
+    ),
+    Watched("SealMismatch", "seal_mismatches", "wallets or ledger contradict what was sealed"),
+    Watched("LedgerNotSealed", "days_unsealed", "days are over and not sealed", threshold=2),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from chalice.cdk import Chalice
 from constructs import Construct
 
+from chalicelib.billing.tampering import CHANGES
 from infra.cdk.bytecode import prepare_archive
 from infra.cdk.permissions import TABLE_ACCESS, Resources, build_statements
 
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: SAM event of each queue or stream consumer -> properties that Chalice cannot express (aws/chalice#2029).
 _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
+#: A posting is an insert: it matches nothing, and what matches nothing invokes nothing.
+TAMPERING_PATTERN = json.dumps({"eventName": list(CHANGES)})
 #: The most that Lambda offers.
 LANES = 10
 
@@ -30,6 +33,7 @@ CONSUMERS = (
     "OnCommandRecorded",
     "OnCapacityChanged",
     "OnEventRecorded",
+    "OnLedgerTampered",
 )
 
 
@@ -106,6 +110,8 @@ class Functions(Construct):
             if function == "OnEventRecorded":
                 # By account: who waits for a slow endpoint holds up one lane of a shard.
                 overrides["ParallelizationFactor"] = LANES
+            if function == "OnLedgerTampered":
+                overrides["FilterCriteria"] = {"Filters": [{"Pattern": TAMPERING_PATTERN}]}
             if function in dead:
                 destination = {"Type": "SQS", "Destination": dead[function].queue_arn}
                 overrides |= {

@@ -35,6 +35,17 @@ _PLACES: Mapping[str, Access] = {
     "audit": "write",
 }
 
+#: What posts payments.
+_POSTS: Mapping[str, Access] = {
+    "ledger": "write",
+    "balances": "write",
+    "usage": "write",
+    "statements": "write",
+    "budgets": "read",
+    "webhooks": "add",
+}
+_SETTLES: Mapping[str, Access] = {**_POSTS, "payments": "write"}
+
 #: Tables of each function. Logical ids of the roles follow Chalice: the name in camel case + "Role".
 TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
@@ -166,66 +177,22 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "webhooks": "add",
         "audit": "write",
     },
-    "OnStripeEvent": {
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "payments": "write",
-        "webhooks": "add",
-    },
-    "HealPayments": {
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "payments": "write",
-        "webhooks": "add",
-    },
-    "ReconcilePayments": {
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "payments": "write",
-        "webhooks": "add",
-    },
-    "RefillWallets": {
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "payments": "write",
-        "webhooks": "add",
-    },
+    "OnStripeEvent": _SETTLES,
+    "HealPayments": _SETTLES,
+    "ReconcilePayments": _SETTLES,
+    "RefillWallets": _SETTLES,
     "IssueStatements": {
         "balances": "write",
         "usage": "read",
         "statements": "write",
         "webhooks": "add",
     },
-    "ChargeVolumes": {
-        "rentals": "write",
-        "fleet": "read",
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "webhooks": "add",
-    },
-    "ExpireCredits": {
-        "ledger": "write",
-        "balances": "write",
-        "usage": "write",
-        "statements": "write",
-        "budgets": "read",
-        "webhooks": "add",
-    },
+    "ChargeVolumes": {**_POSTS, "rentals": "write", "fleet": "read"},
+    # The ledger also keeps the seals; statements list who has a wallet.
+    "SealLedger": {"ledger": "write", "balances": "read", "statements": "read"},
+    "VerifySeals": {"ledger": "read"},
+    "OnLedgerTampered": {"ledger": "add", "accounts": "read", "audit": "write"},
+    "ExpireCredits": _POSTS,
 }
 READS_SECRET = (
     "APIHandler",
@@ -244,6 +211,13 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
 }
+#: Consumer -> the table whose stream it reads.
+READS_STREAM: Mapping[str, str] = {
+    "OnCommandRecorded": "commands",
+    "OnEventRecorded": "webhooks",
+    "OnCapacityChanged": "fleet",
+    "OnLedgerTampered": "ledger",
+}
 READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments", "RefillWallets")
 
 
@@ -253,6 +227,7 @@ class Resources:
 
     tables: Tables
     documents_arn: str
+    seals_arn: str
     queues: Queues
     secret_arn: str
     stripe_secret_arn: str
@@ -279,25 +254,18 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
     if function in READS_STRIPE_SECRET:
         statements.append(allow(("secretsmanager:GetSecretValue",), [resources.stripe_secret_arn]))
-    if function in KEEPS_DOCUMENTS:
-        kept = [f"{resources.documents_arn}/{folder}/*" for folder in KEEPS_DOCUMENTS[function]]
-        statements.append(allow(("s3:PutObject",), kept))
+    statements.extend(_build_document_statements(function, resources))
     if function == "APIHandler":
-        # What it links is fetched in its name.
-        statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/*"]))
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
-        statements.append(_build_stream_statement(resources.tables, "commands"))
-    if function == "OnEventRecorded":
-        statements.append(_build_stream_statement(resources.tables, "webhooks"))
     if function == "OnWatch":
         statements.append(allow(("ec2:DescribeInstances",), ["*"]))
     if function == "ScalePools":
         statements.extend(_build_instance_statements(resources))
-    if function == "OnCapacityChanged":
-        statements.append(_build_stream_statement(resources.tables, "fleet"))
+    if function in READS_STREAM:
+        statements.append(_build_stream_statement(resources.tables, READS_STREAM[function]))
     return statements
 
 
@@ -345,6 +313,24 @@ def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
             {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
         ),
     ]
+
+
+def _build_document_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    statements = []
+    if function in KEEPS_DOCUMENTS:
+        kept = [f"{resources.documents_arn}/{folder}/*" for folder in KEEPS_DOCUMENTS[function]]
+        statements.append(allow(("s3:PutObject",), kept))
+    if function == "APIHandler":
+        # What it links is fetched in its name.
+        read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
+        statements.append(allow(("s3:GetObject",), read))
+    if function == "VerifySeals":
+        statements.append(allow(("s3:GetObject",), [f"{resources.seals_arn}/*"]))
+    if function == "SealLedger":
+        statements.append(allow(("s3:GetObject", "s3:PutObject"), [f"{resources.seals_arn}/*"]))
+        # Without it a document that is not there looks like one that may not be read.
+        statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
+    return statements
 
 
 def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any]]:

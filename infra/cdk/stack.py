@@ -15,6 +15,8 @@ from infra.cdk.queues import Queues
 from infra.cdk.tables import Tables
 
 APP_NAME = "provocative"
+#: As long as books are kept.
+SEALS_KEPT = Duration.days(3653)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,11 @@ class PlatformStack(Stack):
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
         self.documents = self._add_documents()
+        self.seals = self._add_seals()
         self.resources = Resources(
             tables=self.tables,
             documents_arn=self.documents.bucket_arn,
+            seals_arn=self.seals.bucket_arn,
             queues=self.queues,
             # Secrets Manager adds six characters to the name.
             secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-pepper-??????"),
@@ -123,6 +127,8 @@ class PlatformStack(Stack):
         stream_arn = self.tables.by_name["commands"].table_stream_arn
         fleet_stream_arn = self.tables.by_name["fleet"].table_stream_arn
         webhooks_stream_arn = self.tables.by_name["webhooks"].table_stream_arn
+        ledger_stream_arn = self.tables.by_name["ledger"].table_stream_arn
+        assert ledger_stream_arn is not None
         assert stream_arn is not None
         assert webhooks_stream_arn is not None
         assert fleet_stream_arn is not None
@@ -146,6 +152,7 @@ class PlatformStack(Stack):
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
+            "SEALS_BUCKET": self.seals.bucket_name,
             "SELLER_NAME": stage.seller_name,
             "SELLER_ADDRESS": stage.seller_address,
             "SELLER_COUNTRY": stage.seller_country,
@@ -156,6 +163,7 @@ class PlatformStack(Stack):
             "COMMANDS_STREAM_ARN": stream_arn,
             "FLEET_STREAM_ARN": fleet_stream_arn,
             "WEBHOOKS_STREAM_ARN": webhooks_stream_arn,
+            "LEDGER_STREAM_ARN": ledger_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
@@ -176,6 +184,23 @@ class PlatformStack(Stack):
             enforce_ssl=stage.enforce_tls,
             versioned=True,
             lifecycle_rules=[drafts],
+            removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
+        )
+
+    def _add_seals(self) -> s3.Bucket:
+        """Seals of the ledger; where data is protected nobody can shorten their time, nor the root user."""
+        stage = self.stage
+        locked = s3.ObjectLockRetention.compliance(SEALS_KEPT) if stage.protected else None
+        return s3.Bucket(
+            self,
+            "Seals",
+            bucket_name=f"{stage.prefix}-seals-{self.account}",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=stage.enforce_tls,
+            versioned=True,
+            object_lock_enabled=stage.protected,
+            object_lock_default_retention=locked,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
 

@@ -8,6 +8,7 @@ from constructs import Construct
 
 STRING = dynamodb.AttributeType.STRING
 NUMBER = dynamodb.AttributeType.NUMBER
+AFTER = dynamodb.StreamViewType.NEW_IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class TableSpec:
 
     name: str
     indexes: tuple[IndexSpec, ...] = ()
-    streamed: bool = False
+    streamed: dynamodb.StreamViewType | None = None
     expires: bool = False
     append_only: bool = False
 
@@ -35,7 +36,7 @@ class TableSpec:
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
     TableSpec("catalog"),
-    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=True),
+    TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=AFTER),
     TableSpec("prices", append_only=True),
     TableSpec(
         "templates",
@@ -51,7 +52,7 @@ TABLES = (
         "maintenance",
         (IndexSpec("by_host", "host_id", "window_id"), IndexSpec("by_open", "open_key", "due_at_ms", NUMBER)),
     ),
-    TableSpec("commands", streamed=True, expires=True),
+    TableSpec("commands", streamed=AFTER, expires=True),
     TableSpec(
         "rentals",
         (
@@ -73,7 +74,8 @@ TABLES = (
     ),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
-    TableSpec("ledger", append_only=True),
+    # What it was tells a person what somebody did. A stream costs by the read, which is free for Lambda.
+    TableSpec("ledger", streamed=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES, append_only=True),
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),
     TableSpec("usage"),
@@ -90,7 +92,7 @@ TABLES = (
     TableSpec(
         "webhooks",
         (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),
-        streamed=True,
+        streamed=AFTER,
         expires=True,
     ),
     TableSpec(
@@ -122,7 +124,7 @@ class Tables(Construct):
             ),
             deletion_protection=protected,
             removal_policy=RemovalPolicy.RETAIN if protected else RemovalPolicy.DESTROY,
-            stream=dynamodb.StreamViewType.NEW_IMAGE if spec.streamed else None,
+            stream=spec.streamed,
             time_to_live_attribute="expires_at" if spec.expires else None,
         )
         for index in spec.indexes:

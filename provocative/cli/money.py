@@ -1,5 +1,6 @@
 """Verbs of money: what is left, what a rental has cost, what was posted."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from provocative.cli import options
 from provocative.cli.money_views import (
     show_entries,
+    show_proof,
     show_quota,
     show_receipt,
     show_top_up,
@@ -16,8 +18,10 @@ from provocative.cli.money_views import (
 )
 from provocative.cli.paging import fetch_page, show_page
 from provocative.cli.parsing import parse_instant, parse_money
-from provocative.cli.session import Session
+from provocative.cli.session import Refused, Session
 from provocative.cli.verbs import verb
+from provocative.money_models import LedgerEntry
+from provocative.proving import is_in_seal, leads_to
 
 _Rental = Annotated[str | None, typer.Argument(metavar="[RENTAL]", help="Its receipt; else the wallet.")]
 
@@ -28,6 +32,10 @@ _Limit = Annotated[
 ]
 
 
+#: The most that the API gives.
+_PAGE = 200
+
+_Day = Annotated[str, typer.Argument(metavar="DAY", help="Such as 2026-11-29; UTC.")]
 _From = Annotated[
     str | None, typer.Option("--from", metavar="INSTANT", parser=parse_instant, help="Such as 2026-11-01Z.")
 ]
@@ -47,6 +55,7 @@ _ReturnUrl = Annotated[
 def register(app: typer.Typer) -> None:
     verb(app)(cost)
     verb(app)(ledger)
+    verb(app, "ledger-proof")(ledger_proof)
     verb(app)(usage)
     verb(app, "topup")(topup)
     verb(app, "topups")(topups)
@@ -72,6 +81,29 @@ def ledger(
     """List what was posted to the wallet, newest first: charges, credits, and why."""
     page = fetch_page(session.client.money.list_entries, limit=limit, cursor=cursor, everything=everything)
     show_page(session, page, show_entries)
+
+
+def ledger_proof(session: Session, day: _Day) -> None:
+    """Check that the ledger leads, entry by entry, to what was sealed on a day; print the day's root."""
+    proof = session.client.money.prove_ledger(day)
+    if not is_in_seal(proof):
+        raise Refused(f"The seal of {day} does not hold this account's ledger.", code="not_in_seal")
+    if not leads_to(proof, _list_entries(session)):
+        raise Refused(
+            f"The ledger of today does not lead to entry {proof['version']}, which was sealed on {day}.",
+            code="ledger_changed",
+        )
+    session.show(proof, show_proof)
+
+
+def _list_entries(session: Session) -> Iterator[LedgerEntry]:
+    cursor: str | None = None
+    while True:
+        page = session.client.money.list_entries(limit=_PAGE, cursor=cursor)
+        yield from page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
 
 
 def usage(

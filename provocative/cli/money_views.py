@@ -12,7 +12,7 @@ from provocative.cli.output import (
     print_table,
 )
 from provocative.models import Listing, Quota, Receipt, RegionalEmissions
-from provocative.money_models import Budget, Grant, LedgerEntry, TopUp, Usage, Wallet
+from provocative.money_models import Budget, Grant, LedgerEntry, LedgerProof, TopUp, Usage, Wallet
 
 _SECONDS_PER_HOUR = 3600
 
@@ -33,6 +33,20 @@ def show_wallet(wallet: Wallet) -> None:
             ("state", wallet["state"]),
             ("data kept until", format_known(wallet["data_kept_until"])),
             ("spend limit", None if limit is None else f"{format_micros(limit, currency)} an hour"),
+        ]
+    )
+
+
+def show_proof(proof: LedgerProof) -> None:
+    seal = proof["seal"]
+    print_facts(
+        [
+            ("day", f"{seal['day']} (UTC)"),
+            ("entry", f"{proof['version']}, {proof['hash']}"),
+            ("wallets", f"{sum(part['size'] for part in seal['parts']):,}"),
+            ("root", seal["root"]),
+            ("root before", seal["previous_root"]),
+            ("ledger", "leads to what was sealed"),
         ]
     )
 

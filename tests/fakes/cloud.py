@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.ports import BillingPorts
+from chalicelib.billing.sealing import SealPorts
+from chalicelib.billing.tampering import TamperingPorts
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -35,6 +37,7 @@ from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
+from tests.fakes.seals import FakeSealStore, FakeVault
 from tests.fakes.statements import FakeDocuments, FakeStatementStore
 from tests.fakes.watch import FakeMaintenanceStore, FakeWatchStore
 from tests.fakes.webhooks import FakeSender, FakeWebhookStore
@@ -132,6 +135,11 @@ class FakeCloud:
             self.meters.store,
             self.rentals,
             self.charges,
+        )
+        self.vault, seal_store = FakeVault(), FakeSealStore(self.db)
+        self.seals = SealPorts(seal_store, self.vault, self.db.begin, self.clock)
+        self.tampering = TamperingPorts(
+            seal_store, self.audit, self.db.begin, self.clock, self.ids, "acc_operator"
         )
         self.documents = FakeDocuments()
         self.statements = StatementPorts(

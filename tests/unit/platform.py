@@ -50,6 +50,7 @@ class Platform:
             meter_ports=cloud.meters,
             billing_ports=cloud.billing,
             payment_ports=self.till,
+            seal_ports=cloud.seals,
             statement_ports=cloud.statements,
             scaling_ports=self.scaling.ports,
             clock=cloud.clock,

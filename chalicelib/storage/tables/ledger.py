@@ -44,6 +44,24 @@ class LegItem(LedgerTable):
     hash = UnicodeAttribute(null=True)
 
 
+class SealItem(LedgerTable):
+    """A day's seal: the root over the heads of all chains, chained to the day before."""
+
+    previous_root = UnicodeAttribute()
+    sealed_at_ms = IntegerAttribute()
+    parts: JSONAttribute = JSONAttribute()
+    root = UnicodeAttribute()
+
+
+class TamperingItem(LedgerTable):
+    """A change of this table that was told once."""
+
+    kind = UnicodeAttribute()
+    key = UnicodeAttribute()
+    old_fingerprint = UnicodeAttribute()
+    new_fingerprint = UnicodeAttribute()
+
+
 class BalancesTable(Table):
     class Meta(TableMeta):
         table_name = "balances"

@@ -1,14 +1,21 @@
 """What people type about money, against the API's own handlers."""
 
+import copy
 import csv
 import hashlib
 import io
+from dataclasses import replace
 
+import pytest
+
+from chalicelib.billing.sealing import seal_ledger
+from chalicelib.billing.seals import name_day
 from chalicelib.payments.refilling import refill_wallets
 from chalicelib.payments.settling import settle_payment
 from chalicelib.statements.issuing import issue_statements
 from chalicelib.statements.ports import Link
-from tests.factories import GPU_TYPE
+from provocative.proving import CHAIN_START, is_in_seal, leads_to
+from tests.factories import GPU_TYPE, give_credit
 from tests.unit.billing.books import post_dispute
 from tests.unit.provocative.test_renters import rent, report
 
@@ -169,3 +176,77 @@ def test_billing_details_are_set_member_by_member(terminal):
     }
     refused = terminal("billing-details", "--name", "\u682a\u5f0f", code=1)
     assert "not_printable" in refused.err
+
+
+def seal_day(terminal):
+    """End the day and seal it; return its name."""
+    cloud = terminal.platform.cloud
+    day = name_day(cloud.clock.now_ms())
+    cloud.clock.advance_seconds(86_400)
+    seal_ledger(cloud.seals, 10**15)
+    return day
+
+
+def credit(terminal):
+    seeded = terminal.platform.seeded
+    now_ms = seeded.cloud.clock.advance_seconds(60)
+    give_credit(seeded, seeded.renter.account_id, 1_000_000, key=f"credit at {now_ms}")
+
+
+def test_a_ledger_is_proven_against_the_seal_of_a_day_by_who_owns_it(terminal):
+    live(terminal)
+    day = seal_day(terminal)
+    credit(terminal)
+    proof = terminal.read("ledger-proof", day)
+    entries = terminal.read("ledger")["items"]
+    assert (entries[1]["version"], entries[1]["hash"]) == (proof["version"], proof["hash"])
+    assert proof["version"] < entries[0]["version"]
+    assert proof["seal"]["root"] in terminal("ledger-proof", day).out
+    assert "invalid_day" in terminal("ledger-proof", "today", code=1).err
+
+
+def test_a_ledger_that_was_rewritten_under_a_seal_is_found_by_who_owns_it(terminal):
+    live(terminal)
+    day = seal_day(terminal)
+    assert terminal.read("ledger-proof", day)["version"] == 2
+    chains, account_id = (
+        terminal.platform.cloud.db.table("chains"),
+        terminal.platform.seeded.renter.account_id,
+    )
+    first, second = (chains[account_id, version][0] for version in (1, 2))
+    forged = replace(first, amount_micros=first.amount_micros + 1)
+    follows = replace(second, previous_hash=forged.hash)
+    chains[account_id, 1], chains[account_id, 2] = (forged, forged.hash), (follows, follows.hash)
+    assert "does not lead to entry 2" in terminal("ledger-proof", day, code=1).err
+
+
+@pytest.mark.parametrize("member", ["version", "hash", "index", "path", "part", "seal"])
+def test_a_proof_that_says_anything_else_proves_nothing(terminal, member):
+    live(terminal)
+    day = seal_day(terminal)
+    proof = terminal.read("ledger-proof", day)
+    assert is_in_seal(proof)
+    false = copy.deepcopy(proof)
+    other = {"version": 9, "hash": "e" * 64, "index": 99, "path": [*proof["path"], "e" * 64], "part": 4}
+    if member == "seal":
+        false["seal"]["previous_root"] = "e" * 64
+    else:
+        false[member] = other[member]
+    assert not is_in_seal(false)
+
+
+def test_a_chain_with_a_gap_or_a_changed_entry_leads_nowhere(terminal):
+    live(terminal)
+    day = seal_day(terminal)
+    proof = terminal.read("ledger-proof", day)
+    credit(terminal)
+    credit(terminal)
+    entries = terminal.read("ledger")["items"]
+    assert leads_to(proof, entries)
+    assert not leads_to(proof, [entries[0], *entries[2:]])
+    assert not leads_to(proof, entries[:1])
+    assert not leads_to(proof, [{**entries[0], "amount_micros": 1}, *entries[1:]])
+    before = {**proof, "version": 0, "hash": CHAIN_START}
+    assert leads_to(before, entries)
+    assert leads_to(before, [])
+    assert not leads_to(before, entries[:-1])

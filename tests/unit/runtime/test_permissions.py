@@ -58,6 +58,7 @@ ROUTES = {
     "GET /v1/wallet": {"renter"},
     "PUT /v1/wallet/spend-limit": {"renter"},
     "GET /v1/ledger-entries": {"renter"},
+    "GET /v1/ledger-entries/proofs/{day}": {"renter"},
     "GET /v1/usage": {"renter"},
     "GET /v1/statements": {"renter"},
     "GET /v1/statements/{month}": {"renter"},
