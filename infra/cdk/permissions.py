@@ -35,7 +35,6 @@ _PLACES: Mapping[str, Access] = {
     "audit": "write",
 }
 
-#: What posts payments.
 _POSTS: Mapping[str, Access] = {
     "ledger": "write",
     "balances": "write",
