@@ -4,7 +4,7 @@ from typing import Any
 
 from host_agent.gpu import SlowdownCounters
 
-#: NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, ..._HW_THERM_SLOWDOWN, ..._HW_POWER_BRAKE_SLOWDOWN, in ns.
+#: NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, _HW_THERM_SLOWDOWN, _HW_POWER_BRAKE_SLOWDOWN, in ns.
 #: Not nvmlDeviceGetViolationStatus: its power policy includes the board's own cap, which is how it works.
 _FIELDS = (269, 270, 271)
 

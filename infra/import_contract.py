@@ -105,6 +105,8 @@ KINDS = {
     "posting": "service",
     "charging": "service",
     "crediting": "service",
+    "slowdowns": "service",
+    "promise": "model",
     "budget_store": "store",
     "wallet_store": "store",
     "usage_store": "store",

@@ -1,8 +1,8 @@
 """The GPUs of one simulated host, as a process of its own: like hardware, it outlives the agent.
 
-JSON lines over a Unix socket. Requests: ``list``; ``read`` and ``truth`` of a GPU; ``slow``, by heat or by the
-power brake, until it is taken back; ``load``, which holds as long as its connection is open, as a kernel runs
-as long as its process does.
+JSON lines over a Unix socket. Requests: ``list``; ``read`` and ``truth`` of a GPU; ``slow``, by heat or by
+the power brake, until it is taken back; ``load``, which holds as long as its connection is open, as a kernel
+runs as long as its process does.
 """
 
 import asyncio
