@@ -1,6 +1,4 @@
-"""A GPU that was slowed beyond the promise is credited once, with its evidence, and never beyond its price."""
-
-from dataclasses import replace
+"""A GPU that was slowed beyond the promise is credited once, with its evidence, never beyond its price."""
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +32,9 @@ def live(seeded, rental, minutes):
         charge_rental(seeded.cloud.billing, rental.rental_id)
 
 
-def tell(seeded, rental, seq, heat_ms=0, brake_ms=0, *, gpu=0, length_ms=10 * MINUTE_MS, end_ms=None):
+def tell(
+    seeded, rental, seq, heat_ms=0, brake_ms=0, *, gpu=0, length_ms=10 * MINUTE_MS, end_ms=None, host_id=None
+):
     """Store a record whose interval ends now."""
     end_ms = seeded.cloud.clock.now_ms() if end_ms is None else end_ms
     lease = rental.leases[gpu]
@@ -52,12 +52,12 @@ def tell(seeded, rental, seq, heat_ms=0, brake_ms=0, *, gpu=0, length_ms=10 * MI
         power_brake_ms=brake_ms,
         slowdown_source="counter",
     )
-    record = TelemetryRecord(rental.host_id, "boot", seq, "{}", seeded.cloud.clock.now_ms())
+    record = TelemetryRecord(host_id or rental.host_id, "boot", seq, "{}", seeded.cloud.clock.now_ms())
     return store_telemetry(seeded.cloud.meters, record, [interval])
 
 
 def list_credits(seeded):
-    entries = list_entries(seeded.cloud.billing, seeded.renter.account_id, 50, None).items
+    entries = list_entries(seeded.cloud.billing, seeded.renter.account_id, 500, None).items
     found = [each.journal for each in entries if each.journal.kind == "service_credit"]
     return [each.details for each in reversed(found)]
 
@@ -106,8 +106,8 @@ def test_time_beyond_the_promise_is_credited_within_five_minutes_of_the_recovery
         "amount_micros": price(BOUND_MS + 500),
         "credited_before_micros": 0,
     }
-    told = [each for each in seeded.cloud.events.told if each.kind == "credit.posted"]
-    assert [each.data["reason"] for each in told if "reason" in each.data] == ["gpu_slowed"]
+    told = [each for each in seeded.cloud.webhook_store.events if each.type == "credit.posted"]
+    assert told[-1].data == {"kind": "service_credit", **credit}
     check_books(seeded)
 
 
@@ -181,7 +181,7 @@ def test_a_stay_that_is_over_is_credited_before_it_is_settled_and_afterwards_if_
 def test_what_a_tenant_broke_and_what_nobody_measured_is_not_credited():
     seeded, rental = begin()
     tell(seeded, rental, 0, None, None)
-    seeded.report(seeded.rental(rental.rental_id), "failed", exit_code=1)
+    seeded.report(seeded.rental(rental.rental_id), "failed")
     seeded.report(seeded.rental(rental.rental_id), "terminated", wiped=True)
     seeded.charge_all()
     assert list_credits(seeded) == []
@@ -191,7 +191,7 @@ def test_what_a_tenant_broke_and_what_nobody_measured_is_not_credited():
 
 def test_a_foreign_host_slows_nobodys_bill():
     seeded, rental = begin()
-    tell(seeded, replace(rental, placements=(replace(rental.placement, host_id="hst_x"),)), 0, BOUND_MS * 2)
+    tell(seeded, rental, 0, BOUND_MS * 2, host_id="hst_x")
     live(seeded, rental, 4)
     assert list_credits(seeded) == []
 
@@ -203,9 +203,7 @@ def test_all_that_a_stay_is_credited_by_itself_is_at_most_what_it_cost():
         tell(seeded, rental, gpu, 10 * MINUTE_MS, gpu=gpu)
     live(seeded, rental, 4)
     assert len(list_credits(seeded)) == 2
-    lose_stay(
-        seeded.cloud.meters, seeded.rental(rental.rental_id), "host_lost", seeded.cloud.clock.now_ms()
-    )
+    lose_stay(seeded.cloud.meters, seeded.rental(rental.rental_id), "host_lost", seeded.cloud.clock.now_ms())
     for _ in range(2):
         seeded.charge_all()
         tell(seeded, rental, 2, 10 * MINUTE_MS)
