@@ -9,7 +9,7 @@ Once the bound is crossed, all of the slowed time is credited, not only what is 
 
 from dataclasses import dataclass
 
-from chalicelib.metering.model import HOUR_MS, HourlyEnergy
+from chalicelib.billing.rating import HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ def find_promise(hour: str) -> Promise | None:
 
 
 def compute_slowdown_credit(
-    used: HourlyEnergy, promise: Promise, price_micros_per_gpu_hour: int, charged_micros: int
+    promise: Promise, slowed_ms: int, price_micros_per_gpu_hour: int, charged_micros: int
 ) -> int:
     """Return ``floor(price x slowed ms / 3,600,000)``, at most ``charged_micros``; 0 within the promise.
 
     ``charged_micros``: what this GPU cost in the hour.
     """
-    if used.slowed_ms <= promise.slowed_ms:
+    if slowed_ms <= promise.slowed_ms:
         return 0
-    return max(0, min(price_micros_per_gpu_hour * used.slowed_ms // HOUR_MS, charged_micros))
+    return max(0, min(price_micros_per_gpu_hour * slowed_ms // HOUR_MS, charged_micros))

@@ -43,7 +43,7 @@ def credit_slowdowns(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
         for used in ports.meters.list_hour_energy(meter.rental_id, hour):
             if promise is None or Lease(used.gpu_uuid, used.epoch) not in meter.leases:
                 continue
-            owed = compute_slowdown_credit(used, promise, meter.price_micros_per_gpu_hour, charged)
+            owed = compute_slowdown_credit(promise, used.slowed_ms, meter.price_micros_per_gpu_hour, charged)
             amount = min(owed - used.slowdown_micros, room)
             if amount > 0:
                 _post(ports, meter, used, promise, amount, now_ms)

@@ -272,8 +272,9 @@ def test_credits_of_an_hour_never_exceed_what_the_gpu_cost_in_it(records):
 @given(st.integers(0, 2 * HOUR_MS), st.integers(0, 2 * HOUR_MS), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_the_credit_is_the_price_of_the_slowed_time_rounded_down_and_bounded(heat, brake, rate, charged):
     used = HourlyEnergy("GPU", 1, "2026-11-30T07", 0, 0, 0, None, heat, brake)
-    amount = compute_slowdown_credit(used, PROMISES[0], rate, charged)
     slowed_ms = min(heat + brake, HOUR_MS)
+    assert used.slowed_ms == slowed_ms
+    amount = compute_slowdown_credit(PROMISES[0], slowed_ms, rate, charged)
     assert 0 <= amount <= min(charged, rate)
     if slowed_ms > BOUND_MS:
         assert amount == charged or amount * HOUR_MS <= rate * slowed_ms < (amount + 1) * HOUR_MS
