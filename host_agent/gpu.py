@@ -72,6 +72,14 @@ class NvLink(msgspec.Struct, frozen=True):
     errors: int | None = None
 
 
+class SlowdownCounters(msgspec.Struct, frozen=True):
+    """For how long each reason has slowed a GPU since its driver was loaded."""
+
+    software_thermal_ns: int | None = None
+    hardware_thermal_ns: int | None = None
+    power_brake_ns: int | None = None
+
+
 class Reading(msgspec.Struct, frozen=True):
     """One look at one GPU. ``energy_counter_millijoules`` counts since the driver was loaded."""
 
@@ -104,6 +112,18 @@ class Reading(msgspec.Struct, frozen=True):
     process_ids: tuple[int, ...] | None = None
     #: The instances that are there now, of a partitioned board at a deep look.
     instances: dict[str, InstanceReading] | None = None
+    #: At a deep look.
+    slowdown: SlowdownCounters | None = None
+
+
+def is_known(reading: Reading) -> bool:
+    """Say whether a reading tells anything about energy."""
+    return (
+        reading.energy_counter_millijoules is not None
+        or reading.power_milliwatts is not None
+        or reading.utilization_percent is not None
+        or reading.instances is not None
+    )
 
 
 class GpuError(Exception):

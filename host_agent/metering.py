@@ -17,8 +17,9 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from chalicelib.wire.v1 import EnergyInterval, EnergyMethod, EstimateCause
-from host_agent.gpu import GpuInfo, PowerSource, Reading
+from host_agent.gpu import GpuInfo, PowerSource, Reading, is_known
 from host_agent.mig import Partition, Split, begin_split, learn_idle, list_partitions, share_step, split_board
+from host_agent.slowdown import Watch, begin_watch, measure_slowdown, watch
 
 #: NVML counters and sensors move in steps of up to 100 ms: either end of a window may be off by one.
 COUNTER_STEP_MS = 100
@@ -69,6 +70,7 @@ class GpuMeter(msgspec.Struct, frozen=True, array_like=True):
     #: The beginning and the last power sample on the clock that never jumps.
     started_monotonic_ms: int | None = None
     power_monotonic_ms: int | None = None
+    watch: Watch = Watch()
 
 
 class MeterState(msgspec.Struct, frozen=True, array_like=True):
@@ -233,6 +235,7 @@ class EnergyMeter:
         ended_at_ms = max(started_at_ms, reading.sampled_at_ms)
         duration_ms = _elapse(started_at_ms, before.started_monotonic_ms, reading)
         measure = self._measure(gpu_uuid, before, reading, duration_ms)
+        slowed = measure_slowdown(before.watch, reading, ended_at_ms - started_at_ms)
         interval = EnergyInterval(
             gpu_uuid=gpu_uuid,
             started_at_ms=started_at_ms,
@@ -250,6 +253,9 @@ class EnergyMeter:
             energy_max_millijoules=max(measure.most, measure.energy),
             integral_millijoules=measure.integral,
             cause=measure.cause,
+            thermal_slowdown_ms=slowed.thermal_ms,
+            power_brake_ms=slowed.power_brake_ms,
+            slowdown_source=slowed.source,
         )
         after = _begin(before, msgspec.structs.replace(reading, sampled_at_ms=ended_at_ms))
         if reading.energy_counter_millijoules is None and before.counter_millijoules is not None:
@@ -336,6 +342,7 @@ class EnergyMeter:
             cause=cause,
             utilization_percent=reading.utilization_percent,
             power_monotonic_ms=reading.monotonic_ms,
+            watch=watch(meter.watch, reading, step_ms),
         )
 
     def _model(self, gpu_uuid: str, meter: GpuMeter) -> int:
@@ -359,16 +366,6 @@ class EnergyMeter:
         return energy * 100 // (100 - GAIN_PERCENT) + 1
 
 
-def is_known(reading: Reading) -> bool:
-    """Say whether a reading tells anything about energy."""
-    return (
-        reading.energy_counter_millijoules is not None
-        or reading.power_milliwatts is not None
-        or reading.utilization_percent is not None
-        or reading.instances is not None
-    )
-
-
 def _begin(before: GpuMeter, reading: Reading) -> GpuMeter:
     return GpuMeter(
         owner=before.owner,
@@ -383,6 +380,7 @@ def _begin(before: GpuMeter, reading: Reading) -> GpuMeter:
         utilization_percent=reading.utilization_percent,
         started_monotonic_ms=reading.monotonic_ms,
         power_monotonic_ms=reading.monotonic_ms,
+        watch=begin_watch(reading),
     )
 
 

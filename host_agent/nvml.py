@@ -25,10 +25,12 @@ from host_agent.gpu import (
     NvLink,
     PowerSource,
     Reading,
+    SlowdownCounters,
 )
 from host_agent.nvlink import read_nvlink
 from host_agent.nvml_events import WaitingXids, XidEvents
 from host_agent.nvml_mig import BoardInstances
+from host_agent.nvml_slowdown import read_slowdown
 from host_agent.topology import find_link_groups
 
 T = TypeVar("T")
@@ -139,6 +141,7 @@ class NvmlReader:
             nvlink=self._read_nvlink(device) if deep else None,
             process_ids=self._read_value(device, "processes") if deep else None,
             instances=self._read_instances(device) if deep else None,
+            slowdown=self._read_slowdown(device) if deep else None,
         )
 
     def take_xids(self) -> list[tuple[str, int]]:
@@ -209,6 +212,8 @@ class NvmlReader:
                 power = (source, scope)
         if power is None and calls["power_usage"] == "ok":
             power = ("power_usage", 0)
+        counts = self._call(read_slowdown, self._nvml, handle) is not None
+        calls["slowdown_counters"] = "ok" if counts else "not_supported"
         offered = frozenset(name for name, answer in calls.items() if answer == "ok")
         device = _Device(handle, offered, power, None)
         device.slowdown_celsius = self._read_value(device, "slowdown_temperature")
@@ -276,6 +281,11 @@ class NvmlReader:
         if "nvlink" not in device.offered:
             return None
         return self._call(read_nvlink, self._nvml, device.handle)
+
+    def _read_slowdown(self, device: _Device) -> SlowdownCounters | None:
+        if "slowdown_counters" not in device.offered:
+            return None
+        return self._call(read_slowdown, self._nvml, device.handle)
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         try:

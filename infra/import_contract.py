@@ -106,6 +106,8 @@ KINDS = {
     "posting": "service",
     "charging": "service",
     "crediting": "service",
+    "slowdowns": "service",
+    "promise": "model",
     "budget_store": "store",
     "seals": "model",
     "sealing": "service",

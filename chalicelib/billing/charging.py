@@ -28,6 +28,7 @@ from chalicelib.billing.rating import (
     split_by_hour,
     split_charge,
 )
+from chalicelib.billing.slowdowns import credit_slowdowns
 from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.core.ports import ChargeRequest, Transaction
 from chalicelib.metering.activity import end_if_idle
@@ -76,18 +77,26 @@ def charge_rental(ports: BillingPorts, rental_id: str) -> None:
                 continue
             # In the order of the stays: the last that is settled says that all are.
             for meter in meters:
-                if meter.state == "settled":
-                    continue
-                if is_owed_credit(meter):
-                    # Before it is settled: nobody comes back to a meter that is.
-                    credit_failure(ports, meter, now_ms)
-                if meter.state == "closed" or meter.due_micros:
-                    _charge(ports, meter, now_ms)
+                _bring_up(ports, meter, now_ms)
             end_if_idle(_read_meter_ports(ports), rental_id, now_ms)
         except (Unavailable, AlreadyPosted):
             continue
         return
     raise Unavailable(f"The account of {rental_id} changes all the time.")
+
+
+def _bring_up(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
+    if meter.state != "settled" and is_owed_credit(meter):
+        # Before it is settled: nobody comes back to a meter that is.
+        credit_failure(ports, meter, now_ms)
+    if meter.state != "open":
+        # Late telemetry asks for a settled one.
+        credit_slowdowns(ports, meter, now_ms)
+    if meter.state == "closed" or (meter.state == "open" and meter.due_micros):
+        _charge(ports, meter, now_ms)
+    if meter.state == "open":
+        # What it gives back at most is what was charged.
+        credit_slowdowns(ports, meter, now_ms)
 
 
 def _read_meter_ports(ports: BillingPorts) -> MeterPorts:

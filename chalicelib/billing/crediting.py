@@ -158,14 +158,17 @@ def credit_failure(ports: BillingPorts, meter: Meter, now_ms: int) -> None:
     Raises:
         Unavailable: too much contention; try again.
     """
-    amount = compute_service_credit(meter)
-    if not amount:
+    owed = meter.charged_micros + meter.due_micros - meter.slowdown_micros
+    amount = min(compute_service_credit(meter), owed)
+    source_id = f"{meter.rental_id}:{meter.segment}"
+    if amount <= 0 or ports.ledger.get_journal(SERVICE_CREDIT_SOURCE, source_id) is not None:
+        # What slowdowns were credited since must not change what was posted.
         return
 
     def attempt(wallet: Wallet) -> None:
         posting = Posting(
             source=SERVICE_CREDIT_SOURCE,
-            source_id=f"{meter.rental_id}:{meter.segment}",
+            source_id=source_id,
             kind="service_credit",
             legs=(Leg(name_shard(SERVICE_CREDIT, meter.account_id), -amount),),
             details={

@@ -198,4 +198,7 @@ def _read_interval(interval: v1.EnergyInterval) -> Interval:
         ended_at_ms=interval.ended_at_ms,
         energy_millijoules=interval.energy_millijoules,
         estimated=interval.estimated,
+        thermal_slowdown_ms=interval.thermal_slowdown_ms,
+        power_brake_ms=interval.power_brake_ms,
+        slowdown_source=interval.slowdown_source,
     )

@@ -57,6 +57,11 @@ class Meter:
     charged_micros: int = 0
     #: Why the stay ended (`rentals.rules.Reason`); known once it is closed.
     end_reason: str | None = None
+    #: Hours of which telemetry told a slowdown that nobody has looked at, and when it last came.
+    slowed_hours: frozenset[str] = frozenset()
+    slowed_at_ms: int = 0
+    #: What was credited for slowdowns.
+    slowdown_micros: int = 0
 
     @property
     def gpu_count(self) -> int:
@@ -121,6 +126,10 @@ class Interval:
     ended_at_ms: int
     energy_millijoules: int
     estimated: bool
+    #: For how long the GPU was slowed by heat, and by a brake on its power; ``None``: not told.
+    thermal_slowdown_ms: int | None = None
+    power_brake_ms: int | None = None
+    slowdown_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,9 @@ class EnergyShare:
     intervals: int
     #: Number of intervals of this GPU in the rental; known once the final one is in.
     intervals_expected: int | None
+    thermal_slowdown_ms: int | None = None
+    power_brake_ms: int | None = None
+    slowdown_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +162,45 @@ class HourlyEnergy:
     estimated_millijoules: int
     intervals: int
     intervals_expected: int | None
+    #: Sums of what was told; ``None``: nothing was.
+    thermal_slowdown_ms: int | None = None
+    power_brake_ms: int | None = None
+    slowdown_source: str | None = None
+    #: What was credited for it.
+    slowdown_micros: int = 0
+
+    @property
+    def slowed_ms(self) -> int:
+        """Heat and brake may have coincided, which nobody knows: the renter has the benefit."""
+        return min((self.thermal_slowdown_ms or 0) + (self.power_brake_ms or 0), HOUR_MS)
 
 
 def split_by_hour(interval: Interval) -> Iterator[EnergyShare]:
     """Yield the interval's energy per UTC hour, in proportion to time; the parts sum to the whole."""
     expected = interval.interval_index + 1 if interval.final else None
     duration_ms = interval.ended_at_ms - interval.started_at_ms
-    given, start_ms = 0, interval.started_at_ms
+    start_ms = interval.started_at_ms
+
+    def cut(total: int | None, end_ms: int) -> int | None:
+        """Return the part of ``total`` between ``start_ms`` and ``end_ms``; the parts telescope."""
+        if total is None:
+            return None
+        if end_ms >= interval.ended_at_ms:
+            until = total
+        else:
+            until = total * (end_ms - interval.started_at_ms) // duration_ms
+        since = 0
+        if start_ms > interval.started_at_ms:
+            since = total * (start_ms - interval.started_at_ms) // duration_ms
+        return until - since
+
+    thermal, brake = (
+        None if told is None else min(told, max(0, duration_ms))
+        for told in (interval.thermal_slowdown_ms, interval.power_brake_ms)
+    )
     while True:
         end_ms = min(interval.ended_at_ms, (start_ms // HOUR_MS + 1) * HOUR_MS)
-        elapsed_ms = end_ms - interval.started_at_ms
-        last = end_ms >= interval.ended_at_ms
-        total = (
-            interval.energy_millijoules if last else interval.energy_millijoules * elapsed_ms // duration_ms
-        )
-        energy = total - given
+        energy = cut(interval.energy_millijoules, end_ms) or 0
         first = start_ms == interval.started_at_ms
         yield EnergyShare(
             interval.rental_id,
@@ -175,10 +211,13 @@ def split_by_hour(interval: Interval) -> Iterator[EnergyShare]:
             energy if interval.estimated else 0,
             1 if first else 0,
             expected if first else None,
+            cut(thermal, end_ms),
+            cut(brake, end_ms),
+            interval.slowdown_source,
         )
-        if last:
+        if end_ms >= interval.ended_at_ms:
             return
-        given, start_ms = total, end_ms
+        start_ms = end_ms
 
 
 @dataclass(frozen=True, slots=True)

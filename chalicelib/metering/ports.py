@@ -37,6 +37,7 @@ class MeterStore(Protocol):
         ...
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]: ...
+    def list_hour_energy(self, rental_id: str, hour: str) -> list[HourlyEnergy]: ...
     def count_duplicates(self, rental_id: str) -> int: ...
     def list_open(self, shard: str) -> Iterator[tuple[str, str]]:
         """Yield (account, rental) of each meter that is not settled. An index: a hint."""
@@ -55,6 +56,18 @@ class MeterStore(Protocol):
         """Fails with AlreadyStored when (host, boot, seq) is there."""
 
     def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
+    def mark_slowed(self, tx: Transaction, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
+        """Note hours to be looked at. ``meter`` is there."""
+
+    def forget_slowed(self, meter: Meter, hours: frozenset[str]) -> None:
+        """Fails with Unavailable when more was told since ``meter`` was read."""
+
+    def record_slowdown(self, tx: Transaction, meter: Meter, hour: HourlyEnergy, micros: int) -> None:
+        """Add ``micros`` to what was credited for ``hour`` and for the stay.
+
+        Fails with Unavailable when either is no longer as it was read.
+        """
+
     def add_duplicate(self, rental_id: str) -> None: ...
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         """Keep it unless it is there; return False when another value stands in its place."""

@@ -25,6 +25,7 @@ from chalicelib.metering.model import (
     split_by_hour,
 )
 from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
+from chalicelib.metering.slowdowns import mark_slowed_stays, request_late_credits
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Placement, Rental, acknowledge_wipe, mark_running
@@ -268,16 +269,20 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
     ports.store.add_record(tx, record)
     rentals = {each.rental_id: ports.rentals.store.get_rental(each.rental_id) for each in intervals}
     counted = [each for each in intervals if _is_entitled(rentals[each.rental_id], record.host_id, each)]
-    for share in merge_shares([share for each in counted for share in split_by_hour(each)]):
+    shares = merge_shares([share for each in counted for share in split_by_hour(each)])
+    for share in shares:
         ports.store.add_energy(tx, share)
+    slowed = mark_slowed_stays(ports, tx, rentals, shares, record)
     try:
         tx.commit()
     except AlreadyStored:
+        request_late_credits(ports, slowed, record)
         for rental_id in sorted({each.rental_id for each in counted}):
             ports.store.add_duplicate(rental_id)
         return False
     known = {rental_id: rental for rental_id, rental in rentals.items() if rental is not None}
     observe_stays(ports, known, counted, record.utilization_percent)
+    request_late_credits(ports, slowed, record)
     return True
 
 
@@ -308,8 +313,16 @@ def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
             before.estimated_millijoules + share.estimated_millijoules,
             before.intervals + share.intervals,
             share.intervals_expected if share.intervals_expected is not None else before.intervals_expected,
+            _add(before.thermal_slowdown_ms, share.thermal_slowdown_ms),
+            _add(before.power_brake_ms, share.power_brake_ms),
+            share.slowdown_source or before.slowdown_source,
         )
     return list(merged.values())
+
+
+def _add(one: int | None, other: int | None) -> int | None:
+    """What is not known adds nothing to what is."""
+    return one if other is None else (one or 0) + other
 
 
 def _is_entitled(rental: Rental | None, host_id: str, interval: Interval) -> bool:

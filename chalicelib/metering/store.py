@@ -59,18 +59,14 @@ class DynamoMeterStore:
         rows = EnergyItem.query(
             keys.rental(rental_id), EnergyItem.sk.startswith(keys.ENERGY_PREFIX), consistent_read=True
         )
-        return [
-            HourlyEnergy(
-                row.gpu_uuid,
-                row.epoch,
-                row.hour,
-                row.energy_millijoules,
-                row.estimated_millijoules,
-                row.intervals,
-                row.intervals_expected,
-            )
-            for row in rows
-        ]
+        return [_read_energy(row) for row in rows]
+
+    def list_hour_energy(self, rental_id: str, hour: str) -> list[HourlyEnergy]:
+        prefix = f"{keys.ENERGY_PREFIX}{hour}#"
+        rows = EnergyItem.query(
+            keys.rental(rental_id), EnergyItem.sk.startswith(prefix), consistent_read=True
+        )
+        return [_read_energy(row) for row in rows]
 
     def count_duplicates(self, rental_id: str) -> int:
         try:
@@ -164,8 +160,37 @@ class DynamoMeterStore:
         ]
         if share.intervals_expected is not None:
             actions.append(EnergyItem.intervals_expected.set(share.intervals_expected))
+        if share.thermal_slowdown_ms is not None:
+            actions.append(EnergyItem.thermal_slowdown_ms.add(share.thermal_slowdown_ms))
+        if share.power_brake_ms is not None:
+            actions.append(EnergyItem.power_brake_ms.add(share.power_brake_ms))
+        if share.slowdown_source is not None:
+            actions.append(EnergyItem.slowdown_source.set(share.slowdown_source))
         key = (keys.rental(share.rental_id), keys.energy(share.hour, share.gpu_uuid, share.epoch))
         dynamo(tx).update(EnergyItem, key, actions, None, unexpected("The energy"))
+
+    def mark_slowed(self, tx: Transaction, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
+        actions: list[Any] = [MeterItem.slowed_hours.add(set(hours)), MeterItem.slowed_at_ms.set(at_ms)]
+        key = (keys.rental(meter.rental_id), keys.meter(meter.segment))
+        dynamo(tx).update(MeterItem, key, actions, MeterItem.pk.exists(), unexpected("The meter"))
+
+    def forget_slowed(self, meter: Meter, hours: frozenset[str]) -> None:
+        item = MeterItem(keys.rental(meter.rental_id), keys.meter(meter.segment))
+        unchanged = MeterItem.slowed_at_ms == meter.slowed_at_ms
+        _update_alone(item, [MeterItem.slowed_hours.delete(set(hours))], unchanged)
+
+    def record_slowdown(self, tx: Transaction, meter: Meter, hour: HourlyEnergy, micros: int) -> None:
+        for model, key, credited in (
+            (MeterItem, keys.meter(meter.segment), meter.slowdown_micros),
+            (EnergyItem, keys.energy(hour.hour, hour.gpu_uuid, hour.epoch), hour.slowdown_micros),
+        ):
+            unchanged: Condition = model.slowdown_micros == credited
+            if not credited:
+                unchanged = model.slowdown_micros.does_not_exist()
+            actions = [model.slowdown_micros.set(credited + micros)]
+            dynamo(tx).update(
+                model, (keys.rental(meter.rental_id), key), actions, unchanged, unexpected("The credit")
+            )
 
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         key = (
@@ -220,4 +245,23 @@ def _read(item: MeterItem) -> Meter:
         charged_seconds=item.charged_seconds,
         charged_micros=item.charged_micros,
         end_reason=item.end_reason,
+        slowed_hours=frozenset(item.slowed_hours or ()),
+        slowed_at_ms=item.slowed_at_ms or 0,
+        slowdown_micros=item.slowdown_micros or 0,
+    )
+
+
+def _read_energy(row: EnergyItem) -> HourlyEnergy:
+    return HourlyEnergy(
+        row.gpu_uuid,
+        row.epoch,
+        row.hour,
+        row.energy_millijoules,
+        row.estimated_millijoules,
+        row.intervals,
+        row.intervals_expected,
+        row.thermal_slowdown_ms,
+        row.power_brake_ms,
+        row.slowdown_source,
+        row.slowdown_micros or 0,
     )

@@ -41,6 +41,8 @@ WorkloadState = Literal["starting", "running", "exited", "failed", "terminated"]
 EnergyMethod = Literal["counter", "power_integral", "model"]
 #: How a partitioned board's energy was split: by what its instances did, or by their slices alone.
 SplitMethod = Literal["activity", "slices"]
+#: The driver's counters, or what was seen at looks about once a second, which can miss some.
+SlowdownSource = Literal["counter", "sampled"]
 #: What the machine's provider announces for it.
 NoticeKind = Literal["spot_interruption", "rebalance_recommendation", "scheduled_event"]
 CaptureQuantity = Literal[
@@ -199,6 +201,11 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     #: bounds in time holds what nobody leased, and the board's counter; together they are the board's energy.
     parent_uuid: Id | None = None
     split: SplitMethod | None = None
+    #: For how long the board was slowed by heat, and by a brake on its power that is not its own cap; of an
+    #: instance its board. ``None`` also from agents that do not tell.
+    thermal_slowdown_ms: Count | None = None
+    power_brake_ms: Count | None = None
+    slowdown_source: SlowdownSource | None = None
 
 
 class XidEvent(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The GPUs of one simulated host, as a process of its own: like hardware, it outlives the agent.
 
-JSON lines over a Unix socket. Requests: ``list``; ``read`` and ``truth`` of a GPU; ``load``, which holds as
-long as its connection is open, as a kernel runs as long as its process does.
+JSON lines over a Unix socket. Requests: ``list``; ``read`` and ``truth`` of a GPU; ``slow``, by heat or by
+the power brake, until it is taken back; ``load``, which holds as long as its connection is open, as a kernel
+runs as long as its process does.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from host_agent.clock import Clock
+from host_agent.health import HW_POWER_BRAKE, HW_THERMAL
 from host_agent.simulator.address import open_address
 from host_agent.simulator.model import SimulatedGpu
 
@@ -42,6 +44,9 @@ class Device:
                 self._apply(gpu_uuid, now_ms)
             return {}
         gpu = self.gpus[request["gpu_uuid"]]
+        if operation == "slow":
+            gpu.set_slowdown(now_ms, is_hot=bool(request["thermal"]), is_braked=bool(request["power_brake"]))
+            return {}
         gpu.advance(now_ms)
         if operation == "read":
             return self._read(gpu)
@@ -84,6 +89,12 @@ class Device:
             "utilization_percent": round(gpu.utilization * 100),
             "memory_used_mib": gpu.memory_used_mib,
             "temperature_celsius": round(gpu.temperature_celsius),
+            "clocks_event_reasons": HW_THERMAL * gpu.is_hot | HW_POWER_BRAKE * gpu.is_braked,
+            "slowdown": {
+                "software_thermal_ns": 0,
+                "hardware_thermal_ns": gpu.hot_ms * 1_000_000,
+                "power_brake_ns": gpu.braked_ms * 1_000_000,
+            },
         }
 
 

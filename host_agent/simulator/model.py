@@ -4,6 +4,7 @@
   most of their power well below full utilisation. Noise is seeded, at most 2 %, redrawn each step.
 - Power approaches its target exponentially (time constant 0.4 s); the integral of a step is exact.
 - Temperature: first-order RC model, 0.06 K/W above an ambient of 25 C, time constant 40 s.
+- A slowdown, by heat or by the power brake, takes half of what the load draws; its time is counted exactly.
 - Counter: the exact energy times a seeded gain within 0.3 %, in whole millijoules, moving in 100 ms steps as
   NVML's does (20 to 100 ms, see `host_agent.nvml`).
 
@@ -23,6 +24,7 @@ AMBIENT_CELSIUS = 25.0
 LOAD_EXPONENT = 0.8
 NOISE = 0.02
 GAIN_ERROR = 0.003
+SLOWED = 0.5
 IDLE_MEMORY_MIB = 540
 #: Steps of exact energy that are kept for `read_truth`: six hours.
 HISTORY_STEPS = 6 * 3600 * 1000 // STEP_MS
@@ -39,6 +41,11 @@ class SimulatedGpu:
     idle_watts: float = 72.0
     limit_watts: float = 700.0
     utilization: float = 0.0
+    is_hot: bool = False
+    is_braked: bool = False
+    #: Since the start.
+    hot_ms: int = 0
+    braked_ms: int = 0
     now_ms: int = field(init=False)
     power_watts: float = field(init=False)
     temperature_celsius: float = field(init=False)
@@ -74,6 +81,11 @@ class SimulatedGpu:
         self.advance(at_ms)
         self.utilization = min(1.0, max(0.0, utilization))
 
+    def set_slowdown(self, at_ms: int, *, is_hot: bool, is_braked: bool) -> None:
+        """Slow the GPU, or let it go; takes effect as a load does."""
+        self.advance(at_ms)
+        self.is_hot, self.is_braked = is_hot, is_braked
+
     def read_truth(self, from_ms: int, to_ms: int) -> float:
         """Return the exact energy between two instants in millijoules.
 
@@ -95,6 +107,10 @@ class SimulatedGpu:
     def _step(self) -> None:
         noise = 1.0 + self._random.uniform(-NOISE, NOISE)
         dynamic = (self.limit_watts - self.idle_watts) * self.utilization**LOAD_EXPONENT
+        if self.is_hot or self.is_braked:
+            dynamic *= SLOWED
+        self.hot_ms += STEP_MS if self.is_hot else 0
+        self.braked_ms += STEP_MS if self.is_braked else 0
         target = min(self.limit_watts, (self.idle_watts + dynamic) * noise)
         decay = math.exp(-STEP_MS / POWER_TIME_CONSTANT_MS)
         excess = self.power_watts - target

@@ -367,7 +367,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "APIHandler": [queues.payments],
         "OnStripeEvent": [queues.payments_dead],
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
-        "OnTelemetry": [queues.telemetry_dead],
+        "OnTelemetry": [queues.telemetry_dead, queues.charges],
         "OnCharge": [queues.charges_dead],
         "DispatchCharges": [queues.charges],
         "ScalePools": [queues.charges],

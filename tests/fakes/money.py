@@ -129,6 +129,47 @@ class FakeMeterStore(MemoryStore):
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
         return [row for (rental, *_), row in self.db.table("energy").items() if rental == rental_id]
 
+    def list_hour_energy(self, rental_id: str, hour: str) -> list[HourlyEnergy]:
+        return [row for row in self.list_energy(rental_id) if row.hour == hour]
+
+    def mark_slowed(self, tx: Any, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
+        rows = self.db.table("meters")
+
+        def effect() -> None:
+            row = rows[_key(meter)]
+            rows[_key(meter)] = replace(row, slowed_hours=row.slowed_hours | hours, slowed_at_ms=at_ms)
+
+        tx.add(lambda: None if _key(meter) in rows else Unavailable("meter"), effect)
+
+    def forget_slowed(self, meter: Meter, hours: frozenset[str]) -> None:
+        rows, tx = self.db.table("meters"), self.db.begin()
+
+        def check() -> DomainError | None:
+            return None if rows[_key(meter)].slowed_at_ms == meter.slowed_at_ms else Unavailable("meter")
+
+        def effect() -> None:
+            row = rows[_key(meter)]
+            rows[_key(meter)] = replace(row, slowed_hours=row.slowed_hours - hours)
+
+        tx.add(check, effect)
+        tx.commit()
+
+    def record_slowdown(self, tx: Any, meter: Meter, hour: HourlyEnergy, micros: int) -> None:
+        meters, hours = self.db.table("meters"), self.db.table("energy")
+        key = (meter.rental_id, hour.gpu_uuid, hour.epoch, hour.hour)
+
+        def check() -> DomainError | None:
+            stored = (meters[_key(meter)].slowdown_micros, hours[key].slowdown_micros)
+            same = stored == (meter.slowdown_micros, hour.slowdown_micros)
+            return None if same else Unavailable("credit")
+
+        def effect() -> None:
+            for rows, row_key in ((meters, _key(meter)), (hours, key)):
+                row = rows[row_key]
+                rows[row_key] = replace(row, slowdown_micros=row.slowdown_micros + micros)
+
+        tx.add(check, effect)
+
     def count_duplicates(self, rental_id: str) -> int:
         return self.db.table("duplicates").get(rental_id, 0)
 
@@ -192,14 +233,22 @@ class FakeMeterStore(MemoryStore):
 
         def effect() -> None:
             row = rows.get(key, HourlyEnergy(share.gpu_uuid, share.epoch, share.hour, 0, 0, 0, None))
-            rows[key] = HourlyEnergy(
-                row.gpu_uuid,
-                row.epoch,
-                row.hour,
-                row.energy_millijoules + share.energy_millijoules,
-                row.estimated_millijoules + share.estimated_millijoules,
-                row.intervals + share.intervals,
-                row.intervals_expected if share.intervals_expected is None else share.intervals_expected,
+            thermal, brake = row.thermal_slowdown_ms, row.power_brake_ms
+            if share.thermal_slowdown_ms is not None:
+                thermal = (thermal or 0) + share.thermal_slowdown_ms
+            if share.power_brake_ms is not None:
+                brake = (brake or 0) + share.power_brake_ms
+            rows[key] = replace(
+                row,
+                energy_millijoules=row.energy_millijoules + share.energy_millijoules,
+                estimated_millijoules=row.estimated_millijoules + share.estimated_millijoules,
+                intervals=row.intervals + share.intervals,
+                intervals_expected=(
+                    row.intervals_expected if share.intervals_expected is None else share.intervals_expected
+                ),
+                thermal_slowdown_ms=thermal,
+                power_brake_ms=brake,
+                slowdown_source=share.slowdown_source or row.slowdown_source,
             )
 
         tx.add(lambda: None, effect)

@@ -7,10 +7,11 @@ import pytest
 
 from host_agent.boards import BoardReader
 from host_agent.clock import SystemClock
-from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, NvLink, Reading
+from host_agent.gpu import GpuLost, GpuUnavailable, InstanceReading, NvLink, Reading, SlowdownCounters
 from host_agent.nvml import NvmlReader
 from host_agent.nvml_events import NvmlXids
 from host_agent.service import choose_xids
+from host_agent.slowdown import begin_watch, measure_slowdown
 from host_agent.watchdog import WatchedReader
 from host_agent.xid import XidLog
 from tests.gpu.simulation import state
@@ -40,6 +41,15 @@ def test_the_energy_counter_never_falls(reader):
             assert second >= first
 
 
+def test_the_counters_of_slowdowns_never_fall_and_gain_no_more_than_the_time(reader):
+    for gpu in reader.list_gpus():
+        first, second = reader.read(gpu.gpu_uuid, deep=True), reader.read(gpu.gpu_uuid, deep=True)
+        promised = gpu.capabilities.calls["slowdown_counters"] == "ok"
+        assert (first.slowdown is not None) == (second.slowdown is not None) == promised
+        slowdown = measure_slowdown(begin_watch(first), second, second.sampled_at_ms - first.sampled_at_ms)
+        assert slowdown.source == ("counter" if promised else None)
+
+
 def test_what_the_capabilities_promise_is_read_and_nothing_else(reader):
     for gpu in reader.list_gpus():
         calls = gpu.capabilities.calls
@@ -55,6 +65,7 @@ def test_every_figure_is_what_the_library_says(simulation):
     simulation.set(1, temperature=80, ecc_uncorrected=2, remap_pending=1, clocks_event_reasons=0x40)
     reader = open_reader()
     simulation.set(1, pcie_width=8, nvlinks_active=17, nvlink_errors=2, processes=3)
+    simulation.set(1, software_thermal=5_000_000_000, hardware_thermal=7, power_brake=None)
     reading = reader.read(simulation.uuids[1], deep=True)
     assert reading == Reading(
         sampled_at_ms=reading.sampled_at_ms,
@@ -78,6 +89,7 @@ def test_every_figure_is_what_the_library_says(simulation):
         memory_total_mib=81_559,
         nvlink=NvLink(18, 17, 2 * 3 * 17),
         process_ids=(1000, 1001, 1002),
+        slowdown=SlowdownCounters(5_000_000_000, 7, None),
     )
     reader.close()
 

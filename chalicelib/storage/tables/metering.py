@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pynamodb.attributes import JSONAttribute, UnicodeAttribute
+from pynamodb.attributes import JSONAttribute, UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
@@ -43,6 +43,9 @@ class MeterItem(MeteringTable):
     #: Sparse: present until the last charge is posted, so the index lists what is still to be charged.
     open_shard = UnicodeAttribute(null=True)
     by_open = ByOpen()
+    slowed_hours = UnicodeSetAttribute(null=True)
+    slowed_at_ms = IntegerAttribute(null=True)
+    slowdown_micros = IntegerAttribute(null=True)
 
 
 class EnergyItem(MeteringTable):
@@ -53,6 +56,10 @@ class EnergyItem(MeteringTable):
     estimated_millijoules = IntegerAttribute()
     intervals = IntegerAttribute()
     intervals_expected = IntegerAttribute(null=True)
+    thermal_slowdown_ms = IntegerAttribute(null=True)
+    power_brake_ms = IntegerAttribute(null=True)
+    slowdown_source = UnicodeAttribute(null=True)
+    slowdown_micros = IntegerAttribute(null=True)
 
 
 class DuplicatesItem(MeteringTable):

@@ -18,7 +18,7 @@ enum {
   MEMORY_TOTAL, MEMORY_USED, TEMPERATURE, SLOWDOWN_TEMPERATURE, CLOCK_SM, CLOCK_MEMORY, CLOCKS_EVENT_REASONS,
   ECC_UNCORRECTED, ECC_CORRECTED, REMAP_PENDING, REMAP_FAILED, PCIE_REPLAYS, PCIE_WIDTH, PCIE_MAX_WIDTH,
   MIG_MODE, GPM_SUPPORT, NVLINKS, NVLINKS_ACTIVE, NVLINK_ERRORS, NVLINK_PEER, NUMA_NODE,
-  XIDS, XID_CODE, PROCESSES, CELLS
+  XIDS, XID_CODE, PROCESSES, SOFTWARE_THERMAL, HARDWARE_THERMAL, POWER_BRAKE, CELLS
 };
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
        DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
@@ -26,6 +26,7 @@ enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSU
 #define MAX_INSTANCES 7
 #define FIELD_POWER_AVERAGE 185
 #define FIELD_POWER_INSTANT 186
+#define FIELD_SLOWDOWN 269
 
 struct cell { uint32_t code; uint32_t pad; uint64_t value; };
 /* Activity in thousandths; graphics_code is what GPM answers for DCGM's 1001. */
@@ -237,11 +238,12 @@ int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field *fields) {
   int code = enter(gpu);
   if (code) return code;
   for (int n = 0; n < count; n++) {
-    int cell = fields[n].id == FIELD_POWER_AVERAGE ? POWER_AVERAGE : fields[n].id == FIELD_POWER_INSTANT ? POWER_INSTANT : -1;
+    int cell = fields[n].id == FIELD_POWER_AVERAGE ? POWER_AVERAGE : fields[n].id == FIELD_POWER_INSTANT ? POWER_INSTANT
+      : fields[n].id - FIELD_SLOWDOWN < 3 ? SOFTWARE_THERMAL + (int)(fields[n].id - FIELD_SLOWDOWN) : -1;
     fields[n].code = cell < 0 ? NOT_SUPPORTED : gpu->cells[cell].code;
     fields[n].type = 1;
     fields[n].value.ul = 0;
-    if (fields[n].code == SUCCESS) fields[n].value.u = (unsigned)gpu->cells[cell].value;
+    if (fields[n].code == SUCCESS) fields[n].value.ul = gpu->cells[cell].value;
   }
   return SUCCESS;
 }

@@ -42,6 +42,9 @@ CELLS = {
     "xids": 0,
     "xid_code": 0,
     "processes": 0,
+    "software_thermal": 0,
+    "hardware_thermal": 0,
+    "power_brake": 0,
 }
 
 

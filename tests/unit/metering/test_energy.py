@@ -103,3 +103,18 @@ def test_energy_of_a_foreign_host_or_epoch_is_kept_as_evidence_and_not_counted()
     store_telemetry(seeded.cloud.meters, build_record(rental, 1), [build_interval(rental, epoch=99)])
     assert seeded.cloud.meters.store.list_energy(rental.rental_id) == []
     assert len(seeded.cloud.db.table("telemetry")) == 2
+
+
+@given(st.integers(0, HOUR_MS), st.integers(0, 3 * HOUR_MS), st.integers(0, 4 * HOUR_MS))
+def test_hours_of_a_slowdown_sum_to_it_and_no_host_can_tell_more_than_the_time(offset, length, told):
+    start_ms = START_MS + offset
+    interval = Interval(
+        "rnt", "GPU", 1, 0, False, start_ms, start_ms + length, 1, False, told, None, "counter"
+    )
+    shares = list(split_by_hour(interval))
+    assert sum(share.thermal_slowdown_ms for share in shares) == min(told, length)
+    assert all(0 <= share.thermal_slowdown_ms <= HOUR_MS for share in shares)
+    assert {share.power_brake_ms for share in shares} == {None}
+    merged = merge_shares([*shares, *shares])
+    assert sum(share.thermal_slowdown_ms for share in merged) == 2 * min(told, length)
+    assert {share.power_brake_ms for share in merged} == {None}

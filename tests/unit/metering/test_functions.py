@@ -67,6 +67,21 @@ def test_a_packed_record_is_stored_as_text_and_counted(seeded, log):
     assert log.warnings == []
 
 
+def test_what_a_record_tells_of_slowdowns_is_summed_by_the_hour(seeded):
+    rental = start(seeded, 1)
+    telemetry = build_telemetry(rental)
+    for seq, (heat, brake) in enumerate([(None, None), (100, 0), (50, None)]):
+        intervals = [
+            msgspec.structs.replace(each, thermal_slowdown_ms=heat, power_brake_ms=brake)
+            for each in telemetry.intervals
+        ]
+        send(rental, msgspec.structs.replace(telemetry, intervals=intervals), seq)
+        (hour,) = seeded.cloud.meters.store.list_energy(rental.rental_id)
+        if not seq:
+            assert (hour.thermal_slowdown_ms, hour.power_brake_ms) == (None, None)
+    assert (hour.thermal_slowdown_ms, hour.power_brake_ms) == (4 * 150, 0)
+
+
 def test_the_thinned_form_of_a_record_that_is_stored_changes_nothing_and_a_first_one_is_logged(seeded, log):
     rental = start(seeded, 1)
     thinned = v1.Thinned(8, 8, START_MS, START_MS + 20)

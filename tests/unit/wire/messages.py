@@ -50,6 +50,18 @@ MIG_TELEMETRY = v1.Telemetry(
     TELEMETRY.samples,
     [msgspec.structs.replace(TELEMETRY.intervals[0], parent_uuid="GPU-1", split="activity")],
 )
+#: With how long the GPU was slowed.
+SLOWED_TELEMETRY = v1.Telemetry(
+    TELEMETRY.samples,
+    [
+        msgspec.structs.replace(
+            TELEMETRY.intervals[0],
+            thermal_slowdown_ms=12_000,
+            power_brake_ms=0,
+            slowdown_source="counter",
+        )
+    ],
+)
 #: With what agents say of health, and of what the drivers answer.
 HEALTH_HEARTBEAT = msgspec.structs.replace(
     HEARTBEAT,
@@ -126,6 +138,7 @@ ENCODED = {
     "telemetry": lambda: encode(FIRST_TELEMETRY),
     "telemetry-bounds": lambda: encode(TELEMETRY),
     "telemetry-mig": lambda: encode(MIG_TELEMETRY),
+    "telemetry-slowed": lambda: encode(SLOWED_TELEMETRY),
     "heartbeat-health": lambda: encode(HEALTH_HEARTBEAT),
     "telemetry-capabilities": lambda: encode(CAPABLE_TELEMETRY),
     "heartbeat-container": lambda: encode(CONTAINER_HEARTBEAT),

@@ -1,0 +1,83 @@
+"""What slowdowns of GPUs ask of DynamoDB."""
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.leases import Lease
+from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter
+from chalicelib.metering.store import DynamoMeterStore
+from tests.unit.storage.wire import Wire, fill, list_writes
+
+HOUR = "2027-01-15T08"
+METER = Meter("rnt_1", 1, "acc_1", "hst_1", "eu-north-1", (Lease("GPU-1", 1),), 100, "open", 1_000, 2_000)
+USED = HourlyEnergy("GPU-1", 1, HOUR, 10, 0, 1, None, 5, None, "counter")
+
+
+@pytest.fixture
+def wire(bound, monkeypatch):
+    return Wire(bound, monkeypatch)
+
+
+def write_of(wire):
+    wire.tx.commit()
+    write = list_writes(wire.last)["Update", "metering"]
+    return fill(write["UpdateExpression"], write), write
+
+
+@pytest.mark.parametrize(("heat", "brake"), [(None, None), (7, None), (7, 0)])
+def test_an_hour_of_which_no_slowdown_was_told_has_none(wire, heat, brake):
+    share = EnergyShare("rnt_1", "GPU-1", 1, HOUR, 10, 0, 1, None, heat, brake)
+    DynamoMeterStore().add_energy(wire.tx, share)
+    expression, _ = write_of(wire)
+    assert ("thermal_slowdown_ms" in expression) == (heat is not None)
+    assert ("power_brake_ms" in expression) == (brake is not None)
+
+
+def test_slowed_hours_are_added_to_a_meter_that_is_there(wire):
+    DynamoMeterStore().mark_slowed(wire.tx, METER, frozenset({HOUR}), 5_000)
+    expression, write = write_of(wire)
+    assert "ADD slowed_hours" in expression
+    assert {"SS": [HOUR]} in write["ExpressionAttributeValues"].values()
+    assert "attribute_exists (pk)" in fill(write["ConditionExpression"], write)
+
+
+def test_they_are_forgotten_only_if_nothing_more_was_told(wire):
+    meter = replace(METER, slowed_hours=frozenset({HOUR}), slowed_at_ms=5_000)
+    DynamoMeterStore().forget_slowed(meter, meter.slowed_hours)
+    assert "DELETE slowed_hours" in fill(wire.last["UpdateExpression"], wire.last)
+    assert fill(wire.last["ConditionExpression"], wire.last).startswith("slowed_at_ms = ")
+    assert {"N": "5000"} in wire.last["ExpressionAttributeValues"].values()
+
+
+@pytest.mark.parametrize(
+    ("credited", "condition"), [(0, "attribute_not_exists (slowdown_micros)"), (3, "slowdown_micros = ")]
+)
+def test_a_credit_is_noted_at_the_hour_and_at_the_stay_if_both_are_as_they_were(wire, credited, condition):
+    meter, used = replace(METER, slowdown_micros=credited), replace(USED, slowdown_micros=credited)
+    DynamoMeterStore().record_slowdown(wire.tx, meter, used, 4)
+    wire.tx.commit()
+    writes = [write["Update"] for write in wire.last["TransactItems"]]
+    assert [write["Key"]["sk"]["S"] for write in writes] == ["METER#0001", f"ENERGY#{HOUR}#GPU-1#1"]
+    for write in writes:
+        assert condition in fill(write["ConditionExpression"], write)
+        assert {"N": str(credited + 4)} in write["ExpressionAttributeValues"].values()
+
+
+def test_an_hour_is_read_as_it_was_written_also_by_an_older_cloud(wire):
+    row = {
+        "pk": {"S": "RENTAL#rnt_1"},
+        "sk": {"S": f"ENERGY#{HOUR}#GPU-1#1"},
+        "gpu_uuid": {"S": "GPU-1"},
+        "epoch": {"N": "1"},
+        "hour": {"S": HOUR},
+        "energy_millijoules": {"N": "10"},
+        "estimated_millijoules": {"N": "0"},
+        "intervals": {"N": "1"},
+    }
+    told = {"thermal_slowdown_ms": {"N": "5"}, "slowdown_source": {"S": "counter"}}
+    wire.answers = [{"Items": [row | told]}, {"Items": [row]}]
+    assert DynamoMeterStore().list_hour_energy("rnt_1", HOUR) == [USED]
+    assert wire.last["ConsistentRead"]
+    older = replace(USED, thermal_slowdown_ms=None, slowdown_source=None)
+    assert DynamoMeterStore().list_hour_energy("rnt_1", HOUR) == [older]
