@@ -41,9 +41,14 @@ class _Lines:
             low, high = published
             printed = f"{low:.3f}" if low > 100 else f"{low:.2f}" if low == high else f"{low:.2f}-{high:.2f}"  # noqa: PLR2004
             missed = measured - min(max(measured, low), high)
-            difference = f"{missed:+.4f}"
+            difference = f"{_round(missed):+.4f}"
             self.passed = self.passed and abs(missed) <= tolerance
-        self.lines.append(f"  {label:<28}{measured:>10.4f}{printed:>14}{difference:>12}{rest}")
+        self.lines.append(f"  {label:<28}{_round(measured):>10.4f}{printed:>14}{difference:>12}{rest}")
+
+
+def _round(value: float) -> float:
+    """Round for four decimals; never to a negative zero."""
+    return round(value, 4) + 0.0
 
 
 def render_report(name: str, year: int, values: Sequence[float], region: str | None) -> Report:
@@ -77,7 +82,7 @@ def _add_nightly(lines: _Lines, values: Sequence[float], published: Published | 
     for half, percent in enumerate(found.published):
         hours, odd = divmod(half, 2)
         printed = None if odd or published is None else (published.nightly[hours],) * 2
-        rest = f"{found.same_jobs[half]:>16.4f}{perfect.published[half]:>12.4f}"
+        rest = f"{_round(found.same_jobs[half]):>16.4f}{perfect.published[half]:>12.4f}"
         lines.compare(f"+-{half / 2:.1f} h", percent, printed, TOLERANCE_PP, rest)
     lines.lines.append(
         "  From +-1.5 h on, the published sum misses the first night and its mean does not;\n"
