@@ -40,7 +40,7 @@ REVERSAL = "reversal"
 #: checkpoint, at one an hour.
 CREDITED_SECONDS = 3600
 EXPIRY_BATCH = 100
-REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "one_off"})
+REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "one_off", "reservation_fee"})
 
 CreditKind = Literal["paid", "promo"]
 

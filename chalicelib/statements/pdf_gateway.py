@@ -35,6 +35,7 @@ NAMES = {
     "promo_expired": "Promotional credit expired",
     "one_off": "Other charges",
     "service_credit": "Credit for our failures",
+    "reservation_fee": "Reservations cancelled",
     "reversal": "Corrections",
 }
 HOW_BILLED = (

@@ -34,6 +34,8 @@ _PLACES: Mapping[str, Access] = {
     "webhooks": "add",
     "audit": "write",
 }
+#: A posting stands in the books of its month.
+_POSTS: Mapping[str, Access] = {"ledger": "write", "usage": "write", "statements": "write"}
 
 #: Tables of each function. Logical ids of the roles follow Chalice: the name in camel case + "Role".
 TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
@@ -51,11 +53,9 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scheduling": "write",
         "metering": "write",
         "reservations": "write",
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
         "budgets": "write",
-        "usage": "write",
-        "statements": "write",
         "idempotency": "write",
         "payments": "write",
         "scaling": "write",
@@ -103,6 +103,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "incidents": "write",
         "metering": "write",
         "scaling": "write",
+        **_POSTS,
     },
     # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
     "ScheduleWatches": {
@@ -129,9 +130,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         # Which instance a silent host is: EC2's word on it shortens the wait.
         "scaling": "read",
+        **_POSTS,
     },
-    # What a host can no longer keep is promised elsewhere.
+    # What a host can no longer keep is promised elsewhere, or credited; deposits are given back.
     "SweepReservations": {
+        **_POSTS,
+        "balances": "write",
+        "webhooks": "add",
         "reservations": "write",
         "audit": "write",
         "catalog": "read",
@@ -158,46 +163,36 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "fleet": "write",
         "liveness": "read",
         "commands": "write",
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
         "budgets": "write",
-        "usage": "write",
-        "statements": "write",
         "webhooks": "add",
         "audit": "write",
     },
     "OnStripeEvent": {
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
-        "usage": "write",
-        "statements": "write",
         "budgets": "read",
         "payments": "write",
         "webhooks": "add",
     },
     "HealPayments": {
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
-        "usage": "write",
-        "statements": "write",
         "budgets": "read",
         "payments": "write",
         "webhooks": "add",
     },
     "ReconcilePayments": {
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
-        "usage": "write",
-        "statements": "write",
         "budgets": "read",
         "payments": "write",
         "webhooks": "add",
     },
     "RefillWallets": {
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
-        "usage": "write",
-        "statements": "write",
         "budgets": "read",
         "payments": "write",
         "webhooks": "add",
@@ -209,10 +204,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "webhooks": "add",
     },
     "ExpireCredits": {
-        "ledger": "write",
+        **_POSTS,
         "balances": "write",
-        "usage": "write",
-        "statements": "write",
         "budgets": "read",
         "webhooks": "add",
     },
