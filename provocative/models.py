@@ -368,6 +368,8 @@ class Reservation(TypedDict):
     cancelled_at: str | None
     cancel_fee_micros: int | None
     broken_at: str | None
+    deposit_micros: int
+    credit_due_micros: int | None
 
 
 class Hour(TypedDict):

@@ -40,7 +40,7 @@ REVERSAL = "reversal"
 #: checkpoint, at one an hour.
 CREDITED_SECONDS = 3600
 EXPIRY_BATCH = 100
-REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "one_off", "volume"})
+REVERSIBLE_KINDS = frozenset({"usage", "credit", "service_credit", "one_off", "volume", "reservation_fee"})
 
 CreditKind = Literal["paid", "promo"]
 

@@ -27,6 +27,8 @@ USAGE = "usage"
 GPU_REVENUE = "revenue:gpu"
 VOLUME_REVENUE = "revenue:volume"
 ONE_OFF_REVENUE = "revenue:one_off"
+#: What the early-cancel rule keeps of reservations.
+RESERVATION_REVENUE = "revenue:reservation"
 #: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"
 OPERATOR_CREDIT = "operator_credit"
@@ -282,7 +284,8 @@ def verify_chain(legs: Sequence[tuple[ChainedLeg, str]], balance: Balance) -> Br
 class Hold:
     """Money set aside for one stay. ``amount_micros`` is what is left, ``captured_micros`` what was spent.
 
-    ``rate_micros_per_hour`` is the whole stay's price; ``budget_ids``: budgets that set as much aside.
+    ``rate_micros_per_hour`` is the whole stay's price; ``budget_ids``: budgets that set as much aside. A
+    reservation's deposit is a hold too: it has no rental and no rate, and counts in no budget.
     """
 
     hold_id: str

@@ -114,6 +114,12 @@ class WalletStore(Protocol):
     def set_spend_limit(self, tx: Transaction, balance: Balance, limit_micros_per_hour: int | None) -> None:
         """Fails with Unavailable when the limit is no longer that of ``balance``."""
 
+    def add_deposit(self, tx: Transaction, account_id: str, deposit: Hold) -> None:
+        """Hold it, whatever else moves in the wallet. Fails with InsufficientFunds."""
+
+    def void_deposit(self, tx: Transaction, account_id: str, deposit: Hold) -> None:
+        """Give it back, whatever else moves in the wallet. Fails with Unavailable when it changed."""
+
     def change_hold(self, tx: Transaction, account_id: str, old: Hold, new: Hold) -> None:
         """Fails with Unavailable when the hold is no longer ``old``."""
 

@@ -19,7 +19,7 @@ from chalicelib.core.money import StayHold
 from chalicelib.core.ports import Transaction
 from chalicelib.storage import keys
 from chalicelib.storage.tables.ledger import BalanceItem, HoldItem
-from chalicelib.storage.transaction import dynamo, unexpected
+from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
 #: Stands where an account has no spend limit: more than any fleet costs in an hour.
 NO_LIMIT_MICROS = 10**15
@@ -193,6 +193,40 @@ class DynamoWalletStore:
     def find_data_hold_end(self, account_id: str) -> int | None:
         balance = self.get_balance(account_id)
         return None if balance is None else find_data_hold_end(balance)
+
+    def add_deposit(self, tx: Transaction, account_id: str, deposit: Hold) -> None:
+        amount = deposit.amount_micros
+
+        def refuse(old: Any) -> DomainError:
+            return InsufficientFunds(
+                "The wallet does not cover the deposit of this reservation; add credit.",
+                extra={
+                    "needed_micros": amount,
+                    "available_micros": 0 if old is None else old.available_micros,
+                },
+            )
+
+        enough: Condition = BalanceItem.available_micros >= amount
+        _set_apart(tx, account_id, amount, enough, refuse)
+        item = _write_hold(account_id, deposit)
+        dynamo(tx).put(item, HoldItem.pk.does_not_exist(), unexpected("The deposit"))
+
+    def void_deposit(self, tx: Transaction, account_id: str, deposit: Hold) -> None:
+        # First the hold: of several failed conditions, it says that the deposit was given back already.
+        self.change_hold(tx, account_id, deposit, replace(deposit, amount_micros=0, state="void"))
+        held: Condition = BalanceItem.held_micros >= deposit.amount_micros
+        _set_apart(tx, account_id, -deposit.amount_micros, held, unexpected("The balance"))
+
+
+def _set_apart(
+    tx: Transaction, account_id: str, amount_micros: int, condition: Condition, refuse: OnFailure
+) -> None:
+    """Hold so much more of a wallet, or less: arithmetic, so that it conflicts with no posting's version."""
+    actions: list[Action] = [
+        BalanceItem.held_micros.set(BalanceItem.held_micros + amount_micros),
+        BalanceItem.available_micros.set(BalanceItem.available_micros - amount_micros),
+    ]
+    dynamo(tx).update(BalanceItem, (keys.account(account_id), keys.BALANCE), actions, condition, refuse)
 
 
 def _get_balance(account_id: str) -> BalanceItem | None:

@@ -118,7 +118,8 @@ def _release(ports: RentalPorts, tx: Transaction, rental: Rental, host_id: str) 
     reservation = ports.reservations.get_reservation(rental.reservation_id)
     for booking in () if reservation is None else reservation.bookings:
         if booking.host_id == host_id and rental.rental_id in booking.uses:
-            ports.reservations.release(tx, rental.reservation_id, host_id, rental.rental_id, rental.gpu_count)
+            now_ms, gpus = ports.clock.now_ms(), rental.gpu_count
+            ports.reservations.release(tx, rental.reservation_id, host_id, rental.rental_id, gpus, now_ms)
 
 
 def finish_stay(

@@ -31,6 +31,10 @@ KEPT_FREE_MS = SLOT_MS
 
 #: DynamoDB: 100 items a transaction.
 MAX_WRITES = 100
+#: What a reservation's largest transaction writes beside its hosts' items. Breaking it: reservation, quota,
+#: audit entry, incident, hold, wallet, journal, two legs, entry, the turn of a month, two events. Booking it
+#: has seven, cancelling it twelve.
+WRITES_BESIDE = 14
 #: As many as a cluster may have (`rentals.placing`).
 MAX_NODES = 6
 
@@ -63,10 +67,16 @@ class Booking:
     gpu_count: int
     state: BookingState = "open"
     uses: Mapping[str, int] = field(default_factory=dict)
+    #: Milliseconds times GPUs: each redemption takes its instant off, and what is put back adds its own.
+    served_gpu_ms: int = 0
 
     @property
     def used_gpus(self) -> int:
         return sum(self.uses.values())
+
+    def measure_served(self, at_ms: int) -> int:
+        """Return how long its GPUs were with rentals until then, in milliseconds of one GPU."""
+        return self.served_gpu_ms + self.used_gpus * at_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +100,15 @@ class Reservation:
     state: State = "confirmed"
     label: str | None = None
     cancelled_at_ms: int | None = None
-    #: What the early-cancel rule keeps; posted by billing.
+    #: What was kept of the wallet: what the early-cancel rule says, as far as deposit and wallet covered it.
     cancel_fee_micros: int | None = None
     broken_at_ms: int | None = None
-    #: The price of what we could not keep: from this billing computes the credit that nobody has to ask for.
+    #: The price of what we could not keep, credited when it was broken: nobody has to ask for it.
     credit_due_micros: int | None = None
     #: What it takes of the account's quota until it is over; nothing, if it was booked before there was one.
     quota_gpus: int = 0
+    #: Held in the wallet until it is over; nothing, if it was booked before there were deposits.
+    deposit_micros: int = 0
     #: Rises with every change, redemptions apart.
     version: int = 0
 
@@ -113,8 +125,8 @@ class Reservation:
 class CancelFee:
     """What a cancelled reservation costs.
 
-    ``begun_micros``: the full price of the slots that had begun; what its rentals paid for them is taken off
-    when it is posted. ``kept_micros``: the part of the other slots' price that the rule keeps.
+    ``begun_micros``: the price of the slots that had begun, less that of the time its rentals had the GPUs,
+    which they pay themselves. ``kept_micros``: the part of the other slots' price that the rule keeps.
     """
 
     begun_micros: int
@@ -174,12 +186,11 @@ def name_day(at_ms: int) -> str:
 def check_size(node_count: int, starts_at_ms: int, ends_at_ms: int) -> None:
     """Raises InvalidInput (``too_many_slots``): the booking does not fit into one transaction.
 
-    Each node writes its days, its count of bookings and its booking, and checks its host; reservation, key,
-    audit entry, quota and price come once.
+    Each node writes its days, its count of bookings and its booking, and checks its host.
     """
     days = len(list_spans(starts_at_ms, ends_at_ms))
-    if node_count * (days + 3) + 5 > MAX_WRITES:
-        longest = (MAX_WRITES - 5) // node_count - 3
+    if node_count * (days + 3) + WRITES_BESIDE > MAX_WRITES:
+        longest = (MAX_WRITES - WRITES_BESIDE) // node_count - 3
         raise InvalidInput(
             f"{node_count} nodes are booked for {longest} days at most; book the rest apart.",
             code="too_many_slots",
@@ -210,17 +221,18 @@ def pass_boundary(reservation: Reservation, at_ms: int) -> Reservation:
     return replace(_close(reservation) if state == "ended" else reservation, state=state)
 
 
-def cancel(reservation: Reservation, at_ms: int) -> Reservation:
-    """Return the cancelled reservation with its fee.
+def check_open(reservation: Reservation, at_ms: int) -> None:
+    """Raises Conflict: ``reservation_over``."""
+    state = see_state(reservation, at_ms)
+    if state not in {"confirmed", "active"}:
+        raise Conflict(f"The reservation is {state}.", code="reservation_over")
 
-    Raises:
-        Conflict: ``reservation_over``.
-    """
-    if see_state(reservation, at_ms) not in {"confirmed", "active"}:
-        raise Conflict(f"The reservation is {see_state(reservation, at_ms)}.", code="reservation_over")
-    fee = compute_cancel_fee(reservation, at_ms)
+
+def cancel(reservation: Reservation, at_ms: int, fee_micros: int) -> Reservation:
+    """Return the cancelled reservation, of which ``fee_micros`` are kept. Raises as `check_open`."""
+    check_open(reservation, at_ms)
     return replace(
-        _close(reservation), state="cancelled", cancelled_at_ms=at_ms, cancel_fee_micros=fee.total_micros
+        _close(reservation), state="cancelled", cancelled_at_ms=at_ms, cancel_fee_micros=fee_micros
     )
 
 
@@ -276,5 +288,22 @@ def compute_cancel_fee(reservation: Reservation, at_ms: int) -> CancelFee:
     kept_ppm = next((part for least, part in CANCEL_RULE if notice_ms >= least), STARTED_KEPT_PPM)
     rest_from_ms = min(max(reservation.starts_at_ms, ceil_slot(at_ms)), reservation.ends_at_ms)
     begun = compute_price_micros(reservation, rest_from_ms - reservation.starts_at_ms)
+    served = compute_served_micros(reservation, at_ms)
     rest = compute_price_micros(reservation, reservation.ends_at_ms - rest_from_ms)
-    return CancelFee(begun, rest * kept_ppm // PPM)
+    return CancelFee(max(0, begun - served), rest * kept_ppm // PPM)
+
+
+def compute_served_micros(reservation: Reservation, at_ms: int) -> int:
+    """Return the price of the time that rentals had GPUs of the reservation, on any of its hosts."""
+    gpu_ms = sum(booking.measure_served(at_ms) for booking in reservation.bookings)
+    return compute_charge_micros(
+        price_micros_per_gpu_hour=reservation.price_micros_per_gpu_hour,
+        gpu_count=1,
+        seconds=max(0, gpu_ms) // 1000,
+    )
+
+
+def compute_deposit_micros(reservation: Reservation) -> int:
+    """Return what is held for a reservation: the most that the rule keeps of one that has not begun."""
+    price = compute_price_micros(reservation, reservation.ends_at_ms - reservation.starts_at_ms)
+    return price * max(part for _, part in CANCEL_RULE) // PPM

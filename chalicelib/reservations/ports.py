@@ -13,7 +13,7 @@ from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transactio
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.service import FleetStore
 from chalicelib.fleet.watch import IncidentStore
-from chalicelib.reservations.model import Reservation, Span
+from chalicelib.reservations.model import CancelFee, Reservation, Span
 
 SYSTEM_ACTOR = "system"
 #: Index keys under which boundaries are listed.
@@ -120,9 +120,39 @@ class ReservationStore(Protocol):
         """
 
     def release(
-        self, tx: Transaction, reservation_id: str, host_id: str, rental_id: str, gpu_count: int
+        self,
+        tx: Transaction,
+        reservation_id: str,
+        host_id: str,
+        rental_id: str,
+        gpu_count: int,
+        now_ms: int,
     ) -> None:
         """Take back what a rental had redeemed. Fails with NotRedeemable when it has not, or no longer."""
+
+
+class Deposits(Protocol):
+    """The money of reservations. Implemented by billing, which stands above.
+
+    A deposit is held from the booking's transaction to the one that makes the reservation over: one of these
+    three is added to it, once, as the hold must still be there. One without a deposit has no hold.
+    """
+
+    def take(self, tx: Transaction, reservation: Reservation) -> None:
+        """Fails with InsufficientFunds."""
+
+    def give_back(self, tx: Transaction, reservation: Reservation) -> None:
+        """Fails with Unavailable when it is not held any more."""
+
+    def keep_fee(self, tx: Transaction, reservation: Reservation, fee: CancelFee, now_ms: int) -> int:
+        """Charge what deposit and wallet cover of ``fee``, give back the rest; return what was charged.
+
+        Fails with Unavailable when the wallet moved or the deposit is not held any more.
+        """
+        ...
+
+    def credit_broken(self, tx: Transaction, broken: Reservation, why: str, now_ms: int) -> None:
+        """Give the deposit back, credit what is due, and tell the renter. Fails as `keep_fee`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +164,7 @@ class ReservationPorts:
     idempotency: IdempotencyStore
     audit: AuditTrail
     incidents: IncidentStore
+    deposits: Deposits
     transactions: Transactions
     clock: Clock
     ids: Ids

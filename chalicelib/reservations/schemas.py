@@ -66,6 +66,10 @@ class ReservationBody(ResponseBody):
     cancelled_at: str | None
     cancel_fee_micros: int | None
     broken_at: str | None
+    #: Held in the wallet while it is not over.
+    deposit_micros: int
+    #: Credited when it was broken.
+    credit_due_micros: int | None
 
 
 class ReservationListBody(ResponseBody):
@@ -125,6 +129,8 @@ def render_reservation(reservation: Reservation, now_ms: int) -> ReservationBody
         cancelled_at=_format(reservation.cancelled_at_ms),
         cancel_fee_micros=reservation.cancel_fee_micros,
         broken_at=_format(reservation.broken_at_ms),
+        deposit_micros=reservation.deposit_micros,
+        credit_due_micros=reservation.credit_due_micros,
     )
 
 

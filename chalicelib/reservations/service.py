@@ -5,11 +5,11 @@ entry. Losing a race for a slot tries another host, then reads the calendars aga
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.catalog.model import Catalog, Price
 from chalicelib.core.capacity import ANY_REGION, Quota
-from chalicelib.core.errors import Conflict, DomainError, InvalidInput
+from chalicelib.core.errors import Conflict, DomainError, InvalidInput, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
@@ -34,6 +34,7 @@ ATTEMPTS_PER_ROUND = 3
 PAGE_HOSTS = 32
 #: A booking looks at this many hosts of the pool at most: its cost does not grow with the fleet.
 MAX_HOSTS = 128
+CANCEL_ATTEMPTS = 4
 MAX_PREVIEW_MS = 7 * model.DAY_MS
 HOUR_MS = 3_600_000
 
@@ -92,6 +93,7 @@ def create_reservation(ports: ReservationPorts, principal: Principal, command: C
         InvalidInput: see `model.check_window`, `model.check_size` and `find_price`.
         NoRoom: no host can promise that many GPUs over the whole window.
         ReservedQuotaExceeded: the account may not have that many in reservations that are not over.
+        InsufficientFunds: the wallet does not cover the deposit.
         IdempotencyMismatch: the key was used for another request.
     """
     try:
@@ -179,7 +181,7 @@ def _build(
     hosts: Sequence[Calendar],
     reservation_id: str,
 ) -> Reservation:
-    return Reservation(
+    reservation = Reservation(
         reservation_id=reservation_id,
         account_id=principal.account_id,
         gpu_type=request.gpu_type,
@@ -195,6 +197,7 @@ def _build(
         label=request.label,
         quota_gpus=request.gpu_count * request.node_count,
     )
+    return replace(reservation, deposit_micros=model.compute_deposit_micros(reservation))
 
 
 def _commit(
@@ -217,36 +220,56 @@ def _commit(
     )
     ports.idempotency.add(tx, record, now_ms)
     ports.store.take_quota(tx, reservation.account_id, reservation.quota_gpus)
+    ports.deposits.take(tx, reservation)
     spans = model.list_spans(reservation.starts_at_ms, reservation.ends_at_ms)
     for host in hosts:
         take_host(ports, tx, host, spans, reservation.gpu_count)
     ports.store.add_reservation(tx, reservation)
     ports.catalog.require_price(tx, price)
-    details = {"host_ids": [host.host_id for host in hosts], "gpu_count": reservation.gpu_count}
+    details = {
+        "host_ids": [host.host_id for host in hosts],
+        "gpu_count": reservation.gpu_count,
+        "deposit_micros": reservation.deposit_micros,
+    }
     add_audit(ports, tx, reservation, principal.key_id, "reservation.created", details)
     tx.commit()
     return Created(HTTP_CREATED, body, replayed=False)
 
 
 def cancel_reservation(ports: ReservationPorts, principal: Principal, reservation_id: str) -> Reservation:
-    """Cancel a reservation and give its coming slots back, once; again, it is shown as it is.
+    """Cancel a reservation, charge its fee and give its coming slots back, once; again, it is shown as it is.
 
     Raises:
         NotFound: there is no such reservation, or it is another account's.
         Conflict: ``reservation_over``, or ``reservation_in_use`` by rentals, which are terminated first.
-        Unavailable: it changed at the same time; try again.
+        Unavailable: reservation or wallet changed all the time; try again.
     """
-    reservation = get_reservation(ports, principal, reservation_id)
-    if reservation.state == "cancelled":
-        return reservation
-    reservation, now_ms = finish_moves(ports, reservation), ports.clock.now_ms()
-    cancelled = model.cancel(reservation, now_ms)
-    fee = model.compute_cancel_fee(reservation, now_ms)
-    tx = ports.transactions()
+    for _ in range(CANCEL_ATTEMPTS):
+        reservation = get_reservation(ports, principal, reservation_id)
+        if reservation.state == "cancelled":
+            return reservation
+        try:
+            return _cancel(ports, principal, finish_moves(ports, reservation))
+        except Unavailable:
+            # Postings move the wallet every minute while the account has rentals.
+            continue
+    raise Unavailable("The account changes all the time; try again.")
+
+
+def _cancel(ports: ReservationPorts, principal: Principal, reservation: Reservation) -> Reservation:
+    now_ms = ports.clock.now_ms()
+    model.check_open(reservation, now_ms)
+    fee, tx = model.compute_cancel_fee(reservation, now_ms), ports.transactions()
+    charged = ports.deposits.keep_fee(tx, reservation, fee, now_ms)
+    cancelled = model.cancel(reservation, now_ms, charged)
     replace_over(ports, tx, reservation, cancelled, unused=True)
     for booking in reservation.open_bookings:
         give_back(ports, tx, reservation, booking, now_ms)
-    details = {"begun_micros": fee.begun_micros, "kept_micros": fee.kept_micros}
+    details = {
+        "begun_micros": fee.begun_micros,
+        "kept_micros": fee.kept_micros,
+        "charged_micros": charged,
+    }
     add_audit(ports, tx, reservation, principal.key_id, "reservation.cancelled", details)
     tx.commit()
     return cancelled
@@ -279,7 +302,7 @@ def release(
     gpu_count: int,
 ) -> None:
     """Add to the transaction that ends a rental's stay that its GPUs may be redeemed again."""
-    ports.store.release(tx, reservation_id, host_id, rental_id, gpu_count)
+    ports.store.release(tx, reservation_id, host_id, rental_id, gpu_count, ports.clock.now_ms())
 
 
 def find_promise(ports: ReservationPorts, host_id: str, from_ms: int, to_ms: int) -> int:

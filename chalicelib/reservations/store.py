@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.core.capacity import DEFAULT_MAX_GPUS, Quota
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import Conflict, DomainError
 from chalicelib.core.paging import Page
@@ -32,15 +31,14 @@ from chalicelib.reservations.ports import (
     CalendarMoved,
     NotRedeemable,
     ReservationInUse,
-    ReservedQuotaExceeded,
 )
+from chalicelib.reservations.quota_store import DynamoReservedQuotas
 from chalicelib.storage import keys
 from chalicelib.storage.tables.reservations import (
     BookingItem,
     CalendarHeadItem,
     DayItem,
     ReservationItem,
-    ReservedQuotaItem,
 )
 from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 
@@ -48,7 +46,7 @@ from chalicelib.storage.transaction import OnFailure, dynamo, unexpected
 DAY_RETENTION_MS = 90 * DAY_MS
 
 
-class DynamoReservationStore:
+class DynamoReservationStore(DynamoReservedQuotas):
     def get_reservation(self, reservation_id: str) -> Reservation | None:
         pk = keys.reservation(reservation_id)
         try:
@@ -107,6 +105,7 @@ class DynamoReservationStore:
             created_at_ms=reservation.created_at_ms,
             label=reservation.label,
             quota_gpus=reservation.quota_gpus,
+            deposit_micros=reservation.deposit_micros,
             version=reservation.version,
             **{name: value for name, value in _write_life(reservation).items() if value is not None},
         )
@@ -147,6 +146,7 @@ class DynamoReservationStore:
             host_id=booking.host_id,
             gpu_count=booking.gpu_count,
             unused_gpus=booking.gpu_count,
+            served_gpu_ms=booking.served_gpu_ms,
             state=booking.state,
             starts_at_ms=reservation.starts_at_ms,
             ends_at_ms=reservation.ends_at_ms,
@@ -159,13 +159,15 @@ class DynamoReservationStore:
         self, tx: Transaction, reservation: Reservation, stored: Booking, state: BookingState, *, unused: bool
     ) -> None:
         def refuse(old: Any) -> DomainError:
-            if unused and old is not None and old.state == stored.state:
+            in_use = old is not None and old.unused_gpus != stored.gpu_count
+            if unused and in_use and old.state == stored.state:
                 return ReservationInUse("Terminate the rentals that use this reservation first.")
             return unexpected("The booking")(old)
 
         same: Condition = BookingItem.state == stored.state
         if unused:
-            same &= BookingItem.unused_gpus == stored.gpu_count
+            # A rental that came and went since it was read has changed the fee.
+            same &= (BookingItem.unused_gpus == stored.gpu_count) & _served_as(stored)
         actions: list[Any] = [BookingItem.state.set(state)]
         if state == "closed":
             actions.append(BookingItem.open_host_id.remove())
@@ -210,53 +212,6 @@ class DynamoReservationStore:
                 unexpected("The calendar"),
             )
 
-    def get_quota(self, account_id: str) -> Quota:
-        try:
-            item = ReservedQuotaItem.get(keys.account(account_id), keys.QUOTA, consistent_read=True)
-        except ReservedQuotaItem.DoesNotExist:
-            return Quota(DEFAULT_MAX_GPUS, 0)
-        return Quota(item.max_gpus, item.max_gpus - item.available_gpus)
-
-    def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None:
-        available = max_gpus - old.used_gpus
-        item = ReservedQuotaItem(
-            keys.account(account_id), keys.QUOTA, max_gpus=max_gpus, available_gpus=available
-        )
-        same = (ReservedQuotaItem.max_gpus == old.max_gpus) & (
-            ReservedQuotaItem.available_gpus == old.max_gpus - old.used_gpus
-        )
-        dynamo(tx).put(item, ReservedQuotaItem.pk.does_not_exist() | same, unexpected("The quota"))
-
-    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
-        def refuse(old: Any) -> DomainError:
-            maximum = DEFAULT_MAX_GPUS if old is None else old.max_gpus
-            left = DEFAULT_MAX_GPUS if old is None else max(0, old.available_gpus)
-            return ReservedQuotaExceeded(
-                f"The account may reserve {maximum} GPUs at once; {left} are left. Cancel a reservation or "
-                "ask for a higher quota.",
-                extra={"max": maximum, "available": left, "needed": gpus},
-            )
-
-        # An account without a record has the default: the first booking writes it.
-        available: Any = ReservedQuotaItem.available_gpus
-        condition = available >= gpus
-        if gpus <= DEFAULT_MAX_GPUS:
-            condition |= available.does_not_exist()
-        actions: list[Any] = [
-            available.set((available | DEFAULT_MAX_GPUS) - gpus),
-            ReservedQuotaItem.max_gpus.set(ReservedQuotaItem.max_gpus | DEFAULT_MAX_GPUS),
-        ]
-        key = (keys.account(account_id), keys.QUOTA)
-        dynamo(tx).update(ReservedQuotaItem, key, actions, condition, refuse)
-
-    def give_back_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
-        available: Any = ReservedQuotaItem.available_gpus
-        key = (keys.account(account_id), keys.QUOTA)
-        actions: list[Any] = [available.set(available + gpus)]
-        dynamo(tx).update(
-            ReservedQuotaItem, key, actions, ReservedQuotaItem.pk.exists(), unexpected("The quota")
-        )
-
     def require_unbooked(self, tx: Transaction, host_id: str) -> None:
         def refuse(_old: Any) -> DomainError:
             return Conflict("The host has bookings; they end or are cancelled first.", code="host_booked")
@@ -281,19 +236,33 @@ class DynamoReservationStore:
         dynamo(tx).update(
             BookingItem,
             (keys.reservation(reservation_id), keys.booking(host_id)),
-            [BookingItem.unused_gpus.set(BookingItem.unused_gpus - gpu_count), path.set(gpu_count)],
+            [
+                BookingItem.unused_gpus.set(BookingItem.unused_gpus - gpu_count),
+                path.set(gpu_count),
+                _serve(-gpu_count * now_ms),
+            ],
             there & path.does_not_exist(),
             _refuse("The reservation has not that many unused GPUs on this host now."),
         )
 
     def release(
-        self, tx: Transaction, reservation_id: str, host_id: str, rental_id: str, gpu_count: int
+        self,
+        tx: Transaction,
+        reservation_id: str,
+        host_id: str,
+        rental_id: str,
+        gpu_count: int,
+        now_ms: int,
     ) -> None:
         path: Any = BookingItem.uses[rental_id]
         dynamo(tx).update(
             BookingItem,
             (keys.reservation(reservation_id), keys.booking(host_id)),
-            [BookingItem.unused_gpus.set(BookingItem.unused_gpus + gpu_count), path.remove()],
+            [
+                BookingItem.unused_gpus.set(BookingItem.unused_gpus + gpu_count),
+                path.remove(),
+                _serve(gpu_count * now_ms),
+            ],
             path == gpu_count,
             _refuse("The rental has redeemed nothing of this reservation on this host."),
         )
@@ -323,6 +292,15 @@ def _moved(_old: Any) -> DomainError:
 
 def _refuse(sentence: str) -> OnFailure:
     return lambda _old: NotRedeemable(sentence)
+
+
+def _serve(gpu_ms: int) -> Any:
+    return BookingItem.served_gpu_ms.add(gpu_ms)
+
+
+def _served_as(stored: Booking) -> Condition:
+    same: Condition = BookingItem.served_gpu_ms == stored.served_gpu_ms
+    return same if stored.served_gpu_ms else same | BookingItem.served_gpu_ms.does_not_exist()
 
 
 def _count_booking(tx: Transaction, host_id: str, change: int) -> None:
@@ -371,6 +349,7 @@ def _read(item: ReservationItem, rows: dict[str, BookingItem]) -> Reservation:
         broken_at_ms=item.broken_at_ms,
         credit_due_micros=item.credit_due_micros,
         quota_gpus=item.quota_gpus or 0,
+        deposit_micros=item.deposit_micros or 0,
         version=item.version,
     )
 
@@ -382,4 +361,5 @@ def _read_booking(row: BookingItem) -> Booking:
         row.gpu_count,
         cast("BookingState", row.state),
         {rental_id: int(gpus) for rental_id, gpus in uses.as_dict().items()},
+        row.served_gpu_ms or 0,
     )

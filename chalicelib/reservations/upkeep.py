@@ -142,6 +142,7 @@ def pass_boundary(ports: ReservationPorts, reservation: Reservation, now_ms: int
     tx = ports.transactions()
     if model.is_over(passed):
         replace_over(ports, tx, reservation, passed)
+        ports.deposits.give_back(tx, reservation)
     else:
         ports.store.replace_reservation(tx, reservation, passed)
     action = "reservation.ended" if passed.state == "ended" else "reservation.begun"
@@ -281,13 +282,13 @@ def _reread(ports: ReservationPorts, reservation: Reservation) -> Reservation:
 def break_reservation(
     ports: ReservationPorts, reservation: Reservation, why: str, host_id: str | None = None
 ) -> Reservation:
-    """Give up a reservation that we cannot keep: its slots come back, and what we owe is marked for billing.
+    """Give up what we cannot keep: its slots and its deposit come back, and what we owe is credited.
 
     Its account sees it as ``broken``; the operator gets an incident.
 
     Raises:
         Conflict: ``reservation_over``.
-        Unavailable: it changed at the same time.
+        Unavailable: it or its account's wallet changed at the same time.
     """
     now_ms = ports.clock.now_ms()
     if model.see_state(reservation, now_ms) not in {"confirmed", "active"}:
@@ -296,6 +297,7 @@ def break_reservation(
     broken = model.break_up(reservation, now_ms)
     tx = ports.transactions()
     replace_over(ports, tx, reservation, broken)
+    ports.deposits.credit_broken(tx, broken, why, now_ms)
     for booking in reservation.open_bookings:
         give_back(ports, tx, reservation, booking, now_ms)
     details = {"why": why, "credit_due_micros": broken.credit_due_micros}

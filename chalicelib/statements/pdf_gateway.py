@@ -36,6 +36,7 @@ NAMES = {
     "volume": "Volumes of stopped rentals",
     "one_off": "Other charges",
     "service_credit": "Credit for our failures",
+    "reservation_fee": "Reservations cancelled",
     "reversal": "Corrections",
 }
 HOW_BILLED = (

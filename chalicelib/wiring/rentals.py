@@ -49,6 +49,7 @@ def rental_ports() -> "RentalPorts":
 
 @cache
 def reservation_ports() -> "ReservationPorts":
+    from chalicelib.billing.deposits import ReservationDeposits
     from chalicelib.compliance.store import DynamoAuditTrail
     from chalicelib.reservations.ports import ReservationPorts
     from chalicelib.reservations.store import DynamoReservationStore
@@ -63,6 +64,7 @@ def reservation_ports() -> "ReservationPorts":
         idempotency=DynamoIdempotencyStore(),
         audit=DynamoAuditTrail(),
         incidents=watch_store(),
+        deposits=ReservationDeposits(billing_ports()),
         transactions=start_transaction,
         clock=clock(),
         ids=ids(),

@@ -34,15 +34,9 @@ _PLACES: Mapping[str, Access] = {
     "webhooks": "add",
     "audit": "write",
 }
-
-_POSTS: Mapping[str, Access] = {
-    "ledger": "write",
-    "balances": "write",
-    "usage": "write",
-    "statements": "write",
-    "budgets": "read",
-    "webhooks": "add",
-}
+#: A posting stands in the books of its month.
+_BOOKS: Mapping[str, Access] = {"ledger": "write", "usage": "write", "statements": "write"}
+_POSTS: Mapping[str, Access] = {**_BOOKS, "balances": "write", "budgets": "read", "webhooks": "add"}
 _SETTLES: Mapping[str, Access] = {**_POSTS, "payments": "write"}
 
 #: Tables of each function. Logical ids of the roles follow Chalice: the name in camel case + "Role".
@@ -61,11 +55,9 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scheduling": "write",
         "metering": "write",
         "reservations": "write",
-        "ledger": "write",
+        **_BOOKS,
         "balances": "write",
         "budgets": "write",
-        "usage": "write",
-        "statements": "write",
         "idempotency": "write",
         "payments": "write",
         "scaling": "write",
@@ -113,6 +105,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "incidents": "write",
         "metering": "write",
         "scaling": "write",
+        **_BOOKS,
     },
     # Plans the ticks of the minute, and opens and closes hosts for their maintenance.
     "ScheduleWatches": {
@@ -139,9 +132,13 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         # Which instance a silent host is: EC2's word on it shortens the wait.
         "scaling": "read",
+        **_BOOKS,
     },
-    # What a host can no longer keep is promised elsewhere.
+    # What a host can no longer keep is promised elsewhere, or credited; deposits are given back.
     "SweepReservations": {
+        **_BOOKS,
+        "balances": "write",
+        "webhooks": "add",
         "reservations": "write",
         "audit": "write",
         "catalog": "read",
@@ -168,11 +165,9 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "fleet": "write",
         "liveness": "read",
         "commands": "write",
-        "ledger": "write",
+        **_BOOKS,
         "balances": "write",
         "budgets": "write",
-        "usage": "write",
-        "statements": "write",
         "webhooks": "add",
         "audit": "write",
     },

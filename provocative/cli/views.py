@@ -292,6 +292,7 @@ def show_reservation(reservation: Reservation) -> None:
             ),
             ("cancelled", format_known(reservation["cancelled_at"])),
             ("fee", None if fee is None else format_micros(fee, currency)),
+            ("deposit", format_micros(reservation["deposit_micros"], currency)),
             ("broken", format_known(reservation["broken_at"])),
         ]
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from chalicelib.accounts.service import AccountPorts
+from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
@@ -109,23 +110,7 @@ class FakeCloud:
             ids=self.ids,
             currency="USD",
         )
-        self.reservations = ReservationPorts(
-            store=FakeReservationStore(self.db),
-            fleet=self.fleet_store,
-            catalog=catalog_store,
-            cached_catalog=self.rentals.cached_catalog,
-            idempotency=self.rentals.idempotency,
-            audit=self.audit,
-            incidents=self.watch_store,
-            transactions=self.db.begin,
-            clock=self.clock,
-            ids=self.ids,
-            currency="USD",
-        )
-        self.bookings = HostBookings(self.reservations)
-        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store, self.bookings)
         self.meters = MeterPorts(FakeMeterStore(self.db), self.rentals, self.charges)
-        self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
         self.billing = BillingPorts(
             FakeLedgerStore(self.db),
             wallets,
@@ -141,6 +126,23 @@ class FakeCloud:
         self.tampering = TamperingPorts(
             seal_store, self.audit, self.db.begin, self.clock, self.ids, "acc_operator"
         )
+        self.reservations = ReservationPorts(
+            store=FakeReservationStore(self.db),
+            fleet=self.fleet_store,
+            catalog=catalog_store,
+            cached_catalog=self.rentals.cached_catalog,
+            idempotency=self.rentals.idempotency,
+            audit=self.audit,
+            incidents=self.watch_store,
+            deposits=ReservationDeposits(self.billing),
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
+            currency="USD",
+        )
+        self.bookings = HostBookings(self.reservations)
+        self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store, self.bookings)
+        self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
         self.documents = FakeDocuments()
         self.statements = StatementPorts(
             FakeStatementStore(self.db),

@@ -153,6 +153,28 @@ class FakeWalletStore(MemoryStore):
             lambda: None if rows.get(key) == old else Unavailable("hold"), lambda: rows.__setitem__(key, new)
         )
 
+    def add_deposit(self, tx: Any, account_id: str, deposit: Hold) -> None:
+        rows = self.db.table("balances")
+
+        def check() -> DomainError | None:
+            row = rows.get(account_id)
+            covered = row is not None and row.available_micros >= deposit.amount_micros
+            return None if covered else InsufficientFunds("deposit")
+
+        tx.add(check, lambda: self._set_apart(account_id, deposit.amount_micros))
+        tx.put_new("holds", (account_id, deposit.hold_id), deposit, Unavailable("deposit"))
+
+    def void_deposit(self, tx: Any, account_id: str, deposit: Hold) -> None:
+        self.change_hold(tx, account_id, deposit, replace(deposit, amount_micros=0, state="void"))
+        tx.add(lambda: None, lambda: self._set_apart(account_id, -deposit.amount_micros))
+
+    def _set_apart(self, account_id: str, amount: int) -> None:
+        rows = self.db.table("balances")
+        row = rows[account_id]
+        rows[account_id] = replace(
+            row, held_micros=row.held_micros + amount, available_micros=row.available_micros - amount
+        )
+
     def add_holds(self, tx: Any, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
         rows = self.db.table("balances")
         budgets = self._list_budgets(account_id)

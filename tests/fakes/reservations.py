@@ -80,9 +80,8 @@ class FakeReservationStore(MemoryStore):
             return None if rows[key].version == old.version else Unavailable("reservation")
 
         def effect() -> None:
-            # Redemptions change without the version: what is stored of them stays.
-            uses = {booking.host_id: booking.uses for booking in rows[key].bookings}
-            bookings = tuple(replace(each, uses=uses.get(each.host_id, {})) for each in new.bookings)
+            stored = {booking.host_id: booking for booking in rows[key].bookings}
+            bookings = tuple(_keep_uses(each, stored.get(each.host_id)) for each in new.bookings)
             rows[key] = replace(new, bookings=bookings, version=old.version + 1)
 
         tx.add(check, effect)
@@ -99,7 +98,10 @@ class FakeReservationStore(MemoryStore):
             stored = self._find_booking(reservation_id, before.host_id)
             if stored is None or stored.state != before.state:
                 return Unavailable("booking")
-            return ReservationInUse("in use") if unused and stored.uses else None
+            if unused and stored.uses:
+                return ReservationInUse("in use")
+            changed = unused and stored.served_gpu_ms != before.served_gpu_ms
+            return Unavailable("served") if changed else None
 
         change = -1 if before.state == "open" else 0
         tx.add(check, lambda: self._count(before.host_id, change))
@@ -184,11 +186,15 @@ class FakeReservationStore(MemoryStore):
         def effect() -> None:
             booking = self._find_booking(reservation_id, host_id)
             assert booking is not None
-            self._set_uses(reservation_id, host_id, {**booking.uses, rental_id: gpu_count})
+            self._set_uses(
+                reservation_id, host_id, {**booking.uses, rental_id: gpu_count}, -gpu_count * now_ms
+            )
 
         tx.add(check, effect)
 
-    def release(self, tx: Any, reservation_id: str, host_id: str, rental_id: str, gpu_count: int) -> None:
+    def release(
+        self, tx: Any, reservation_id: str, host_id: str, rental_id: str, gpu_count: int, now_ms: int
+    ) -> None:
         def check() -> DomainError | None:
             booking = self._find_booking(reservation_id, host_id)
             held = booking is not None and booking.uses.get(rental_id) == gpu_count
@@ -198,7 +204,7 @@ class FakeReservationStore(MemoryStore):
             booking = self._find_booking(reservation_id, host_id)
             assert booking is not None
             uses = {rental: gpus for rental, gpus in booking.uses.items() if rental != rental_id}
-            self._set_uses(reservation_id, host_id, uses)
+            self._set_uses(reservation_id, host_id, uses, gpu_count * now_ms)
 
         tx.add(check, effect)
 
@@ -207,10 +213,13 @@ class FakeReservationStore(MemoryStore):
         found = [] if row is None else [each for each in row.bookings if each.host_id == host_id]
         return found[0] if found else None
 
-    def _set_uses(self, reservation_id: str, host_id: str, uses: Mapping[str, int]) -> None:
+    def _set_uses(self, reservation_id: str, host_id: str, uses: Mapping[str, int], gpu_ms: int) -> None:
         row = self.rows[reservation_id]
         bookings = tuple(
-            replace(each, uses=uses) if each.host_id == host_id else each for each in row.bookings
+            replace(each, uses=uses, served_gpu_ms=each.served_gpu_ms + gpu_ms)
+            if each.host_id == host_id
+            else each
+            for each in row.bookings
         )
         self.rows[reservation_id] = replace(row, bookings=bookings)
 
@@ -225,3 +234,10 @@ class FakeReservationStore(MemoryStore):
 
 def _name(reservation: Reservation) -> str:
     return keys.created(reservation.created_at_ms, reservation.reservation_id)
+
+
+def _keep_uses(new: Booking, stored: Booking | None) -> Booking:
+    """What is redeemed changes without the version: what is stored of it stays."""
+    if stored is None:
+        return new
+    return replace(new, uses=stored.uses, served_gpu_ms=stored.served_gpu_ms)

@@ -64,6 +64,8 @@ class ReservationItem(ReservationsTable):
     credit_due_micros = IntegerAttribute(null=True)
     #: Absent where it was booked before there was a quota.
     quota_gpus = IntegerAttribute(null=True)
+    #: Absent where it was booked before there were deposits.
+    deposit_micros = IntegerAttribute(null=True)
     version = IntegerAttribute()
     #: Sparse: present while it is to begin or to end.
     boundary_shard = UnicodeAttribute(null=True)
@@ -80,6 +82,8 @@ class BookingItem(ReservationsTable):
     #: Stored because a condition cannot add up: always gpu_count less the sum of ``uses``.
     unused_gpus = IntegerAttribute()
     uses: MapAttribute[str, Any] = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+    #: See `reservations.model.Booking`; absent where it was booked before that was counted.
+    served_gpu_ms = IntegerAttribute(null=True)
     state = UnicodeAttribute()
     starts_at_ms = IntegerAttribute()
     ends_at_ms = IntegerAttribute()

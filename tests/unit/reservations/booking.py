@@ -23,14 +23,16 @@ from tests.factories import GPU_TYPE, REGION, Seeded, add_host, seed_cloud
 from tests.fakes import START_MS
 
 HOUR_MS = 3_600_000
+#: Covers the deposits of all that a test books.
+WEALTH = 10**11
 #: Eight in the morning, UTC: midnight is 64 slots ahead.
 SLOTS_TO_MIDNIGHT = 64
 assert START_MS % SLOT_MS == 0
 
 
-def seed_calendars(*gpus: int) -> tuple[Seeded, list[str]]:
+def seed_calendars(*gpus: int, credit_micros: int = WEALTH) -> tuple[Seeded, list[str]]:
     """A cloud whose hosts, one for each number of GPUs, may all be reserved."""
-    seeded = seed_cloud(hosts=0, every_class=True)
+    seeded = seed_cloud(hosts=0, every_class=True, credit_micros=credit_micros)
     hosts = [add_host(seeded, f"machine-{number}", count).host_id for number, count in enumerate(gpus)]
     for host_id in hosts:
         make_reservable(seeded.cloud.reservations, seeded.operator, host_id)

@@ -22,7 +22,9 @@ from chalicelib.reservations.service import cancel_reservation
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes import START_MS, Crash
 from tests.fakes.database import MemoryTransaction
+from tests.unit.billing.books import check_books
 from tests.unit.reservations.booking import (
+    WEALTH,
     book,
     change_host,
     fail_gpus,
@@ -281,6 +283,19 @@ class ReservationMachine(RuleBasedStateMachine):
     def the_quota_is_used_by_what_is_not_over(self):
         promised = sum(row.total_gpus for row in self.rows if row.state in {"confirmed", "active"})
         assert self.ports.store.get_quota(self.seeded.renter.account_id).used_gpus == promised <= 64
+
+    @invariant()
+    def what_is_held_is_the_deposits_of_what_is_not_over_and_what_is_over_was_paid_once(self):
+        db, account_id = self.seeded.cloud.db, self.seeded.renter.account_id
+        balance = db.table("balances")[account_id]
+        open_rows = [row for row in self.rows if row.state in {"confirmed", "active"}]
+        assert balance.held_micros == sum(row.deposit_micros for row in open_rows)
+        fees = sum(row.cancel_fee_micros or 0 for row in self.rows)
+        owed = sum(row.credit_due_micros or 0 for row in self.rows)
+        assert balance.posted_micros == WEALTH - fees + owed
+
+    def teardown(self):
+        check_books(self.seeded)
 
     @invariant()
     def every_answer_is_one_reservation(self):

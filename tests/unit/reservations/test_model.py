@@ -82,7 +82,7 @@ def test_the_slot_that_has_begun_may_still_be_booked():
 
 
 @pytest.mark.parametrize(
-    ("nodes", "days", "fits"), [(1, 61, True), (2, 44, True), (2, 45, False), (6, 12, True)]
+    ("nodes", "days", "fits"), [(1, 61, True), (2, 40, True), (2, 41, False), (6, 11, True)]
 )
 def test_a_booking_that_no_transaction_holds_is_refused_before(nodes, days, fits):
     midnight = START_MS - START_MS % DAY_MS
@@ -90,7 +90,7 @@ def test_a_booking_that_no_transaction_holds_is_refused_before(nodes, days, fits
     if fits:
         model.check_size(nodes, *window)
         return
-    with pytest.raises(InvalidInput, match="44 days") as caught:
+    with pytest.raises(InvalidInput, match="40 days") as caught:
         model.check_size(nodes, *window)
     assert caught.value.code == "too_many_slots"
 
@@ -161,16 +161,40 @@ def test_a_fee_is_never_more_than_the_price_and_never_falls_as_time_goes_by(at_s
 
 def test_only_what_is_not_over_is_cancelled():
     with pytest.raises(Conflict) as caught:
-        model.cancel(build(), START_MS + 12 * SLOT_MS)
+        model.cancel(build(), START_MS + 12 * SLOT_MS, 0)
     assert caught.value.code == "reservation_over"
-    cancelled = model.cancel(build(), START_MS)
+    cancelled = model.cancel(build(), START_MS, 7)
     assert (cancelled.state, cancelled.cancelled_at_ms, cancelled.open_bookings) == (
         "cancelled",
         START_MS,
         (),
     )
-    # One hour's notice: a quarter is kept.
-    assert cancelled.cancel_fee_micros == 2 * PRICE
+    assert cancelled.cancel_fee_micros == 7
+
+
+def test_a_deposit_is_the_most_that_is_kept_before_the_window_begins():
+    reservation = build()
+    fees = [
+        model.compute_cancel_fee(reservation, reservation.starts_at_ms - notice_ms).total_micros
+        for notice_ms in (1, 3_600_000 - 1, 3_600_000, model.DAY_MS, 7 * model.DAY_MS)
+    ]
+    assert model.compute_deposit_micros(reservation) == max(fees) == 4 * PRICE
+
+
+def test_what_rentals_had_is_not_charged_again_and_no_more_is_taken_off_than_has_begun():
+    at_ms = build().starts_at_ms + 4 * SLOT_MS
+    booking = build().bookings[0]
+    gone = replace(booking, served_gpu_ms=2 * SLOT_MS)
+    whole = model.compute_cancel_fee(build(state="active"), at_ms)
+    fee = model.compute_cancel_fee(build(state="active", bookings=(gone,)), at_ms)
+    assert whole.begun_micros - fee.begun_micros == model.compute_served_micros(
+        build(bookings=(gone,)), at_ms
+    )
+    assert fee.kept_micros == whole.kept_micros
+    there = replace(booking, uses={"rnt_1": 2}, served_gpu_ms=-2 * (at_ms - SLOT_MS))
+    assert model.compute_cancel_fee(build(state="active", bookings=(there,)), at_ms) == fee
+    long = replace(booking, served_gpu_ms=10**12)
+    assert model.compute_cancel_fee(build(state="active", bookings=(long,)), at_ms).begun_micros == 0
 
 
 def test_for_what_we_break_the_rest_of_the_window_is_owed():

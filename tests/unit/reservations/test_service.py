@@ -156,7 +156,11 @@ def test_cancelling_gives_the_coming_slots_back_once_and_names_the_fee():
     assert again.cancelled_at_ms == cancelled.cancelled_at_ms
     assert read_promises(seeded, host) == promised
     (entry,) = [each for each in seeded.cloud.audit.entries if each.action == "reservation.cancelled"]
-    assert entry.details == {"begun_micros": PRICE * 3, "kept_micros": PRICE * 5 // 2}
+    assert entry.details == {
+        "begun_micros": PRICE * 3,
+        "kept_micros": PRICE * 5 // 2,
+        "charged_micros": cancelled.cancel_fee_micros,
+    }
     assert read(seeded, other.reservation_id).state == "confirmed"
 
 
