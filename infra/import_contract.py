@@ -113,6 +113,9 @@ KINDS = {
     "issuing": "service",
     "linking": "service",
     "addresses": "model",
+    "intensity": "model",
+    "fetching": "service",
+    "figures": "service",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -7,6 +7,15 @@ from chalicelib.core.units import compute_emissions_mg
 
 
 @dataclass(frozen=True, slots=True)
+class Pue:
+    """Power usage effectiveness of a region: 1150 permille is 1.15."""
+
+    permille: int
+    source: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class GridIntensity:
     """Carbon intensity of a region's grid. 1 g/kWh = 1000 mg/kWh."""
 
