@@ -42,6 +42,7 @@ WATCHED = (
     Watched("RefillsFailed", "refills_failed", "auto top-ups cannot be carried out", minutes=15),
     Watched("StatementsFailed", "statements_failed", "a month that is over cannot be issued"),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
+    Watched("GridFailing", "grid_series_failing", "a provider of grid intensity gives no figure for long"),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"
     ),

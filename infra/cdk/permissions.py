@@ -50,6 +50,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "metering": "write",
+        "grid": "read",
         "reservations": "write",
         "ledger": "write",
         "balances": "write",
@@ -202,6 +203,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "webhooks": "add",
     },
+    "FetchGridIntensity": {"catalog": "read", "grid": "write"},
     "IssueStatements": {
         "balances": "write",
         "usage": "read",
@@ -234,6 +236,7 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
 }
+READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments", "RefillWallets")
 
 
@@ -246,6 +249,7 @@ class Resources:
     queues: Queues
     secret_arn: str
     stripe_secret_arn: str
+    grid_secret_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -265,10 +269,13 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         *_build_table_statements(function, resources.tables),
         *_build_queue_statements(function, resources),
     ]
-    if function in READS_SECRET:
-        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
-    if function in READS_STRIPE_SECRET:
-        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.stripe_secret_arn]))
+    for readers, secret_arn in (
+        (READS_SECRET, resources.secret_arn),
+        (READS_STRIPE_SECRET, resources.stripe_secret_arn),
+        (READS_GRID_SECRET, resources.grid_secret_arn),
+    ):
+        if function in readers:
+            statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     if function in KEEPS_DOCUMENTS:
         kept = [f"{resources.documents_arn}/{folder}/*" for folder in KEEPS_DOCUMENTS[function]]
         statements.append(allow(("s3:PutObject",), kept))

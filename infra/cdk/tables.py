@@ -70,6 +70,8 @@ TABLES = (
         ),
         expires=True,
     ),
+    # No figure expires; forecasts do.
+    TableSpec("grid", expires=True),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
     TableSpec("ledger", append_only=True),

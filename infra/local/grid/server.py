@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 HOST = "127.0.0.1"
 TOKEN = "token-of-the-simulator"  # noqa: S105  # it opens nothing
-USERNAME = PASSWORD = "simulator"  # pragma: allowlist secret (it opens nothing)
+USERNAME = PASSWORD = "simulator"  # noqa: S105  # pragma: allowlist secret (it opens nothing)
 Fault = Literal["garbage", "error", "empty", "stale", "too_large", "denied"]
 HALF_HOUR, HOUR, FIVE_MINUTES = timedelta(minutes=30), timedelta(hours=1), timedelta(minutes=5)
 DAY = timedelta(days=1)

@@ -177,8 +177,8 @@ def test_a_provider_that_is_not_there_or_wants_plain_http_is_unreachable():
 
 
 def test_a_provider_that_says_a_little_at_a_time_is_left_at_the_deadline():
-    instants = iter([0.0, 1.0, http_gateway.TIMEOUT_SECONDS + 1])
-    with serve([b"[", b"1", b"]"]) as url, pytest.raises(ProviderUnreachable) as failed:
+    instants = iter([0.0, http_gateway.TIMEOUT_SECONDS + 1])
+    with serve([b"[", b"1]"]) as url, pytest.raises(ProviderUnreachable) as failed:
         JsonFetcher(loopback=True, now=lambda: next(instants))(url, {})
     assert failed.value.reason == "timeout"
 
