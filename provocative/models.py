@@ -270,11 +270,38 @@ class Intensity(TypedDict):
     version: str
 
 
+class SourceShare(Intensity):
+    zone: str
+    estimated: bool
+    energy_millijoules: int
+    mg_co2e: int
+
+
+class Accounted(TypedDict):
+    mg_co2e: int
+    estimated: bool
+    sources: list[SourceShare]
+
+
+class Overhead(TypedDict):
+    pue: str
+    energy_millijoules: int
+    mg_co2e: int
+    source: str
+    version: str
+
+
 class RegionalEmissions(TypedDict):
     region: str
     energy_millijoules: int
     mg_co2e: int
+    #: The mean by energy; names are joined where there are several sources.
     intensity: Intensity
+    estimated: bool
+    sources: list[SourceShare]
+    marginal: Accounted | None
+    market: Accounted | None
+    overhead: Overhead | None
 
 
 class Emissions(TypedDict):

@@ -11,4 +11,7 @@ api = Api(__name__, wiring.authenticate)
 @api.route("GET", "/v1/rentals/{rental_id}/receipt", permission="rentals:read")
 def read_receipt(call: Call, rental_id: str) -> Answer:
     """Show a rental's statement: time, money, energy, emissions."""
-    return Answer(render_receipt(service.build_receipt(wiring.billing_ports(), call.principal, rental_id)))
+    receipt = service.build_receipt(
+        wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
+    )
+    return Answer(render_receipt(receipt))
