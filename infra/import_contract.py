@@ -116,6 +116,7 @@ KINDS = {
     "intensity": "model",
     "fetching": "service",
     "figures": "service",
+    "intensity_schemas": "schemas",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)

@@ -16,7 +16,8 @@ from chalicelib.carbon.intensity import (
 from chalicelib.carbon.ports import IntensityStore
 from chalicelib.core.errors import InvalidInput
 
-MAX_RANGE_MS = 31 * 24 * HOUR_MS
+#: In steps of five minutes that is 2016 points of a series.
+MAX_RANGE_MS = 7 * 24 * HOUR_MS
 #: Hours further apart than that are read as ranges of their own.
 _GAP_MS = 24 * HOUR_MS
 
@@ -62,7 +63,7 @@ def list_intensity(
         InvalidInput: the range is empty or too long.
     """
     if not 0 < until_ms - from_ms <= MAX_RANGE_MS:
-        raise InvalidInput("to is after from, and by at most 31 days.", code="invalid_range")
+        raise InvalidInput("to is after from, and by at most 7 days.", code="invalid_range")
     points = [
         point
         for series in list_series(region, signal)

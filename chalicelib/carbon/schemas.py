@@ -181,7 +181,7 @@ def _render_region(emitted: RegionalEmissions) -> RegionalEmissionsBody:
         energy_millijoules=emitted.energy_millijoules,
         mg_co2e=average.mg_co2e,
         intensity=IntensityBody(
-            value=_format_thousandths(average.mg_co2e_per_kwh),
+            value=format_thousandths(average.mg_co2e_per_kwh),
             unit=UNIT,
             method="; ".join(dict.fromkeys(each.method for each in average.sources)),
             source="; ".join(dict.fromkeys(each.source for each in average.sources)),
@@ -206,7 +206,7 @@ def _render_accounted(accounted: Accounted | None) -> AccountedBody | None:
 def _render_sources(accounted: Accounted) -> list[SourceShareBody]:
     return [
         SourceShareBody(
-            value=_format_thousandths(each.mg_co2e_per_kwh),
+            value=format_thousandths(each.mg_co2e_per_kwh),
             unit=UNIT,
             method=each.method,
             source=each.source,
@@ -224,7 +224,7 @@ def _render_overhead(overhead: Overhead | None) -> OverheadBody | None:
     if overhead is None:
         return None
     return OverheadBody(
-        pue=_format_thousandths(overhead.pue.permille),
+        pue=format_thousandths(overhead.pue.permille),
         energy_millijoules=overhead.energy_millijoules,
         mg_co2e=overhead.mg_co2e,
         source=overhead.pue.source,
@@ -232,7 +232,7 @@ def _render_overhead(overhead: Overhead | None) -> OverheadBody | None:
     )
 
 
-def _format_thousandths(value: int) -> str:
+def format_thousandths(value: int) -> str:
     whole, thousandths = divmod(value, 1000)
     return f"{whole}.{thousandths:03d}"
 
