@@ -115,12 +115,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "maintenance": "write",
         "audit": "write",
     },
-    "RefreshReliability": {
-        "accounts": "read",
-        "catalog": "read",
-        "fleet": "write",
-        "liveness": "read",
-    },
+    "RefreshReliability": {"accounts": "read", "catalog": "read", "fleet": "write", "liveness": "read"},
     # What runs on a lost host ends there, and is placed elsewhere at once.
     "OnWatch": {
         **_PLACES,
