@@ -7,6 +7,7 @@ from chalicelib.accounts import functions as accounts_functions
 from chalicelib.billing import api as billing_api
 from chalicelib.billing import functions as billing_functions
 from chalicelib.carbon import api as carbon_api
+from chalicelib.carbon import functions as carbon_functions
 from chalicelib.catalog import api as catalog_api
 from chalicelib.catalog import functions as catalog_functions
 from chalicelib.compliance import api as compliance_api
@@ -53,6 +54,7 @@ FUNCTIONS = (
     billing_functions.functions,
     statements_functions.functions,
     payments_functions.functions,
+    carbon_functions.functions,
     scaling_functions.functions,
 )
 

@@ -128,6 +128,10 @@ KINDS = {
     "reproduce.scenarios": "service",
     "reproduce.report": "service",
     "reproduce.__main__": "functions",
+    "intensity": "model",
+    "fetching": "service",
+    "figures": "service",
+    "intensity_schemas": "schemas",
 }
 #: Tools of a slice that are run by hand and are not in the archives: a package that nothing else imports.
 TOOLS = frozenset({"carbon.reproduce"})

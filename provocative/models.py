@@ -6,6 +6,7 @@ Instants are RFC 3339 text, money is micro-units of the currency (1,000,000 are 
 
 from typing import Any, Generic, TypedDict, TypeVar
 
+from provocative.carbon_models import Emissions
 from provocative.requests import Port, Volume
 
 T = TypeVar("T")
@@ -272,28 +273,6 @@ class Log(TypedDict):
     text: str
     #: It had more before its beginning.
     truncated: bool
-
-
-class Intensity(TypedDict):
-    value: str
-    unit: str
-    method: str
-    source: str
-    version: str
-
-
-class RegionalEmissions(TypedDict):
-    region: str
-    energy_millijoules: int
-    mg_co2e: int
-    intensity: Intensity
-
-
-class Emissions(TypedDict):
-    scope: str
-    mg_co2e: int
-    regions: list[RegionalEmissions]
-    estimated: bool
 
 
 class Energy(TypedDict):

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from provocative import operations as op
+from provocative.carbon_models import IntensityForecasts, RegionalIntensity
 from provocative.models import (
     Agreement,
     Availability,
@@ -96,6 +97,20 @@ class Catalog:
             "cursor": cursor,
         }
         return cast("PriceHistory", self._transport.send(op.LIST_PRICE_HISTORY, query=query))
+
+    def list_intensity(
+        self, *, region: str, signal: str | None = None, from_: str | None = None, to: str | None = None
+    ) -> RegionalIntensity:
+        """Instants are RFC 3339; the last day without them."""
+        query = {"region": region, "signal": signal, "from": from_, "to": to}
+        return cast("RegionalIntensity", self._transport.send(op.LIST_INTENSITY, query=query))
+
+    def list_forecasts(
+        self, *, region: str, signal: str | None = None, at: str | None = None
+    ) -> IntensityForecasts:
+        """As they were known ``at`` an instant (RFC 3339), or now."""
+        query = {"region": region, "signal": signal, "at": at}
+        return cast("IntensityForecasts", self._transport.send(op.LIST_FORECASTS, query=query))
 
     def create_template(self, request: TemplateRequest, *, idempotency_key: str | None = None) -> Template:
         answer = self._transport.send(op.CREATE_TEMPLATE, body=request, idempotency_key=idempotency_key)

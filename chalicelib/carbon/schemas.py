@@ -1,9 +1,11 @@
 """Body of the receipt."""
 
-from chalicelib.carbon.model import RegionalEmissions
+from chalicelib.carbon.model import Accounted, Overhead, RegionalEmissions
 from chalicelib.carbon.service import Receipt
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.bodies import ResponseBody
+
+UNIT = "gCO2e/kWh"
 
 
 class IntensityBody(ResponseBody):
@@ -15,15 +17,49 @@ class IntensityBody(ResponseBody):
     version: str
 
 
+class SourceShareBody(IntensityBody):
+    """``value``: the mean of its hours by energy."""
+
+    zone: str
+    estimated: bool
+    energy_millijoules: int
+    mg_co2e: int
+
+
+class AccountedBody(ResponseBody):
+    mg_co2e: int
+    estimated: bool
+    sources: list[SourceShareBody]
+
+
+class OverheadBody(ResponseBody):
+    """Of the site beyond the GPUs' energy: ``energy * (PUE - 1)``. Not part of ``mg_co2e``."""
+
+    pue: str
+    energy_millijoules: int
+    mg_co2e: int
+    source: str
+    version: str
+
+
 class RegionalEmissionsBody(ResponseBody):
     region: str
     energy_millijoules: int
     mg_co2e: int
+    #: The mean by energy; names are joined where there are several sources.
     intensity: IntensityBody
+    estimated: bool
+    #: What ``mg_co2e`` is made of: their energies and masses sum to the region's.
+    sources: list[SourceShareBody]
+    #: Beside it, never added to it or taken from it; null where not known.
+    marginal: AccountedBody | None
+    market: AccountedBody | None
+    overhead: OverheadBody | None
 
 
 class EmissionsBody(ResponseBody):
-    #: GPUs only: no node overhead, no PUE, no embodied share; removals are never netted.
+    #: GPUs only: no node overhead, no embodied share; the site's overhead is a line of its own, and removals
+    #: are never netted.
     scope: str
     mg_co2e: int
     #: Of each region in which the rental had a stay; ``mg_co2e`` is their sum.
@@ -139,20 +175,66 @@ def _render_emissions(receipt: Receipt) -> EmissionsBody:
 
 
 def _render_region(emitted: RegionalEmissions) -> RegionalEmissionsBody:
-    intensity = emitted.intensity
-    whole, thousandths = divmod(intensity.mg_co2e_per_kwh, 1000)
+    average = emitted.average
     return RegionalEmissionsBody(
-        region=intensity.region,
+        region=emitted.region,
         energy_millijoules=emitted.energy_millijoules,
-        mg_co2e=emitted.mg_co2e,
+        mg_co2e=average.mg_co2e,
         intensity=IntensityBody(
-            value=f"{whole}.{thousandths:03d}",
-            unit="gCO2e/kWh",
-            method=intensity.method,
-            source=intensity.source,
-            version=intensity.version,
+            value=format_thousandths(average.mg_co2e_per_kwh),
+            unit=UNIT,
+            method="; ".join(dict.fromkeys(each.method for each in average.sources)),
+            source="; ".join(dict.fromkeys(each.source for each in average.sources)),
+            version="; ".join(dict.fromkeys(each.version for each in average.sources)),
         ),
+        estimated=average.estimated,
+        sources=_render_sources(average),
+        marginal=_render_accounted(emitted.marginal),
+        market=_render_accounted(emitted.market),
+        overhead=_render_overhead(emitted.overhead),
     )
+
+
+def _render_accounted(accounted: Accounted | None) -> AccountedBody | None:
+    if accounted is None:
+        return None
+    return AccountedBody(
+        mg_co2e=accounted.mg_co2e, estimated=accounted.estimated, sources=_render_sources(accounted)
+    )
+
+
+def _render_sources(accounted: Accounted) -> list[SourceShareBody]:
+    return [
+        SourceShareBody(
+            value=format_thousandths(each.mg_co2e_per_kwh),
+            unit=UNIT,
+            method=each.method,
+            source=each.source,
+            version=each.version,
+            zone=each.zone,
+            estimated=each.estimated,
+            energy_millijoules=each.energy_millijoules,
+            mg_co2e=each.mg_co2e,
+        )
+        for each in accounted.sources
+    ]
+
+
+def _render_overhead(overhead: Overhead | None) -> OverheadBody | None:
+    if overhead is None:
+        return None
+    return OverheadBody(
+        pue=format_thousandths(overhead.pue.permille),
+        energy_millijoules=overhead.energy_millijoules,
+        mg_co2e=overhead.mg_co2e,
+        source=overhead.pue.source,
+        version=overhead.pue.version,
+    )
+
+
+def format_thousandths(value: int) -> str:
+    whole, thousandths = divmod(value, 1000)
+    return f"{whole}.{thousandths:03d}"
 
 
 def _format(epoch_ms: int | None) -> str | None:

@@ -1,19 +1,23 @@
 """The receipt: money, energy and emissions of one rental, from the records of the slices below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.billing.model import sum_legs
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.service import read_usage_legs
-from chalicelib.carbon.grid import find_intensity
+from chalicelib.carbon.figures import read_hours
+from chalicelib.carbon.grid import find_annual, find_pue
 from chalicelib.carbon.model import (
     Emissions,
+    RegionFigures,
     TelemetryCount,
     compute_emissions,
     count_telemetry,
     list_missing,
 )
+from chalicelib.carbon.ports import IntensityStore
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.leases import Lease
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import EnergyReading, HourlyEnergy, Meter, list_metered, sum_energy
@@ -35,8 +39,10 @@ class Receipt:
     missing: tuple[str, ...]
 
 
-def build_receipt(ports: BillingPorts, principal: Principal, rental_id: str) -> Receipt:
+def build_receipt(ports: BillingPorts, grid: IntensityStore, principal: Principal, rental_id: str) -> Receipt:
     """Return the statement of a rental as it stands now.
+
+    An hour's figure may come, or be revised, later: emissions are then stated anew, from the same energy.
 
     Raises:
         NotFound: there is no such rental, or it is another account's.
@@ -62,16 +68,38 @@ def build_receipt(ports: BillingPorts, principal: Principal, rental_id: str) -> 
         ledger_sum_micros=sum_legs(legs),
         charged_legs_micros=-sum_legs([leg for leg in legs if leg.amount_micros < 0]),
         energy=energy,
-        emissions=compute_emissions(group_by_region(rental, hours), find_intensity),
+        emissions=_compute_emissions(grid, group_by_region(rental, hours)),
         telemetry=telemetry,
         missing=tuple(list_missing(settled=settled, telemetry=telemetry)),
     )
 
 
-def group_by_region(rental: Rental, hours: Sequence[HourlyEnergy]) -> dict[str, int]:
-    """Return the millijoules of a rental by the region of the stay in which they were used."""
+def group_by_region(rental: Rental, hours: Sequence[HourlyEnergy]) -> dict[str, dict[int, int]]:
+    """Return the millijoules of a rental by the region of the stay in which they were used, and by hour.
+
+    An hour is its start in ms. A region without energy has none.
+    """
     regions = {lease: stay.region for stay in rental.placements for lease in stay.leases}
-    grouped = {stay.region: 0 for stay in rental.placements}
-    for hour in hours:
-        grouped[regions[Lease(hour.gpu_uuid, hour.epoch)]] += hour.energy_millijoules
+    grouped: dict[str, dict[int, int]] = {stay.region: {} for stay in rental.placements}
+    for each in hours:
+        of_region = grouped[regions[Lease(each.gpu_uuid, each.epoch)]]
+        start_ms = parse_instant(f"{each.hour}:00:00Z")
+        of_region[start_ms] = of_region.get(start_ms, 0) + each.energy_millijoules
     return grouped
+
+
+def _compute_emissions(grid: IntensityStore, energy: Mapping[str, Mapping[int, int]]) -> Emissions:
+    figures = {region: _read_figures(grid, region, hours) for region, hours in energy.items()}
+    return compute_emissions(energy, figures)
+
+
+def _read_figures(grid: IntensityStore, region: str, hours: Mapping[int, int]) -> RegionFigures:
+    annual = find_annual(region, "average")
+    assert annual is not None, "each region of the table has one"
+    return RegionFigures(
+        average=read_hours(grid, region, "average", list(hours)),
+        marginal=read_hours(grid, region, "marginal", list(hours)),
+        market=find_annual(region, "average", "market"),
+        annual=annual,
+        pue=find_pue(region),
+    )

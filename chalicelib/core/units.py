@@ -3,6 +3,8 @@
 Intensity is ``mg CO2e per kWh`` (1 g/kWh = 1000), so published values with up to three decimals are exact.
 """
 
+from collections.abc import Sequence
+
 #: 1 kWh = 3.6e6 J, the definition of the kilowatt-hour (SI brochure, table 8).
 MILLIJOULES_PER_KWH = 3_600_000_000
 
@@ -19,3 +21,22 @@ def compute_emissions_mg(*, energy_millijoules: int, intensity_mg_per_kwh: int) 
         raise ValueError("energy must not be negative")
     product = energy_millijoules * intensity_mg_per_kwh
     return (2 * product + MILLIJOULES_PER_KWH) // (2 * MILLIJOULES_PER_KWH)
+
+
+def split_emissions_mg(parts: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the mg CO2e of each (millijoules, mg per kWh) in turn; their sum is that of the whole.
+
+    The whole is rounded once, half up, and each part is what it adds: no part is off by a milligram or more.
+
+    Raises:
+        ValueError: an energy is negative.
+    """
+    shares, product, given = [], 0, 0
+    for energy_millijoules, intensity_mg_per_kwh in parts:
+        if energy_millijoules < 0:
+            raise ValueError("energy must not be negative")
+        product += energy_millijoules * intensity_mg_per_kwh
+        total = (2 * product + MILLIJOULES_PER_KWH) // (2 * MILLIJOULES_PER_KWH)
+        shares.append(total - given)
+        given = total
+    return shares

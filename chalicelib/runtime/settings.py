@@ -26,6 +26,7 @@ class Settings(BaseModel):
     payments_queue_url: str = ""
     payments_dlq_url: str = ""
     stripe_secret_id: str = ""
+    grid_secret_id: str = ""
     documents_bucket: str = ""
     seals_bucket: str = ""
     #: Who bills, as statements name them. The address has its lines apart by ``|``.

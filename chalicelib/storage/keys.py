@@ -59,6 +59,7 @@ POOL_TOTALS_PREFIX = "POOL#"
 BOOKING_PREFIX = "BOOKING#"
 ENDPOINTS = "ENDPOINTS"
 EVENT_PREFIX = "EVENT#"
+FETCHES = "FETCHES"
 
 
 def account(account_id: str) -> str:
@@ -361,3 +362,17 @@ def hold(hold_id: str) -> str:
 
 def idempotency(account_id: str, key: str) -> str:
     return f"ACCOUNT#{account_id}#{key}"
+
+
+def grid_series(provider: str, zone: str, signal: str, accounting: str, kind: str, month: str) -> str:
+    """``month`` is ``yyyy-mm``: in which an interval begins, or a forecast was made."""
+    return f"GRID#{provider}#{zone}#{signal}#{accounting}#{kind}#{month}"
+
+
+def grid_interval(from_ms: int, revision: int | None = None) -> str:
+    """Sorts by instant, then revision; without one, before every revision of that instant."""
+    return f"{from_ms:013d}" if revision is None else f"{from_ms:013d}#{revision:06d}"
+
+
+def grid_fetch(provider: str, zone: str, signal: str, accounting: str, kind: str) -> str:
+    return f"{provider}#{zone}#{signal}#{accounting}#{kind}"

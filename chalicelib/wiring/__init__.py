@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -11,6 +11,7 @@ from chalicelib.wiring.accounts import (
     authenticate,
     find_operator_account,
 )
+from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.payments import payment_ports
@@ -54,6 +55,7 @@ __all__ = [
     "find_operator_account",
     "fleet_ports",
     "give_up_stays",
+    "grid_ports",
     "instances",
     "keep_for_reservations",
     "known_regions",

@@ -54,6 +54,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "metering": "write",
+        "grid": "read",
         "reservations": "write",
         **_BOOKS,
         "balances": "write",
@@ -117,12 +118,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "maintenance": "write",
         "audit": "write",
     },
-    "RefreshReliability": {
-        "accounts": "read",
-        "catalog": "read",
-        "fleet": "write",
-        "liveness": "read",
-    },
+    "RefreshReliability": {"accounts": "read", "catalog": "read", "fleet": "write", "liveness": "read"},
     # What runs on a lost host ends there, and is placed elsewhere at once.
     "OnWatch": {
         **_PLACES,
@@ -175,6 +171,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "HealPayments": _SETTLES,
     "ReconcilePayments": _SETTLES,
     "RefillWallets": _SETTLES,
+    "FetchGridIntensity": {"catalog": "read", "grid": "write"},
     "IssueStatements": {
         "balances": "write",
         "usage": "read",
@@ -212,6 +209,7 @@ READS_STREAM: Mapping[str, str] = {
     "OnCapacityChanged": "fleet",
     "OnLedgerTampered": "ledger",
 }
+READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments", "RefillWallets")
 
 
@@ -225,6 +223,7 @@ class Resources:
     queues: Queues
     secret_arn: str
     stripe_secret_arn: str
+    grid_secret_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -244,10 +243,13 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         *_build_table_statements(function, resources.tables),
         *_build_queue_statements(function, resources),
     ]
-    if function in READS_SECRET:
-        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.secret_arn]))
-    if function in READS_STRIPE_SECRET:
-        statements.append(allow(("secretsmanager:GetSecretValue",), [resources.stripe_secret_arn]))
+    for readers, secret_arn in (
+        (READS_SECRET, resources.secret_arn),
+        (READS_STRIPE_SECRET, resources.stripe_secret_arn),
+        (READS_GRID_SECRET, resources.grid_secret_arn),
+    ):
+        if function in readers:
+            statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))

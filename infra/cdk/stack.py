@@ -67,6 +67,14 @@ class PlatformStack(Stack):
             # Empty: the stage takes no payments until somebody sets them.
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
+        secretsmanager.Secret(
+            self,
+            "Grid",
+            secret_name=f"{stage.prefix}-grid",
+            description="keys of the providers of grid intensity, set by an operator: docs/runbook.md",
+            # Empty: no provider is asked, and annual figures stand in.
+            secret_string_value=SecretValue.unsafe_plain_text("{}"),
+        )
         self.documents = self._add_documents()
         self.seals = self._add_seals()
         self.resources = Resources(
@@ -79,6 +87,7 @@ class PlatformStack(Stack):
             stripe_secret_arn=self.format_service_arn(
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
+            grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
             command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
@@ -151,6 +160,7 @@ class PlatformStack(Stack):
             "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
+            "GRID_SECRET_ID": f"{stage.prefix}-grid",
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
             "SEALS_BUCKET": self.seals.bucket_name,
             "SELLER_NAME": stage.seller_name,

@@ -72,6 +72,8 @@ TABLES = (
         ),
         expires=True,
     ),
+    # No figure expires; forecasts do.
+    TableSpec("grid", expires=True),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
     # What it was tells a person what somebody did. A stream costs by the read, which is free for Lambda.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.local.aws import Aws
 from infra.local.deploy import deploy_stack
+from infra.local.grid.server import PASSWORD, TOKEN, USERNAME, RunningGrid, run_grid
 from infra.local.ministack import Server, run_ministack
 from infra.local.paths import LOCAL
 from infra.local.progress import Progress, StepFailed
@@ -29,6 +30,8 @@ class EmbeddedCloud:
     outputs: dict[str, str]
     #: The simulator that is this stage's Stripe.
     stripe: Running
+    #: The simulator of the providers of grid intensity.
+    grid: RunningGrid
 
     @property
     def api_url(self) -> str:
@@ -65,6 +68,19 @@ def connect_stripe(cloud: EmbeddedCloud) -> None:
     cloud.stripe.simulator.webhooks.register(f"{cloud.api_url}/v1/stripe/events", secret)
 
 
+def connect_grid(cloud: EmbeddedCloud) -> None:
+    """Set the stage's keys of the providers of grid intensity, as an operator does."""
+    base = {"api_base": cloud.grid.url}
+    keys = {
+        "uk_carbon_intensity": base,
+        "electricity_maps": {"token": TOKEN, **base},
+        "watttime": {"username": USERNAME, "password": PASSWORD, **base},
+    }
+    cloud.aws.client("secretsmanager").put_secret_value(
+        SecretId=f"{cloud.outputs['TablePrefix']}-grid", SecretString=json.dumps(keys)
+    )
+
+
 @contextlib.contextmanager
 def run_cloud(
     name: str,
@@ -88,9 +104,10 @@ def run_cloud(
         aws = Aws(server.endpoint_url)
         try:
             outputs = deploy_stack(aws, assembly, STACK_NAME, progress, server.log)
-            with run_stripe(pump_seconds=PUMP_SECONDS) as payments:
-                running = EmbeddedCloud(server, aws, outputs, payments)
+            with run_stripe(pump_seconds=PUMP_SECONDS) as payments, run_grid() as grid:
+                running = EmbeddedCloud(server, aws, outputs, payments, grid)
                 connect_stripe(running)
+                connect_grid(running)
                 yield running
         finally:
             aws.close()

@@ -14,16 +14,19 @@ from provocative.cli.output import (
     print_table,
 )
 from provocative.cli.paging import fetch_page
-from provocative.cli.parsing import given, parse_mib, parse_money, parse_share
+from provocative.cli.parsing import given, parse_instant, parse_mib, parse_money, parse_share
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
-from provocative.cli.views import show_history, show_offers
+from provocative.cli.views import show_history, show_offers, show_points
 from provocative.requests import GpuTypeRequest, PriceRequest
 
 _SpotShare = Annotated[
     int | None,
     typer.Option(metavar="SHARE", parser=parse_share, help="Of the on-demand price, such as 30%."),
 ]
+
+
+_Signal = Annotated[str | None, typer.Option("--signal", metavar="SIGNAL", help="average or marginal.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +36,9 @@ def register(app: typer.Typer) -> None:
     verb(prices, "set")(set_price)
     verb(prices, "volumes")(list_volume_prices)
     verb(prices, "set-volume")(set_volume_price)
+    carbon = group(app, "carbon", "What the grid of a region emits for each kWh.")
+    verb(carbon, "intensity")(show_intensity)
+    verb(carbon, "forecast")(show_forecast)
     types = group(app, "gpu-types", "What operators sell.")
     verb(types, "set")(set_gpu_type)
 
@@ -95,6 +101,34 @@ def history(
     session.show(page, show_history)
     if page.get("next_cursor"):
         session.say(f"There are more: --all, or --cursor {page['next_cursor']}")
+
+
+def show_intensity(
+    session: Session,
+    region: options.RegionName,
+    *,
+    signal: _Signal = None,
+    from_: options.From = None,
+    to: options.To = None,
+) -> None:
+    """Show what is known of a region's grid, with its source; the last day by itself."""
+    found = session.client.catalog.list_intensity(region=region, signal=signal, from_=from_, to=to)
+    session.show(found, lambda body: show_points(body["items"]))
+
+
+def show_forecast(
+    session: Session,
+    region: options.RegionName,
+    *,
+    signal: _Signal = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="INSTANT", parser=parse_instant, help="As it was known then."),
+    ] = None,
+) -> None:
+    """Show what the providers forecast of a region's grid."""
+    found = session.client.catalog.list_forecasts(region=region, signal=signal, at=at)
+    session.show(found, lambda body: show_points([p for each in body["items"] for p in each["points"]]))
 
 
 def set_price(

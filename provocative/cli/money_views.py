@@ -1,5 +1,6 @@
 """What is shown of money, quotas and receipts."""
 
+from provocative.carbon_models import RegionalEmissions
 from provocative.cli.output import (
     Column,
     format_duration,
@@ -11,7 +12,7 @@ from provocative.cli.output import (
     print_facts,
     print_table,
 )
-from provocative.models import Listing, Quota, Receipt, RegionalEmissions
+from provocative.models import Listing, Quota, Receipt
 from provocative.money_models import Budget, Grant, LedgerEntry, LedgerProof, TopUp, Usage, Wallet
 
 _SECONDS_PER_HOUR = 3600
@@ -220,7 +221,8 @@ def show_receipt(receipt: Receipt) -> None:
 def _describe_intensity(emitted: RegionalEmissions) -> str:
     intensity = emitted["intensity"]
     figure = f"{intensity['value']} {intensity['unit']} in {emitted['region']}"
-    return f"{figure}, {intensity['source']} {intensity['version']}"
+    told = ", estimated" if emitted["estimated"] else ""
+    return f"{figure}{told}, {intensity['source']} {intensity['version']}"
 
 
 def _format_energy(millijoules: int) -> str:

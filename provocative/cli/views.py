@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
+from provocative.carbon_models import IntensityPoint
 from provocative.cli.output import (
     Column,
     format_age,
@@ -91,6 +92,31 @@ def show_history(history: PriceHistory) -> None:
         for each in history["items"]
     ]
     print_table(columns, rows, empty="No price was set in that time.")
+
+
+def show_points(points: Sequence[IntensityPoint]) -> None:
+    columns = [
+        Column("FROM"),
+        Column("UNTIL", rank=2),
+        Column("G/KWH", right=True),
+        Column("ESTIMATED"),
+        Column("ZONE"),
+        Column("SOURCE"),
+        Column("VERSION", rank=1),
+    ]
+    rows = [
+        [
+            format_instant(each["valid_from"]),
+            format_instant(each["valid_until"]),
+            each["value"],
+            "yes" if each["estimated"] else "no",
+            each["zone"],
+            each["source"],
+            each["version"],
+        ]
+        for each in points
+    ]
+    print_table(columns, rows, empty="Nothing is known of that time; annual figures stand in.")
 
 
 def show_rentals(rentals: Sequence[Rental], now: datetime) -> None:

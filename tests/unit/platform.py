@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import app
 from chalicelib.carbon.grid import read_intensity
+from chalicelib.carbon.ports import GridPorts
 from chalicelib.catalog.offers import AccountStanding, OfferPorts
 from chalicelib.fleet.capacity import FleetCapacity
 from chalicelib.payments.ports import PaymentPorts, StripeSecrets
 from tests.factories import add_host
+from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
 from tests.fakes.wiring import rewire
 from tests.unit.runtime.gateway import build_event, call
@@ -29,6 +31,7 @@ class Platform:
             lambda: self.stripe,
             lambda: StripeSecrets(("whsec_of_the_tests",), livemode=False),
         )
+        self.grid = GridPorts(FakeIntensityStore(cloud.db), cloud.clock, dict)
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
@@ -51,6 +54,7 @@ class Platform:
             billing_ports=cloud.billing,
             payment_ports=self.till,
             seal_ports=cloud.seals,
+            grid_ports=self.grid,
             statement_ports=cloud.statements,
             scaling_ports=self.scaling.ports,
             clock=cloud.clock,

@@ -273,6 +273,10 @@ def test_only_functions_that_speak_with_stripe_may_read_its_keys(template):
     }
 
 
+def test_only_the_function_that_asks_the_providers_of_grid_intensity_may_read_their_keys(template):
+    assert list_readers(template, "-grid-??????") == {"FetchGridIntensityRole"}
+
+
 def test_only_functions_that_need_the_pepper_may_read_it(template):
     assert list_readers(template, "-pepper-??????") == {
         "ApiHandlerRole",

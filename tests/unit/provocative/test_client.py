@@ -10,6 +10,7 @@ import pytest
 import app
 from chalicelib.accounts import schemas as accounts_schemas
 from chalicelib.billing import schemas as billing_schemas
+from chalicelib.carbon import intensity_schemas
 from chalicelib.carbon import schemas as carbon_schemas
 from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
@@ -22,7 +23,7 @@ from chalicelib.scaling import schemas as scaling_schemas
 from chalicelib.statements import schemas as statements_schemas
 from chalicelib.webhooks import schemas as webhooks_schemas
 from chalicelib.webhooks.model import EVENT_TYPES
-from provocative import errors, fleet_models, models, money_models, webhook_models
+from provocative import carbon_models, errors, fleet_models, models, money_models, webhook_models
 from provocative.client import Client, list_all
 from provocative.operations import OPERATIONS
 from provocative.transport import RetryPolicy
@@ -113,8 +114,15 @@ def split_routes(text):
         (models.Rental, rentals_schemas.RentalBody),
         (models.Receipt, carbon_schemas.ReceiptBody),
         (models.Charge, carbon_schemas.ChargeBody),
-        (models.Emissions, carbon_schemas.EmissionsBody),
-        (models.RegionalEmissions, carbon_schemas.RegionalEmissionsBody),
+        (carbon_models.Emissions, carbon_schemas.EmissionsBody),
+        (carbon_models.RegionalEmissions, carbon_schemas.RegionalEmissionsBody),
+        (carbon_models.SourceShare, carbon_schemas.SourceShareBody),
+        (carbon_models.Accounted, carbon_schemas.AccountedBody),
+        (carbon_models.Overhead, carbon_schemas.OverheadBody),
+        (carbon_models.IntensityPoint, intensity_schemas.PointBody),
+        (carbon_models.RegionalIntensity, intensity_schemas.RegionalIntensityBody),
+        (carbon_models.IntensityForecast, intensity_schemas.ForecastBody),
+        (carbon_models.IntensityForecasts, intensity_schemas.ForecastListBody),
         (models.Reservation, reservations_schemas.ReservationBody),
         (fleet_models.Host, fleet_schemas.HostBody),
         (fleet_models.HostGpu, fleet_schemas.HostGpuBody),

@@ -2,11 +2,14 @@
 
 import json
 
+from chalicelib.carbon.intensity import Forecast
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering.service import keep_logs
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.webhooks.dispatch import deliver
 from tests.factories import GPU_TYPE, REGION
+from tests.fakes.database import START_MS
+from tests.unit.carbon.grids import SWEDEN, build_point
 
 
 def rent(terminal, *more, gpus="1"):
@@ -222,3 +225,16 @@ def test_a_private_key_is_never_sent(terminal, tmp_path):
     refused = terminal("rent", "-g", GPU_TYPE, "--ssh-key", str(secret), "--", "true", code=2)
     assert "was not sent" in refused.err
     assert not terminal.gateway.requests
+
+
+def test_a_grids_figures_and_forecasts_are_shown_with_their_source(terminal):
+    store = terminal.platform.grid.store
+    store.add_actual(build_point(SWEDEN, mg=31_500))
+    ahead = build_point(SWEDEN, mg=29_000, kind="forecast", estimated=True, generated_at_ms=START_MS)
+    store.add_forecast(Forecast(SWEDEN, START_MS, (ahead,)))
+    span = ("--from", "2027-01-15T00:00Z", "--to", "2027-01-16T00:00Z")
+    assert "31.500" in terminal("carbon", "intensity", "eu-north-1", *span).out
+    forecast = terminal("carbon", "forecast", "eu-north-1", "--at", "2027-01-15T09:00Z").out
+    assert "29.000" in forecast
+    assert "electricity_maps" in forecast
+    assert "annual figures stand in" in terminal("carbon", "forecast", "eu-west-3").out

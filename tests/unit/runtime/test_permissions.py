@@ -22,6 +22,8 @@ ROUTES = {
     "PUT /v1/accounts/{account_id}/agreement": {"operator"},
     "GET /v1/offers": {"operator", "renter"},
     "GET /v1/prices/history": {"operator", "renter"},
+    "GET /v1/carbon/intensity": {"operator", "renter"},
+    "GET /v1/carbon/forecast": {"operator", "renter"},
     "POST /v1/templates": {"operator", "renter"},
     "GET /v1/templates": {"operator", "renter"},
     "GET /v1/templates/{template_id}": {"operator", "renter"},

@@ -117,6 +117,13 @@ class Items:
         page = found[: arguments.get("Limit")]
         return {"Items": page, "Count": len(page), "ScannedCount": len(page)}
 
+    def _PutItem(self, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if not self._holds("Put", arguments):
+            response = {"Error": {"Code": "ConditionalCheckFailedException"}}
+            raise VerboseClientError(response, "PutItem", {})
+        self._table(arguments["TableName"])[_key(arguments["Item"])] = arguments["Item"]
+        return {}
+
     def _TransactWriteItems(self, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         writes = [next(iter(write.items())) for write in arguments["TransactItems"]]
         assert {kind for kind, _ in writes} <= {"ConditionCheck", "Put"}

@@ -1,0 +1,89 @@
+"""What the API says of grids and emissions."""
+
+from typing import TypedDict
+
+
+class Intensity(TypedDict):
+    value: str
+    unit: str
+    method: str
+    source: str
+    version: str
+
+
+class IntensityPoint(Intensity):
+    provider: str
+    zone: str
+    signal: str
+    accounting: str
+    #: ``actual`` or ``forecast``.
+    kind: str
+    valid_from: str
+    valid_until: str
+    fetched_at: str
+    estimated: bool
+    revision: int
+    generated_at: str | None
+
+
+class RegionalIntensity(TypedDict):
+    region: str
+    signal: str
+    items: list[IntensityPoint]
+    annual: Intensity | None
+
+
+class IntensityForecast(TypedDict):
+    provider: str
+    zone: str
+    generated_at: str
+    points: list[IntensityPoint]
+
+
+class IntensityForecasts(TypedDict):
+    region: str
+    signal: str
+    #: The instant of which is said what was known then.
+    at: str
+    items: list[IntensityForecast]
+
+
+class SourceShare(Intensity):
+    zone: str
+    estimated: bool
+    energy_millijoules: int
+    mg_co2e: int
+
+
+class Accounted(TypedDict):
+    mg_co2e: int
+    estimated: bool
+    sources: list[SourceShare]
+
+
+class Overhead(TypedDict):
+    pue: str
+    energy_millijoules: int
+    mg_co2e: int
+    source: str
+    version: str
+
+
+class RegionalEmissions(TypedDict):
+    region: str
+    energy_millijoules: int
+    mg_co2e: int
+    #: The mean by energy; names are joined where there are several sources.
+    intensity: Intensity
+    estimated: bool
+    sources: list[SourceShare]
+    marginal: Accounted | None
+    market: Accounted | None
+    overhead: Overhead | None
+
+
+class Emissions(TypedDict):
+    scope: str
+    mg_co2e: int
+    regions: list[RegionalEmissions]
+    estimated: bool
