@@ -19,6 +19,7 @@ SLICES = (
     "statements",
     "payments",
     "carbon",
+    "removals",
     "scaling",
     "compliance",
 )
@@ -113,6 +114,15 @@ KINDS = {
     "issuing": "service",
     "linking": "service",
     "addresses": "model",
+    "embodied": "model",
+    "sci": "model",
+    "accounting": "model",
+    "allocation": "model",
+    "plausibility": "model",
+    "measuring": "model",
+    "certificates": "model",
+    "retiring": "service",
+    "certificate_store": "store",
 }
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
 GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
