@@ -2,10 +2,10 @@
 
 ``M = TE * (TiR / EL) * (RR / ToR)``, SCI specification v1.1 (ISO/IEC 21031).
 
-The table, in mg CO2e per GPU, is computed with boaviztapi 2.5.0. ``server``: an eighth of a whole server by its
-components, with the source's own interval. ``board``: the board alone, for which the source has one figure;
-for one H100 it is 575 kg, and 164 kg by its manufacturer's declaration: a board's interval reaches down in this
-proportion. A smaller scope is no smaller footprint, so it is always shown.
+The table, in mg CO2e per GPU, is computed with boaviztapi 2.5.0. ``server``: an eighth of a whole server by
+its components, with the source's own interval. ``board``: the board alone, for which the source has one
+figure. For one H100 it is 575 kg, and 164 kg as its manufacturer declares: a board's interval reaches down in
+this proportion. A smaller scope is no smaller footprint, so it is always shown.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def _board(value_kg: int) -> Interval:
     return Interval(value * _BOARD_LOW // _BOARD_VALUE, value, value)
 
 
-#: How a name of the catalogue begins -> what it stands for; the longest that fits counts. Exact, because fuzzy
-#: matches take one card for another.
+#: How a name of the catalogue begins -> what it stands for; the longest that fits counts. Exact, because
+#: fuzzy matches take one card for another.
 _TABLE: dict[str, tuple[Interval, Scope, str]] = {
     "H100-SXM": (_server(7_673, 10_300, 16_800), "server", f"{_BOAVIZTA}, AWS p5.48xlarge / 8"),
     "A100-SXM-80": (_server(6_221, 7_600, 10_470), "server", f"{_BOAVIZTA}, AWS p4de.24xlarge / 8"),
@@ -68,7 +68,7 @@ _TABLE: dict[str, tuple[Interval, Scope, str]] = {
 
 
 def find_embodied(gpu_type: str) -> EmbodiedFactor:
-    """Raises NotFound (``unknown_embodied_factor``): the table does not have the model; nothing is guessed."""
+    """Raises NotFound (``unknown_embodied_factor``): the table does not have it; nothing is guessed."""
     name = gpu_type.upper()
     fits = [each for each in _TABLE if name.startswith(each) and not name[len(each) :][:1].isdigit()]
     if not fits:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 
-#: Whose the energy of GPUs is that nobody rents.
-PLATFORM = "platform"
+from chalicelib.core.capacity import PLATFORM
 
 
 def allocate(mass_mg: int, energy_millijoules: Mapping[str, int]) -> dict[str, int]:
-    """Return each tenant's milligrams, ``mass_mg * energy / sum`` by the largest remainder; they sum to it.
+    """Return each tenant's milligrams: ``mass_mg * energy / sum`` by the largest remainder.
 
-    Equal remainders go by tenant id, so the order in which energy came in changes nothing. What nobody's
-    heat stands against is the platform's.
+    They sum to the mass. Equal remainders go by tenant id, so the order in which energy came in changes
+    nothing. What no heat stands against is the platform's.
 
     Raises:
         ValueError: a mass or an energy is negative.

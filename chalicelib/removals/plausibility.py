@@ -13,6 +13,7 @@ from chalicelib.removals.accounting import Removal, combine
 Severity = Literal["flag", "reject"]
 Code = Literal[
     "no_mass_flow",
+    "missing_meter",
     "purity_out_of_range",
     "negative_mass",
     "below_thermodynamic_minimum",
@@ -128,12 +129,15 @@ def _check_mass(readings: Readings, rated_mg_per_cycle: int | None) -> Iterator[
 
 def _check_energy(readings: Readings, gpu_heat_millijoules: int) -> Iterator[Finding]:
     heat, electricity = readings.heat, readings.electricity
+    for name, found in (("heat", heat), ("electricity", electricity)):
+        if found is None:
+            yield _reject("missing_meter", f"nothing tells the {name}, without which nothing can be judged")
     if heat is not None:
         available = gpu_heat_millijoules * LOOP_SHARE_PERCENT // 100
         if heat.value > available:
             told = f"{heat.value} mJ of heat were used, {available} mJ were there of the GPUs"
-            found = _reject if heat.low > available else _flag
-            yield found("heat_exceeds_gpu_heat", told)
+            judge = _reject if heat.low > available else _flag
+            yield judge("heat_exceeds_gpu_heat", told)
     if heat is not None and electricity is not None:
         used = heat.high + electricity.high
         needed = max(0, readings.captured.low) * MINIMUM_MILLIJOULES_PER_GRAM // 1000

@@ -50,6 +50,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "rentals": "write",
         "scheduling": "write",
         "metering": "write",
+        "removals": "write",
+        "register": "write",
         "reservations": "write",
         "ledger": "write",
         "balances": "write",

@@ -72,6 +72,8 @@ TABLES = (
     ),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
+    TableSpec("removals"),
+    TableSpec("register", append_only=True),
     TableSpec("ledger", append_only=True),
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.ports import BillingPorts
+from chalicelib.carbon.grid import find_intensity
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -12,6 +13,7 @@ from chalicelib.fleet.service import FleetPorts
 from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
+from chalicelib.removals.ports import RemovalPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
@@ -33,6 +35,7 @@ from tests.fakes.ledger import (
 )
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.fakes.statements import FakeDocuments, FakeStatementStore
@@ -132,6 +135,18 @@ class FakeCloud:
             self.meters.store,
             self.rentals,
             self.charges,
+        )
+        self.removals = RemovalPorts(
+            store=FakeRemovalStore(self.db),
+            certificates=FakeCertificateStore(self.db),
+            records=self.meters.store,
+            hosts=self.fleet_store,
+            find_intensity=find_intensity,
+            idempotency=self.rentals.idempotency,
+            audit=self.audit,
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
         )
         self.documents = FakeDocuments()
         self.statements = StatementPorts(

@@ -55,6 +55,10 @@ class EnergyItem(MeteringTable):
     intervals_expected = IntegerAttribute(null=True)
 
 
+class SiteEnergyItem(MeteringTable):
+    """An hour of a host. It has ``t<tenant>``: millijoules of each tenant's GPUs."""
+
+
 class DuplicatesItem(MeteringTable):
     duplicates = IntegerAttribute()
 

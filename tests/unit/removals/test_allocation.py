@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.removals.allocation import PLATFORM, allocate
+from chalicelib.core.capacity import PLATFORM
+from chalicelib.removals.allocation import allocate
 
 MASSES = st.integers(0, 10**15)
 ENERGIES = st.dictionaries(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.removals.measuring import Datapoint, measure
-from tests.unit.removals.plant import DAY_MS, START, read_plant, tell
+from tests.unit.removals.plant import DAY_MS, HEAT_JOULES, START, read_plant, tell
 
 HOUR_MS = 3_600_000
 
@@ -31,7 +31,7 @@ def test_a_day_of_a_steady_plant_is_its_flow_times_its_purity():
     assert found.captured.value == 24 * 1_000_000 * 95 // 100
     # 1 % of the flow and 1 % of 95 points, of meters that do not know each other.
     assert found.captured.standard_deviation == pytest.approx(24 * 1_000_000 * 0.95 * 0.0145, rel=0.01)
-    assert found.heat.value == 24 * 1000 * 1000
+    assert found.heat.value == 24 * HEAT_JOULES * 1000
     assert found.cycles == 24
     assert found.tank.value == 24 * 950 * 1000
     assert codes(found) == set()
@@ -59,19 +59,19 @@ def test_a_gap_captures_nothing_and_is_told():
     found = day(points)
     assert "gap" in codes(found)
     assert found.captured.value == 22 * 1_000_000 * 95 // 100
-    assert found.heat.value == 24 * 1000 * 1000, "a counter went on counting"
+    assert found.heat.value == 24 * HEAT_JOULES * 1000, "a counter went on counting"
 
 
 def test_a_counter_that_fell_began_anew_and_is_told():
     points = [
-        replace(each, value=each.value - 12_010)
+        replace(each, value=each.value - 12 * HEAT_JOULES - 500_000)
         if each.quantity == "heat" and each.sampled_at_ms >= START + 12 * HOUR_MS
         else each
         for each in read_plant()
     ]
     found = day(points)
     assert "counter_reset" in codes(found)
-    assert found.heat.value < 24 * 1000 * 1000, "what came before the reset is not known"
+    assert found.heat.value < 24 * HEAT_JOULES * 1000, "what came before the reset is not known"
     assert found.heat.value >= 0
 
 

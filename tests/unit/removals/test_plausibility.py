@@ -40,6 +40,8 @@ def test_a_sound_window_has_nothing_to_say():
         ({"heat": Measured(2500 * KWH, KWH)}, ("heat_exceeds_gpu_heat", "reject")),
         ({"heat": Measured(2038 * KWH, KWH)}, ("heat_exceeds_gpu_heat", "flag")),
         ({"tank": Measured(TONNE_MG // 2, 0)}, ("mass_balance", "flag")),
+        ({"heat": None}, ("missing_meter", "reject")),
+        ({"electricity": None}, ("missing_meter", "reject")),
         ({"cycles": 800}, ("exceeds_rated_cycles", "reject")),
         (
             {"heat": Measured(100 * KWH, 0), "electricity": Measured(10 * KWH, 0)},
