@@ -60,6 +60,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "catalog",
             "fleet",
             "payments",
+            "removals",
             "rentals",
             "reservations",
             "scaling",

@@ -17,6 +17,26 @@ UNIT = "dac-1"
 LOSS = Component("loss", 1_000, 100, "piping")
 
 
+def warm(cloud, host_id, energies, at_ms):
+    tx = cloud.db.begin()
+    cloud.meters.store.add_site_energy(tx, host_id, format_hour(at_ms), energies)
+    tx.commit()
+
+
+def keep(cloud, host_id, points):
+    for each in points:
+        point = CaptureDatapoint(
+            UNIT,
+            each.sensor_id,
+            each.quantity,
+            each.value,
+            each.standard_deviation,
+            each.unit,
+            each.sampled_at_ms,
+        )
+        assert cloud.meters.store.keep_datapoint(host_id, point, each.received_at_ms)
+
+
 class Site:
     """``a`` and ``b`` used 2 and 1 parts of the GPUs' energy, nobody 1 part."""
 
@@ -33,23 +53,10 @@ class Site:
         self.tell(read_plant(step_ms=300_000))
 
     def warm(self, energies, hour=5):
-        tx = self.db.begin()
-        at = format_hour(START + hour * 3_600_000)
-        self.cloud.meters.store.add_site_energy(tx, self.host_id, at, energies)
-        tx.commit()
+        warm(self.cloud, self.host_id, energies, START + hour * 3_600_000)
 
     def tell(self, points):
-        for each in points:
-            point = CaptureDatapoint(
-                UNIT,
-                each.sensor_id,
-                each.quantity,
-                each.value,
-                each.standard_deviation,
-                each.unit,
-                each.sampled_at_ms,
-            )
-            assert self.cloud.meters.store.keep_datapoint(self.host_id, point, each.received_at_ms)
+        keep(self.cloud, self.host_id, points)
 
     def tell_late(self):
         """Another pair of meters that nobody had read yet: more was captured."""
