@@ -126,7 +126,6 @@ SELL_CREDITS = Operation("POST", "/v1/credit-batches/{serial}/sales", keyed=True
 ALLOCATE_CREDITS = Operation("POST", "/v1/credit-batches/{serial}/allocation")
 ACT_ON_CERTIFICATE = Operation("POST", "/v1/certificates/{serial}/actions")
 VERIFY_CERTIFICATE = Operation("GET", "/v1/certificates/{serial}")
-SHOW_CERTIFICATE = Operation("GET", "/v1/certificates/{serial}/page")
 
 LIST_AUDIT = Operation("GET", "/v1/audit")
 

@@ -81,7 +81,7 @@ class Statement:
     @property
     def due_mg(self) -> int:
         """What credits may be issued for now."""
-        return max(0, self.content.removal.issuable_mg - self.issued_before_mg)
+        return max(0, self.content.removal.issuable_mg - self.issued_before_mg - self.issued_mg)
 
     @property
     def shortfall_mg(self) -> int:

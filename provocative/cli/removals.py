@@ -1,4 +1,4 @@
-"""Verbs of captured CO2: what of it is the account's, what stands behind a serial, and the operators' acts."""
+"""Verbs of captured CO2: what is the account's, what stands behind a serial, and the operators' acts."""
 
 from typing import Annotated, Literal
 
@@ -96,23 +96,20 @@ def show_shares(page: Page[RemovalShare]) -> None:
 
 
 def show_removal(found: Removal) -> None:
-    told = (
-        f"{found['day']} revision {found['revision']} is {found['state']}: {found['gross_mg']} mg gross, "
-        f"{found['net_mg']} mg net, {found['credited_mg']} mg credited, {found['due_mg']} mg due."
-    )
-    typer.echo(told)
+    typer.echo(f"{found['day']} revision {found['revision']} is {found['state']}.")
+    typer.echo(f"{found['gross_mg']} mg gross, {found['net_mg']} mg net,")
+    typer.echo(f"{found['credited_mg']} mg credited, {found['due_mg']} mg due.")
     for each in found["findings"]:
-        typer.echo(f"{each['severity']}: {each['code']}: {each['detail']}")
+        typer.echo(f"{each['severity']}: {each['code']}")
+        typer.echo(f"  {each['detail']}")
     if found["serial"]:
         typer.echo(f"Issued as {found['serial']}.")
 
 
 def show_batch(found: CreditBatch) -> None:
-    typer.echo(
-        f"{found['serial']}: {found['issued_mg']} mg issued, {found['allocated_mg']} allocated, "
-        f"{found['sold_mg']} sold, {found['buffer_mg']} kept, {found['free_mg']} free, "
-        f"{found['retired_mg']} retired."
-    )
+    typer.echo(f"{found['serial']}: {found['issued_mg']} mg issued,")
+    typer.echo(f"{found['allocated_mg']} allocated, {found['sold_mg']} sold, {found['buffer_mg']} kept,")
+    typer.echo(f"{found['free_mg']} free, {found['retired_mg']} retired.")
 
 
 def show_certificate(found: Certificate) -> None:
