@@ -17,6 +17,7 @@ from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
+from chalicelib.removals import api as removals_api
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
 from chalicelib.reservations import api as reservations_api
@@ -40,6 +41,7 @@ APIS = (
     statements_api.api,
     payments_api.api,
     carbon_api.api,
+    removals_api.api,
     scaling_api.api,
     compliance_api.api,
 )

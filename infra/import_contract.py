@@ -19,6 +19,7 @@ SLICES = (
     "statements",
     "payments",
     "carbon",
+    "removals",
     "scaling",
     "compliance",
 )
@@ -132,6 +133,15 @@ KINDS = {
     "fetching": "service",
     "figures": "service",
     "intensity_schemas": "schemas",
+    "embodied": "model",
+    "sci": "model",
+    "accounting": "model",
+    "allocation": "model",
+    "plausibility": "model",
+    "measuring": "model",
+    "certificates": "model",
+    "retiring": "service",
+    "certificate_store": "store",
 }
 #: Tools of a slice that are run by hand and are not in the archives: a package that nothing else imports.
 TOOLS = frozenset({"carbon.reproduce"})

@@ -21,6 +21,7 @@ from provocative.models import Page
 from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
 from provocative.paying import Paying
+from provocative.removing import Removals
 from provocative.renting import Catalog, Money, Rentals, Reservations
 from provocative.statements import Statements
 from provocative.transport import RetryPolicy, Transport
@@ -63,6 +64,7 @@ class Client:
         self.catalog_desk = CatalogDesk(self._transport)
         self.fleet = Fleet(self._transport)
         self.pools = Pools(self._transport)
+        self.removals = Removals(self._transport)
 
     def __repr__(self) -> str:
         return f"Client({self._transport.api_url!r})"

@@ -122,6 +122,16 @@ READ_POOL = Operation("GET", "/v1/pools/{gpu_type}/{region}")
 PUT_POOL = Operation("PUT", "/v1/pools/{gpu_type}/{region}")
 SHOW_PLAN = Operation("GET", "/v1/scaling/plan")
 
+DRAW_REMOVAL = Operation("PUT", "/v1/removals/{host_id}/{unit_id}/{day}")
+READ_REMOVAL = Operation("GET", "/v1/removals/{host_id}/{unit_id}/{day}")
+LIST_REMOVALS = Operation("GET", "/v1/removals/{host_id}/{unit_id}")
+ACT_ON_REMOVAL = Operation("POST", "/v1/removals/{host_id}/{unit_id}/{day}/actions")
+LIST_REMOVAL_SHARES = Operation("GET", "/v1/removal-shares")
+SELL_CREDITS = Operation("POST", "/v1/credit-batches/{serial}/sales", keyed=True)
+ALLOCATE_CREDITS = Operation("POST", "/v1/credit-batches/{serial}/allocation")
+ACT_ON_CERTIFICATE = Operation("POST", "/v1/certificates/{serial}/actions")
+VERIFY_CERTIFICATE = Operation("GET", "/v1/certificates/{serial}")
+
 LIST_AUDIT = Operation("GET", "/v1/audit")
 
 OPERATIONS: tuple[Operation, ...] = tuple(

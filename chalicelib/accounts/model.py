@@ -32,6 +32,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "offers:read",
             "pools:read",
             "pools:write",
+            "removals:write",
             "templates:read",
             "templates:write",
         }
@@ -53,6 +54,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "templates:write",
             "reservations:read",
             "reservations:write",
+            "removals:read",
             "webhooks:read",
             "webhooks:write",
         }

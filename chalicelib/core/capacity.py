@@ -14,6 +14,8 @@ WhyNot = Literal["no_capacity", "quota", "balance", "price_cap", "maintenance", 
 ClosedCause = Literal["maintenance", "unhealthy"]
 
 ANY_REGION = "any"
+#: The tenant of what nobody rents.
+PLATFORM = "platform"
 
 
 def name_pool(gpu_type: str, region: str) -> str:

@@ -11,7 +11,7 @@ from chalicelib.core.ids import is_id
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering import incidents, service
-from chalicelib.metering.model import CaptureDatapoint, Interval
+from chalicelib.metering.model import UNRENTED, CaptureDatapoint, Interval
 from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
@@ -104,7 +104,7 @@ def handle_telemetry(message: Message) -> None:
         [_read_error(xid) for xid in telemetry.xids],
         message.sent_at_ms,
     )
-    intervals = [_read_interval(each) for each in telemetry.intervals if each.rental_id is not None]
+    intervals = [_read_interval(each) for each in telemetry.intervals]
     service.store_telemetry(wiring.meter_ports(), record, intervals)
 
 
@@ -187,9 +187,8 @@ def _read_error(xid: v1.XidEvent) -> incidents.GpuError:
 
 
 def _read_interval(interval: v1.EnergyInterval) -> Interval:
-    assert interval.rental_id is not None
     return Interval(
-        rental_id=interval.rental_id,
+        rental_id=interval.rental_id or UNRENTED,
         gpu_uuid=interval.gpu_uuid,
         epoch=interval.epoch,
         interval_index=interval.interval_index,

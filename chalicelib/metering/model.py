@@ -17,6 +17,7 @@ MeterState = Literal["open", "closed", "settled"]
 #: A host is LOST after 60 s of silence (reliability knobs); time that nobody vouched for is not sold.
 MAX_PROOF_GAP_MS = 60_000
 HOUR_MS = 3_600_000
+UNRENTED = ""
 #: Meters that are still to be charged are listed under this many index keys.
 OPEN_SHARDS = 8
 
@@ -32,6 +33,14 @@ class CaptureDatapoint:
     standard_deviation: int
     unit: str
     sampled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDatapoint:
+    """``received_at_ms`` is of the platform's clock."""
+
+    datapoint: CaptureDatapoint
+    received_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +124,9 @@ def choose_shard(rental_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Energy of one leased GPU between two readings (see `wire.v1.EnergyInterval`)."""
+    """Energy of one GPU between two readings (see `wire.v1.EnergyInterval`)."""
 
+    #: `UNRENTED` while nobody had it.
     rental_id: str
     gpu_uuid: str
     epoch: int

@@ -1,12 +1,12 @@
 """What the use cases of metering need, and what they share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import ChargeRequest, Transaction
-from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter
+from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, KeptDatapoint, Meter
 from chalicelib.rentals.ports import RentalPorts
 
 
@@ -69,6 +69,17 @@ class MeterStore(Protocol):
         """
 
     def add_duplicate(self, rental_id: str) -> None: ...
+    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
+        """Add millijoules of one hour by tenant."""
+
+    def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
+        """Return millijoules by tenant, of both hours and those between."""
+        ...
+
+    def list_datapoints(self, host_id: str, unit_id: str, from_ms: int, until_ms: int) -> list[KeptDatapoint]:
+        """Of a capture unit, from ``from_ms`` to before ``until_ms`` by its own clock."""
+        ...
+
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         """Keep it unless it is there; return False when another value stands in its place."""
 

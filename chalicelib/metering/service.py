@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chalicelib.core.capacity import PLATFORM
 from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import ChargeRequest, Transaction
@@ -16,6 +17,7 @@ from chalicelib.fleet.health import NoticeKind
 from chalicelib.fleet.service import StaleEpoch, record_capabilities
 from chalicelib.metering.activity import observe_stays
 from chalicelib.metering.model import (
+    UNRENTED,
     CaptureDatapoint,
     EnergyShare,
     Interval,
@@ -261,18 +263,24 @@ def build_meter(rental: Rental, started_at_ms: int) -> Meter:
 def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Sequence[Interval]) -> bool:
     """Store a record and add its energy, both or neither; return False when it was there already.
 
-    An interval of a rental that this host never had, or under another epoch, is kept as evidence only.
+    An interval of a rental that this host never had, or under another epoch, is kept as evidence only. Whose
+    GPUs warmed the site is noted by the hour: what is not a rental's is the platform's.
     """
     # First: a repeated record, which is all that a crash leaves, does it again.
     record_capabilities(ports.rentals.fleet, record.host_id, record.capabilities, record.sent_at_ms)
     tx = ports.rentals.transactions()
     ports.store.add_record(tx, record)
-    rentals = {each.rental_id: ports.rentals.store.get_rental(each.rental_id) for each in intervals}
-    counted = [each for each in intervals if _is_entitled(rentals[each.rental_id], record.host_id, each)]
+    named = {each.rental_id for each in intervals} - {UNRENTED}
+    rentals = {rental_id: ports.rentals.store.get_rental(rental_id) for rental_id in sorted(named)}
+    counted = [each for each in intervals if _is_entitled(rentals.get(each.rental_id), record.host_id, each)]
     shares = merge_shares([share for each in counted for share in split_by_hour(each)])
     for share in shares:
         ports.store.add_energy(tx, share)
     slowed = mark_slowed_stays(ports, tx, rentals, shares, record)
+    tenants = {each.rental_id: each.account_id for each in rentals.values() if each is not None}
+    owned = [(tenants[each.rental_id] if each in counted else PLATFORM, each) for each in intervals]
+    for hour, energies in sum_by_tenant(owned).items():
+        ports.store.add_site_energy(tx, record.host_id, hour, energies)
     try:
         tx.commit()
     except AlreadyStored:
@@ -323,6 +331,16 @@ def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
 def _add(one: int | None, other: int | None) -> int | None:
     """What is not known adds nothing to what is."""
     return one if other is None else (one or 0) + other
+
+
+def sum_by_tenant(owned: Sequence[tuple[str, Interval]]) -> dict[str, dict[str, int]]:
+    """Return the millijoules of each hour by whose GPUs used them."""
+    hours: dict[str, dict[str, int]] = {}
+    for tenant, interval in owned:
+        for share in split_by_hour(interval):
+            energies = hours.setdefault(share.hour, {})
+            energies[tenant] = energies.get(tenant, 0) + share.energy_millijoules
+    return hours
 
 
 def _is_entitled(rental: Rental | None, host_id: str, interval: Interval) -> bool:

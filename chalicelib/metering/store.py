@@ -5,11 +5,12 @@ index; a telemetry record by (host, boot, seq), which is also what makes it uniq
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pynamodb.exceptions import PutError, UpdateError
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.leases import Lease
@@ -18,6 +19,7 @@ from chalicelib.metering.model import (
     CaptureDatapoint,
     EnergyShare,
     HourlyEnergy,
+    KeptDatapoint,
     Meter,
     MeterState,
     choose_shard,
@@ -30,12 +32,15 @@ from chalicelib.storage.tables.metering import (
     DuplicatesItem,
     EnergyItem,
     MeterItem,
+    SiteEnergyItem,
     TelemetryItem,
 )
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.
 RECORD_RETENTION_SECONDS = 400 * 86_400
+#: Before the tenant in an attribute's name.
+_TENANT = "t"
 
 
 def _stored(_old: Any) -> DomainError:
@@ -192,6 +197,28 @@ class DynamoMeterStore:
                 model, (keys.rental(meter.rental_id), key), actions, unchanged, unexpected("The credit")
             )
 
+    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
+        # As `add_energy`: once only by the record.
+        actions = [Path(f"{_TENANT}{tenant}").add(energy) for tenant, energy in energies.items()]
+        key = (keys.site(host_id), hour)
+        dynamo(tx).update(SiteEnergyItem, key, actions, None, unexpected("The site's energy"))
+
+    def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for row in _query(
+            SiteEnergyItem, keys.site(host_id), SiteEnergyItem.sk.between(first_hour, last_hour)
+        ):
+            for name in row.keys() - {"pk", "sk"}:
+                tenant = name.removeprefix(_TENANT)
+                sums[tenant] = sums.get(tenant, 0) + int(row[name]["N"])
+        return sums
+
+    def list_datapoints(self, host_id: str, unit_id: str, from_ms: int, until_ms: int) -> list[KeptDatapoint]:
+        # BETWEEN includes its ends, and no row's key is an instant alone.
+        low, high = (f"{max(0, at_ms):013d}" for at_ms in (from_ms, until_ms))
+        rows = _query(CaptureItem, keys.capture_unit(host_id, unit_id), CaptureItem.sk.between(low, high))
+        return [_read_datapoint(unit_id, row) for row in rows]
+
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         key = (
             keys.capture_unit(host_id, datapoint.unit_id),
@@ -217,6 +244,34 @@ class DynamoMeterStore:
     def add_duplicate(self, rental_id: str) -> None:
         # A statistic: a lost reply may count one twice, which costs nobody anything.
         DuplicatesItem(keys.rental(rental_id), keys.DUPLICATES).update([DuplicatesItem.duplicates.add(1)])
+
+
+def _query(model: Any, pk: str, condition: Condition) -> Iterator[dict[str, Any]]:
+    """Yield rows as they come: a unit's day has thousands, and a model for each costs more than the query."""
+    connection = model._get_connection()  # noqa: SLF001
+    start: Any = None
+    while True:
+        answer = connection.query(
+            pk, range_key_condition=condition, exclusive_start_key=start, consistent_read=True
+        )
+        yield from answer["Items"]
+        start = answer.get("LastEvaluatedKey")
+        if not start:
+            return
+
+
+def _read_datapoint(unit_id: str, row: dict[str, Any]) -> KeptDatapoint:
+    sampled_at_ms, sensor_id, quantity = keys.read_datapoint(row["sk"]["S"])
+    found = CaptureDatapoint(
+        unit_id,
+        sensor_id,
+        quantity,
+        int(row["value"]["N"]),
+        int(row["standard_deviation"]["N"]),
+        row["unit"]["S"],
+        sampled_at_ms,
+    )
+    return KeptDatapoint(found, int(row["received_at_ms"]["N"]))
 
 
 def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition) -> None:

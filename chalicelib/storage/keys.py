@@ -24,6 +24,7 @@ ENDED_PREFIX = "ENDED#"
 TICKET_PREFIX = "TICKET#"
 METER_PREFIX = "METER#"
 DUPLICATES = "DUPLICATES"
+BATCH = "BATCH"
 JOURNAL = "JOURNAL"
 BALANCE = "BALANCE"
 RESPONSE = "RESPONSE"
@@ -267,9 +268,51 @@ def capture_unit(host_id: str, unit_id: str) -> str:
     return f"CAPTURE#{host_id}#{unit_id}"
 
 
+def read_datapoint(key: str) -> tuple[int, str, str]:
+    """Return instant, sensor and quantity of a key of `datapoint`."""
+    sampled_at_ms, rest = key.split("#", 1)
+    sensor_id, _, quantity = rest.rpartition("#")
+    return int(sampled_at_ms), sensor_id, quantity
+
+
+def site(host_id: str) -> str:
+    """What a host's GPUs used by the hour, whoever had them."""
+    return f"SITE#{host_id}"
+
+
 def datapoint(sampled_at_ms: int, sensor_id: str, quantity: str) -> str:
     """Sorts by the instant of the reading."""
     return f"{sampled_at_ms:013d}#{sensor_id}#{quantity}"
+
+
+def removal(host_id: str, unit_id: str) -> str:
+    """The statements of a capture unit."""
+    return f"REMOVAL#{host_id}#{unit_id}"
+
+
+def revision(day: str, number: int) -> str:
+    """Sorts by day, then revision."""
+    return f"{day}#{number:04d}"
+
+
+def share(day: str, host_id: str, unit_id: str, number: int) -> str:
+    """Sorts by day. No id has the sign in it."""
+    return f"{day}#{host_id}#{unit_id}#{number:04d}"
+
+
+def read_share(key: str) -> tuple[str, str, str, int]:
+    """Return day, host, unit and revision of a key of `share`."""
+    day, host_id, rest = key.split("#", 2)
+    unit_id, _, number = rest.rpartition("#")
+    return day, host_id, unit_id, int(number)
+
+
+def batch(serial: str) -> str:
+    return f"BATCH#{serial}"
+
+
+def certificate(serial: str) -> str:
+    return f"CERTIFICATE#{serial}"
 
 
 def telemetry_boot(host_id: str, boot_id: str) -> str:

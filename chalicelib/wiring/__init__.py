@@ -1,7 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, removals, statements, payments,
+carbon, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -15,6 +16,7 @@ from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.payments import payment_ports
+from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
     give_up_stays,
@@ -68,6 +70,7 @@ __all__ = [
     "read_event_reference",
     "read_pepper",
     "read_signing_key",
+    "removal_ports",
     "rental_ports",
     "reservation_ports",
     "scaling_ports",

@@ -55,6 +55,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scheduling": "write",
         "metering": "write",
         "grid": "read",
+        "removals": "write",
+        "register": "write",
         "reservations": "write",
         **_BOOKS,
         "balances": "write",

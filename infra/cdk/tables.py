@@ -76,6 +76,8 @@ TABLES = (
     TableSpec("grid", expires=True),
     TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
     TableSpec("telemetry", expires=True),
+    TableSpec("removals"),
+    TableSpec("register", append_only=True),
     # What it was tells a person what somebody did. A stream costs by the read, which is free for Lambda.
     TableSpec("ledger", streamed=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES, append_only=True),
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),

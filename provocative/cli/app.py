@@ -18,6 +18,7 @@ from provocative.cli import (
     money,
     paying,
     pools,
+    removals,
     rent,
     rentals,
     reservations,
@@ -49,6 +50,7 @@ _MODULES = (
     pools,
     accounts,
     agreements,
+    removals,
     audit,
 )
 

@@ -7,6 +7,7 @@ from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
+from chalicelib.carbon.grid import find_intensity
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -15,6 +16,7 @@ from chalicelib.fleet.service import FleetPorts
 from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
+from chalicelib.removals.ports import RemovalPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
@@ -36,6 +38,7 @@ from tests.fakes.ledger import (
 )
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.fakes.seals import FakeSealStore, FakeVault
@@ -143,6 +146,18 @@ class FakeCloud:
         self.bookings = HostBookings(self.reservations)
         self.operations = OperationPorts(self.fleet, self.watch_store, self.watch_store, self.bookings)
         self.failover = RentalFailover(self.meters, self.watch_store, self.reservations)
+        self.removals = RemovalPorts(
+            store=FakeRemovalStore(self.db),
+            certificates=FakeCertificateStore(self.db),
+            records=self.meters.store,
+            hosts=self.fleet_store,
+            find_intensity=find_intensity,
+            idempotency=self.rentals.idempotency,
+            audit=self.audit,
+            transactions=self.db.begin,
+            clock=self.clock,
+            ids=self.ids,
+        )
         self.documents = FakeDocuments()
         self.statements = StatementPorts(
             FakeStatementStore(self.db),

@@ -1,6 +1,6 @@
 """Rentals, meters and the charge queue in memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,14 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import ChargeRequest
 from chalicelib.core.workloads import Workload
-from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, Meter, choose_shard
+from chalicelib.metering.model import (
+    CaptureDatapoint,
+    EnergyShare,
+    HourlyEnergy,
+    KeptDatapoint,
+    Meter,
+    choose_shard,
+)
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental, mark_settled
@@ -255,7 +262,33 @@ class FakeMeterStore(MemoryStore):
 
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         key = (host_id, datapoint.unit_id, datapoint.sampled_at_ms, datapoint.sensor_id, datapoint.quantity)
+        self.db.table("received").setdefault(key, received_at_ms)
         return bool(self.db.table("capture").setdefault(key, datapoint) == datapoint)
+
+    def list_datapoints(self, host_id: str, unit_id: str, from_ms: int, until_ms: int) -> list[KeptDatapoint]:
+        received = self.db.table("received")
+        return [
+            KeptDatapoint(point, received[key])
+            for key, point in self.db.table("capture").items()
+            if key[:2] == (host_id, unit_id) and from_ms <= point.sampled_at_ms < until_ms
+        ]
+
+    def add_site_energy(self, tx: Any, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
+        rows = self.db.table("site_energy")
+
+        def effect() -> None:
+            for tenant, energy in energies.items():
+                key = (host_id, hour, tenant)
+                rows[key] = rows.get(key, 0) + energy
+
+        tx.add(lambda: None, effect)
+
+    def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for (host, hour, tenant), energy in self.db.table("site_energy").items():
+            if host == host_id and first_hour <= hour <= last_hour:
+                sums[tenant] = sums.get(tenant, 0) + energy
+        return sums
 
     def add_duplicate(self, rental_id: str) -> None:
         rows = self.db.table("duplicates")

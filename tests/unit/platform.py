@@ -51,6 +51,7 @@ class Platform:
             rental_ports=cloud.rentals,
             reservation_ports=cloud.reservations,
             meter_ports=cloud.meters,
+            removal_ports=cloud.removals,
             billing_ports=cloud.billing,
             payment_ports=self.till,
             seal_ports=cloud.seals,

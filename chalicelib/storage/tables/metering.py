@@ -62,6 +62,10 @@ class EnergyItem(MeteringTable):
     slowdown_micros = IntegerAttribute(null=True)
 
 
+class SiteEnergyItem(MeteringTable):
+    """An hour of a host. It has ``t<tenant>``: millijoules of each tenant's GPUs."""
+
+
 class DuplicatesItem(MeteringTable):
     duplicates = IntegerAttribute()
 

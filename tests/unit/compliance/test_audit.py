@@ -13,6 +13,8 @@ from chalicelib.payments import service
 from chalicelib.payments.settling import settle_payment
 from tests.factories import GPU_TYPE, REGION
 from tests.unit.platform import Platform
+from tests.unit.removals.plant import DAY_MS, START, read_plant
+from tests.unit.removals.site import UNIT, keep, warm
 
 HOUR_MS = 3_600_000
 ACT = "POST /v1/hosts/{host_id}/actions"
@@ -104,6 +106,7 @@ def list_acts(platform):
     names = ("name", "instance_type", "gpus_per_host", "availability_zone", "purchase", "launch_template_id")
     pool["options"] = [{name: getattr(option, name) for name in (*names, "list_price_micros_per_hour")}]
     yield ask("PUT /v1/pools/{gpu_type}/{region}", pool, gpu_type=GPU_TYPE, region=REGION)
+    yield from list_removal_acts(platform)
     window = {
         "host_id": platform.host_id,
         "category": "power",
@@ -126,6 +129,30 @@ def list_acts(platform):
     yield act(action="uncordon")
     platform.act(action="cordon", reason="to be sold")
     yield act(action="retire", reason="sold")
+
+
+def list_removal_acts(platform):
+    yesterday_ms, tenant = START - DAY_MS, platform.seeded.renter.account_id
+    keep(platform.cloud, platform.host_id, read_plant(start_ms=yesterday_ms, step_ms=300_000))
+    warm(platform.cloud, platform.host_id, {tenant: 200 * 10**9}, yesterday_ms)
+    path = "/v1/removals/{host_id}/{unit_id}/{day}"
+    day = {"host_id": platform.host_id, "unit_id": UNIT, "day": "2027-01-14"}
+    drawn = {"additions": [{"kind": "loss", "mass_mg": 5, "standard_deviation_mg": 1, "source": "pipe"}]}
+    yield f"PUT {path}", lambda: platform.ask(f"PUT {path}", drawn, **day)
+    answers = []
+    for body in ({"action": "submit"}, {"action": "verify", "evidence": "report 7"}, {"action": "issue"}):
+        act = lambda told=body | {"revision": 1}: platform.ask(f"POST {path}/actions", told, **day)  # noqa: E731
+        yield f"POST {path}/actions", lambda act=act: answers.append(act()) or answers[-1]
+    batch = {"serial": answers[-1][1]["serial"]}
+    route, sold = "POST /v1/credit-batches/{serial}/sales", []
+    sale = {"buyer": "Buyer Ltd", "mass_mg": 100}
+    yield route, lambda: sold.append(platform.ask(route, sale, **batch)) or sold[0]
+    retire = {"action": "retire", "beneficiary": "<b>Ada</b>"}
+    certificate = {"serial": sold[0][1]["serial"]}
+    route = "POST /v1/certificates/{serial}/actions"
+    yield route, lambda: platform.ask(route, retire, **certificate)
+    route = "POST /v1/credit-batches/{serial}/allocation"
+    yield route, lambda: platform.ask(route, **batch)
 
 
 def test_every_act_of_an_operator_leaves_one_entry_in_his_name(platform):

@@ -1,9 +1,12 @@
 """Energy: the parts sum to the whole, a record counts once, what is missing is known."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.metering.model import HOUR_MS, Interval, split_by_hour, sum_energy
+from chalicelib.core.clock import format_hour
+from chalicelib.metering.model import HOUR_MS, UNRENTED, Interval, split_by_hour, sum_energy
 from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.metering.service import merge_shares, store_telemetry
 from tests.factories import seed_cloud, start
@@ -118,3 +121,19 @@ def test_hours_of_a_slowdown_sum_to_it_and_no_host_can_tell_more_than_the_time(o
     merged = merge_shares([*shares, *shares])
     assert sum(share.thermal_slowdown_ms for share in merged) == 2 * min(told, length)
     assert {share.power_brake_ms for share in merged} == {None}
+
+
+def test_a_site_knows_by_the_hour_whose_gpus_warmed_it_and_what_nobody_rents_is_the_platforms():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    idle = replace(build_interval(rental, energy=300, length_ms=2 * HOUR_MS), rental_id=UNRENTED, epoch=0)
+    foreign = build_interval(rental, epoch=99, energy=50)
+    for _ in range(2):
+        store_telemetry(
+            seeded.cloud.meters, build_record(rental), [build_interval(rental, energy=1000), idle, foreign]
+        )
+    read = seeded.cloud.meters.store.list_site_energy
+    first, last = format_hour(START_MS), format_hour(START_MS + 2 * HOUR_MS)
+    assert read(rental.host_id, first, last) == {rental.account_id: 1000, "platform": 350}
+    assert read(rental.host_id, first, first) == {rental.account_id: 1000, "platform": 200}
+    assert read("hst_other", first, last) == {}

@@ -17,13 +17,22 @@ from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.payments import schemas as payments_schemas
+from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
 from chalicelib.statements import schemas as statements_schemas
 from chalicelib.webhooks import schemas as webhooks_schemas
 from chalicelib.webhooks.model import EVENT_TYPES
-from provocative import carbon_models, errors, fleet_models, models, money_models, webhook_models
+from provocative import (
+    carbon_models,
+    errors,
+    fleet_models,
+    models,
+    money_models,
+    removal_models,
+    webhook_models,
+)
 from provocative.client import Client, list_all
 from provocative.operations import OPERATIONS
 from provocative.transport import RetryPolicy
@@ -36,6 +45,8 @@ MACHINES = {
     ("POST", "/v1/hosts"),
     ("POST", "/v1/hosts/{host_id}/credentials"),
     ("POST", "/v1/stripe/events"),
+    # For browsers.
+    ("GET", "/v1/certificates/{serial}/page"),
 }
 REQUEST = {"gpu_type": GPU_TYPE, "gpu_count": 1, "command": ["true"]}
 
@@ -61,6 +72,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "catalog",
             "fleet",
             "payments",
+            "removals",
             "rentals",
             "reservations",
             "scaling",
@@ -124,6 +136,12 @@ def split_routes(text):
         (carbon_models.IntensityForecast, intensity_schemas.ForecastBody),
         (carbon_models.IntensityForecasts, intensity_schemas.ForecastListBody),
         (models.Reservation, reservations_schemas.ReservationBody),
+        (removal_models.Removal, removals_schemas.RemovalBody),
+        (removal_models.RemovalShare, removals_schemas.ShareBody),
+        (removal_models.CreditBatch, removals_schemas.BatchBody),
+        (removal_models.Certificate, removals_schemas.CertificateBody),
+        (removal_models.Proof, removals_schemas.ProofBody),
+        (removal_models.RegisterEntry, removals_schemas.EntryBody),
         (fleet_models.Host, fleet_schemas.HostBody),
         (fleet_models.HostGpu, fleet_schemas.HostGpuBody),
         (fleet_models.Enrolment, fleet_schemas.EnrolmentBody),

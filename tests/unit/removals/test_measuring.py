@@ -1,0 +1,100 @@
+"""Datapoints to a day: sums that do not depend on order, windows that join, faults that are told."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.removals.measuring import Datapoint, measure
+from tests.unit.removals.plant import DAY_MS, HEAT_JOULES, START, read_plant, tell
+
+HOUR_MS = 3_600_000
+
+
+#: A reading each five minutes, which is no gap yet.
+COARSE = read_plant(step_ms=HOUR_MS // 12)
+WHOLE = measure(COARSE, START, START + DAY_MS)
+
+
+def codes(readings):
+    return {each.code for each in readings.observed}
+
+
+def day(points, from_ms=START, until_ms=START + DAY_MS):
+    return measure(points, from_ms, until_ms)
+
+
+def test_a_day_of_a_steady_plant_is_its_flow_times_its_purity():
+    found = day(read_plant())
+    assert found.captured.value == 24 * 1_000_000 * 95 // 100
+    # 1 % of the flow and 1 % of 95 points, of meters that do not know each other.
+    assert found.captured.standard_deviation == pytest.approx(24 * 1_000_000 * 0.95 * 0.0145, rel=0.01)
+    assert found.heat.value == 24 * HEAT_JOULES * 1000
+    assert found.cycles == 24
+    assert found.tank.value == 24 * 950 * 1000
+    assert codes(found) == set()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 40))
+def test_order_and_repeats_change_nothing(seed, repeats):
+    again = COARSE + COARSE[:repeats]
+    random.Random(seed).shuffle(again)
+    assert day(again) == WHOLE
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, DAY_MS - 1))
+def test_two_windows_are_the_day_they_make(offset):
+    cut = START + offset
+    first, second = day(COARSE, until_ms=cut), day(COARSE, from_ms=cut)
+    assert first.heat.value + second.heat.value == WHOLE.heat.value
+    assert WHOLE.captured.value - 1 <= first.captured.value + second.captured.value <= WHOLE.captured.value
+
+
+def test_a_gap_captures_nothing_and_is_told():
+    points = [each for each in read_plant() if not START + HOUR_MS < each.sampled_at_ms < START + 3 * HOUR_MS]
+    found = day(points)
+    assert "gap" in codes(found)
+    assert found.captured.value == 22 * 1_000_000 * 95 // 100
+    assert found.heat.value == 24 * HEAT_JOULES * 1000, "a counter went on counting"
+
+
+def test_a_counter_that_fell_began_anew_and_is_told():
+    points = [
+        replace(each, value=each.value - 12 * HEAT_JOULES - 500_000)
+        if each.quantity == "heat" and each.sampled_at_ms >= START + 12 * HOUR_MS
+        else each
+        for each in read_plant()
+    ]
+    found = day(points)
+    assert "counter_reset" in codes(found)
+    assert found.heat.value < 24 * HEAT_JOULES * 1000, "what came before the reset is not known"
+    assert found.heat.value >= 0
+
+
+def test_a_clock_that_jumps_is_told():
+    points = read_plant()
+    late = replace(points[-1], sampled_at_ms=START + HOUR_MS + 1, received_at_ms=START + 2 * DAY_MS)
+    assert codes(day([*points, late])) == {"clock_went_back"}
+    early = replace(points[-1], sampled_at_ms=START + DAY_MS + 900_000, received_at_ms=START + DAY_MS)
+    assert "clock_ahead" in codes(day([*points, early]))
+
+
+def test_flow_without_purity_is_refused():
+    points = [each for each in read_plant() if each.quantity != "co2_mass_fraction"]
+    found = day(points)
+    assert codes(found) == {"no_mass_flow"}
+    assert found.captured.value == 0
+
+
+def test_another_unit_than_the_quantitys_is_refused():
+    assert "wrong_unit" in codes(day([*read_plant(), tell("QT-9", "heat", 5, START, unit="grams")]))
+
+
+def test_nothing_told_is_nothing_captured():
+    found = day([])
+    assert (found.captured.value, found.heat, found.cycles) == (0, None, None)
+    assert isinstance(tell("x", "heat", 1, 1), Datapoint)
