@@ -57,6 +57,7 @@ KINDS = {
     "messages": "model",
     "timing": "model",
     "retention": "model",
+    "volumes": "model",
     "rendering": "schemas",
     "planner": "model",
     "queue": "model",

@@ -7,8 +7,9 @@ from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, BillingPorts, 
 from chalicelib.billing.posting import Posting, add_posting, find_wallet
 from chalicelib.billing.rating import Purchaser, split_charge
 from chalicelib.core.errors import Unavailable
-from chalicelib.rentals.model import Rental, end_hold
+from chalicelib.rentals.model import Rental
 from chalicelib.rentals.retention import DAY_MS, DataHold, Keeping
+from chalicelib.rentals.volumes import end_hold
 
 VOLUME = "volume"
 SHARDS = 8

@@ -19,7 +19,7 @@ from chalicelib.carbon.intensity import (
 )
 from chalicelib.carbon.ports import FetchState
 from chalicelib.core.clock import name_month
-from chalicelib.storage import keys
+from chalicelib.storage import carbon_keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.grid import FetchStateItem, ForecastItem, GridTable, IntensityItem
 
@@ -37,7 +37,9 @@ class DynamoIntensityStore:
         if until_ms <= from_ms:
             return []
         # An instant alone sorts before every revision of it: from is included, until is excluded.
-        span = IntensityItem.sk.between(keys.grid_interval(from_ms), keys.grid_interval(until_ms))
+        span = IntensityItem.sk.between(
+            carbon_keys.grid_interval(from_ms), carbon_keys.grid_interval(until_ms)
+        )
         return [
             _read_actual(series, item)
             for month in _list_months(from_ms, until_ms)
@@ -47,7 +49,7 @@ class DynamoIntensityStore:
     def add_actual(self, point: IntensityPoint) -> bool:
         item = IntensityItem(
             _name(point.series, "actual", name_month(point.valid_from_ms)),
-            keys.grid_interval(point.valid_from_ms, point.revision),
+            carbon_keys.grid_interval(point.valid_from_ms, point.revision),
             valid_from_ms=point.valid_from_ms,
             valid_until_ms=point.valid_until_ms,
             mg_co2e_per_kwh=point.mg_co2e_per_kwh,
@@ -64,7 +66,7 @@ class DynamoIntensityStore:
         first = forecast.points[0]
         item = ForecastItem(
             _name(forecast.series, "forecast", name_month(forecast.generated_at_ms)),
-            keys.grid_interval(forecast.generated_at_ms),
+            carbon_keys.grid_interval(forecast.generated_at_ms),
             generated_at_ms=forecast.generated_at_ms,
             fetched_at_ms=first.fetched_at_ms,
             method=first.method,
@@ -81,7 +83,7 @@ class DynamoIntensityStore:
         for month in reversed(list(_list_months(at_ms - _MONTH_MS, at_ms + 1))):
             found = ForecastItem.query(
                 _name(series, "forecast", month),
-                ForecastItem.sk <= keys.grid_interval(at_ms),
+                ForecastItem.sk <= carbon_keys.grid_interval(at_ms),
                 scan_index_forward=False,
                 consistent_read=True,
                 limit=_FORECASTS_READ,
@@ -94,13 +96,15 @@ class DynamoIntensityStore:
         return None
 
     def list_states(self) -> list[FetchState]:
-        return [_read_state(item) for item in FetchStateItem.query(keys.FETCHES, consistent_read=True)]
+        return [_read_state(item) for item in FetchStateItem.query(carbon_keys.FETCHES, consistent_read=True)]
 
     def put_state(self, state: FetchState) -> None:
         series = state.series
         FetchStateItem(
-            keys.FETCHES,
-            keys.grid_fetch(series.provider, series.zone, series.signal, series.accounting, state.kind),
+            carbon_keys.FETCHES,
+            carbon_keys.grid_fetch(
+                series.provider, series.zone, series.signal, series.accounting, state.kind
+            ),
             provider=series.provider,
             zone=series.zone,
             signal=series.signal,
@@ -125,7 +129,9 @@ def _put_new(item: GridTable) -> bool:
 
 
 def _name(series: Series, kind: Kind, month: str) -> str:
-    return keys.grid_series(series.provider, series.zone, series.signal, series.accounting, kind, month)
+    return carbon_keys.grid_series(
+        series.provider, series.zone, series.signal, series.accounting, kind, month
+    )
 
 
 def _list_months(from_ms: int, until_ms: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ from chalicelib.removals.certificates import (
     Entry,
     find_batch_serial,
 )
-from chalicelib.storage import keys
+from chalicelib.storage import carbon_keys, keys
 from chalicelib.storage.tables.removals import BatchItem, CertificateItem, RegisterItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -23,7 +23,7 @@ from chalicelib.storage.transaction import dynamo, unexpected
 class DynamoCertificateStore:
     def get_batch(self, serial: str) -> Batch | None:
         try:
-            item = BatchItem.get(keys.batch(serial), keys.BATCH, consistent_read=True)
+            item = BatchItem.get(carbon_keys.batch(serial), carbon_keys.BATCH, consistent_read=True)
         except BatchItem.DoesNotExist:
             return None
         return _read_batch(item)
@@ -47,12 +47,12 @@ class DynamoCertificateStore:
         )
 
     def list_entries(self, batch_serial: str) -> list[tuple[Entry, str]]:
-        rows = RegisterItem.query(keys.batch(batch_serial), consistent_read=True)
+        rows = RegisterItem.query(carbon_keys.batch(batch_serial), consistent_read=True)
         return [(_read_entry(batch_serial, row), row.hash) for row in rows]
 
     def add_batch(self, tx: Transaction, batch: Batch) -> None:
         facts = asdict(batch) | {"shared_out": int(batch.shared_out)}
-        item = BatchItem(keys.batch(batch.serial), keys.BATCH, free_mg=batch.free_mg, **facts)
+        item = BatchItem(carbon_keys.batch(batch.serial), carbon_keys.BATCH, free_mg=batch.free_mg, **facts)
         dynamo(tx).put(item, BatchItem.pk.does_not_exist(), unexpected("The batch"))
 
     def move_batch(self, tx: Transaction, before: Batch, after: Batch) -> None:
@@ -74,7 +74,7 @@ class DynamoCertificateStore:
         # Arithmetic under the bound; the number of entries keeps the chain in one line.
         dynamo(tx).update(
             BatchItem,
-            (keys.batch(before.serial), keys.BATCH),
+            (carbon_keys.batch(before.serial), carbon_keys.BATCH),
             [
                 *(attribute.set(attribute + change) for attribute, change in moved),
                 BatchItem.children.set(after.children),
@@ -88,7 +88,7 @@ class DynamoCertificateStore:
 
     def add_entry(self, tx: Transaction, entry: Entry) -> None:
         item = RegisterItem(
-            keys.batch(entry.batch_serial),
+            carbon_keys.batch(entry.batch_serial),
             keys.entry(entry.number),
             act=entry.act,
             serial=entry.serial,
@@ -109,7 +109,7 @@ class DynamoCertificateStore:
 
 
 def _name(serial: str) -> tuple[str, str]:
-    return keys.batch(find_batch_serial(serial)), keys.certificate(serial)
+    return carbon_keys.batch(find_batch_serial(serial)), carbon_keys.certificate(serial)
 
 
 def _write(certificate: Certificate) -> CertificateItem:

@@ -11,7 +11,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.removals.accounting import Component, Removal
 from chalicelib.removals.model import Content, Share, ShareState, State, Statement, Window
 from chalicelib.removals.plausibility import Finding
-from chalicelib.storage import keys
+from chalicelib.storage import carbon_keys, keys
 from chalicelib.storage.tables.removals import RemovalItem, ShareItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -19,7 +19,7 @@ from chalicelib.storage.transaction import dynamo, unexpected
 class DynamoRemovalStore:
     def get_latest(self, window: Window) -> Statement | None:
         found = RemovalItem.query(
-            keys.removal(window.host_id, window.unit_id),
+            carbon_keys.removal(window.host_id, window.unit_id),
             RemovalItem.sk.startswith(f"{window.day}#"),
             scan_index_forward=False,
             consistent_read=True,
@@ -28,7 +28,7 @@ class DynamoRemovalStore:
         return next((_read(window.host_id, window.unit_id, item) for item in found), None)
 
     def get_revision(self, window: Window, revision: int) -> Statement | None:
-        key = keys.removal(window.host_id, window.unit_id), keys.revision(window.day, revision)
+        key = carbon_keys.removal(window.host_id, window.unit_id), carbon_keys.revision(window.day, revision)
         try:
             item = RemovalItem.get(*key, consistent_read=True)
         except RemovalItem.DoesNotExist:
@@ -36,7 +36,7 @@ class DynamoRemovalStore:
         return _read(window.host_id, window.unit_id, item)
 
     def list_statements(self, host_id: str, unit_id: str, limit: int, start: str | None) -> Page[Statement]:
-        items, last = _query(RemovalItem, keys.removal(host_id, unit_id), limit, start)
+        items, last = _query(RemovalItem, carbon_keys.removal(host_id, unit_id), limit, start)
         return Page([_read(host_id, unit_id, item) for item in items], last)
 
     def add_statement(self, tx: Transaction, statement: Statement) -> None:
@@ -49,7 +49,7 @@ class DynamoRemovalStore:
         window = share.window
         item = ShareItem(
             keys.account(share.account_id),
-            keys.share(window.day, window.host_id, window.unit_id, share.revision),
+            carbon_keys.share(window.day, window.host_id, window.unit_id, share.revision),
             mass_mg=share.mass_mg,
             state=share.state,
             serial=share.serial,
@@ -77,8 +77,8 @@ def _query(model: Any, pk: str, limit: int, start: str | None) -> tuple[list[Any
 def _write(statement: Statement) -> RemovalItem:
     window, content = statement.window, statement.content
     return RemovalItem(
-        keys.removal(window.host_id, window.unit_id),
-        keys.revision(window.day, statement.revision),
+        carbon_keys.removal(window.host_id, window.unit_id),
+        carbon_keys.revision(window.day, statement.revision),
         state=statement.state,
         version=statement.version,
         content=asdict(content),
@@ -120,6 +120,6 @@ def _read(host_id: str, unit_id: str, item: RemovalItem) -> Statement:
 
 
 def _read_share(account_id: str, item: ShareItem) -> Share:
-    day, host_id, unit_id, revision = keys.read_share(item.sk)
+    day, host_id, unit_id, revision = carbon_keys.read_share(item.sk)
     state = cast("ShareState", item.state)
     return Share(account_id, Window(host_id, unit_id, day), revision, item.mass_mg, state, item.serial)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.rentals.dispatch import announce_end
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
-from chalicelib.rentals.model import PlannedEnd, Rental, end_hold
+from chalicelib.rentals.model import PlannedEnd, Rental
 from chalicelib.rentals.policies import GRACE_MS
 from chalicelib.rentals.ports import SYSTEM_ACTOR, RentalPorts, add_audit, add_event
 from chalicelib.rentals.retention import DataHold, choose_hold, find_next_step
 from chalicelib.rentals.rules import ACTIVE_STATES
 from chalicelib.rentals.timing import find_due, list_ends
+from chalicelib.rentals.volumes import end_hold
 
 #: Index keys under which rentals that are due are listed (see `rentals.store.choose_due_shard`).
 SHARDS = 8

@@ -16,7 +16,6 @@ from chalicelib.rentals.model import (
     Rental,
     Waiting,
     begin_end,
-    begin_keeping,
     end_waiting,
     finish_end,
     keeps_volume,
@@ -43,6 +42,7 @@ from chalicelib.rentals.ports import (
 )
 from chalicelib.rentals.queue import RECOVERY_PRIORITY, Ticket, build_ticket_key, rank
 from chalicelib.rentals.rules import ACTIVE_STATES, FINAL_STATES, Reason, State
+from chalicelib.rentals.volumes import begin_keeping, list_kept
 
 #: In how many pools a rental that takes any region stands in line: each is two writes.
 MAX_POOLS_PER_TICKET = 8
@@ -269,7 +269,7 @@ def leave_line(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, a
     tx = ports.transactions()
     ended = rental
     for member in list_members(ports, rental):
-        left = end_waiting(member, reason, at_ms)
+        left = replace(end_waiting(member, reason, at_ms), kept=list_kept(member, at_ms))
         if member.volume_host_id is not None:
             _discard_volume(ports, tx, member)
         ports.store.replace_rental(tx, member, left)

@@ -26,7 +26,7 @@ from chalicelib.fleet.placement import (
     order_candidates,
 )
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
-from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_kept, list_unwiped_hosts, place
+from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import (
     NoCapacity,
     RentalPorts,
@@ -36,6 +36,7 @@ from chalicelib.rentals.ports import (
 )
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Ticket
+from chalicelib.rentals.volumes import list_kept
 from chalicelib.reservations.model import Reservation
 
 #: Each round reads the candidates again and tries up to ATTEMPTS_PER_ROUND of them.

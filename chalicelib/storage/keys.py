@@ -24,7 +24,6 @@ ENDED_PREFIX = "ENDED#"
 TICKET_PREFIX = "TICKET#"
 METER_PREFIX = "METER#"
 DUPLICATES = "DUPLICATES"
-BATCH = "BATCH"
 JOURNAL = "JOURNAL"
 BALANCE = "BALANCE"
 RESPONSE = "RESPONSE"
@@ -60,7 +59,6 @@ POOL_TOTALS_PREFIX = "POOL#"
 BOOKING_PREFIX = "BOOKING#"
 ENDPOINTS = "ENDPOINTS"
 EVENT_PREFIX = "EVENT#"
-FETCHES = "FETCHES"
 
 
 def account(account_id: str) -> str:
@@ -285,36 +283,6 @@ def datapoint(sampled_at_ms: int, sensor_id: str, quantity: str) -> str:
     return f"{sampled_at_ms:013d}#{sensor_id}#{quantity}"
 
 
-def removal(host_id: str, unit_id: str) -> str:
-    """The statements of a capture unit."""
-    return f"REMOVAL#{host_id}#{unit_id}"
-
-
-def revision(day: str, number: int) -> str:
-    """Sorts by day, then revision."""
-    return f"{day}#{number:04d}"
-
-
-def share(day: str, host_id: str, unit_id: str, number: int) -> str:
-    """Sorts by day. No id has the sign in it."""
-    return f"{day}#{host_id}#{unit_id}#{number:04d}"
-
-
-def read_share(key: str) -> tuple[str, str, str, int]:
-    """Return day, host, unit and revision of a key of `share`."""
-    day, host_id, rest = key.split("#", 2)
-    unit_id, _, number = rest.rpartition("#")
-    return day, host_id, unit_id, int(number)
-
-
-def batch(serial: str) -> str:
-    return f"BATCH#{serial}"
-
-
-def certificate(serial: str) -> str:
-    return f"CERTIFICATE#{serial}"
-
-
 def telemetry_boot(host_id: str, boot_id: str) -> str:
     return f"HOST#{host_id}#BOOT#{boot_id}"
 
@@ -405,17 +373,3 @@ def hold(hold_id: str) -> str:
 
 def idempotency(account_id: str, key: str) -> str:
     return f"ACCOUNT#{account_id}#{key}"
-
-
-def grid_series(provider: str, zone: str, signal: str, accounting: str, kind: str, month: str) -> str:
-    """``month`` is ``yyyy-mm``: in which an interval begins, or a forecast was made."""
-    return f"GRID#{provider}#{zone}#{signal}#{accounting}#{kind}#{month}"
-
-
-def grid_interval(from_ms: int, revision: int | None = None) -> str:
-    """Sorts by instant, then revision; without one, before every revision of that instant."""
-    return f"{from_ms:013d}" if revision is None else f"{from_ms:013d}#{revision:06d}"
-
-
-def grid_fetch(provider: str, zone: str, signal: str, accounting: str, kind: str) -> str:
-    return f"{provider}#{zone}#{signal}#{accounting}#{kind}"
