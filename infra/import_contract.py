@@ -134,6 +134,8 @@ KINDS = {
     "fetching": "service",
     "figures": "service",
     "intensity_schemas": "schemas",
+    "planning": "service",
+    "planning_schemas": "schemas",
     "embodied": "model",
     "sci": "model",
     "accounting": "model",

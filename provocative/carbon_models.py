@@ -82,8 +82,58 @@ class RegionalEmissions(TypedDict):
     overhead: Overhead | None
 
 
+class MassInterval(TypedDict):
+    low_mg: int
+    value_mg: int
+    high_mg: int
+
+
+class Embodied(TypedDict):
+    mg_co2e: MassInterval
+    total_per_gpu: MassInterval
+    life_seconds: int
+    scope: str
+    method: str
+    source: str
+    version: str
+
+
+class Sci(TypedDict):
+    mg_co2e_per_gpu_hour: MassInterval
+    operational_mg: int
+    gpu_seconds: int
+    method: str
+
+
+class BestStart(TypedDict):
+    region: str
+    starts_at: str
+    ends_at: str
+    why: str
+    moved: bool
+    value: str
+    immediate_value: str
+    unit: str
+    saved_ppm: int
+    price_micros_per_gpu_hour: int | None
+    provider: str
+    generated_at: str
+
+
+class BestStarts(TypedDict):
+    home_region: str
+    signal: str
+    earliest: str
+    deadline: str
+    duration_seconds: int
+    items: list[BestStart]
+    excluded: dict[str, str]
+
+
 class Emissions(TypedDict):
     scope: str
     mg_co2e: int
     regions: list[RegionalEmissions]
     estimated: bool
+    embodied: Embodied | None
+    sci: Sci | None

@@ -59,6 +59,7 @@ PUT_QUOTA = Operation("PUT", "/v1/accounts/{account_id}/quotas")
 LIST_OFFERS = Operation("GET", "/v1/offers")
 LIST_PRICE_HISTORY = Operation("GET", "/v1/prices/history")
 LIST_INTENSITY = Operation("GET", "/v1/carbon/intensity")
+LIST_BEST_STARTS = Operation("GET", "/v1/carbon/best-starts")
 LIST_FORECASTS = Operation("GET", "/v1/carbon/forecast")
 PUT_GPU_TYPE = Operation("PUT", "/v1/gpu-types/{gpu_type}")
 # Each call is an entry of the history.

@@ -1,9 +1,10 @@
 """The API's operations for those who rent."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from provocative import operations as op
-from provocative.carbon_models import IntensityForecasts, RegionalIntensity
+from provocative.carbon_models import BestStarts, IntensityForecasts, RegionalIntensity
 from provocative.models import (
     Agreement,
     Availability,
@@ -111,6 +112,31 @@ class Catalog:
         """As they were known ``at`` an instant (RFC 3339), or now."""
         query = {"region": region, "signal": signal, "at": at}
         return cast("IntensityForecasts", self._transport.send(op.LIST_FORECASTS, query=query))
+
+    def list_best_starts(
+        self,
+        *,
+        region: str,
+        duration_seconds: int,
+        deadline: str,
+        earliest: str | None = None,
+        regions: Sequence[str] = (),
+        gpu_type: str | None = None,
+        max_price_micros_per_gpu_hour: int | None = None,
+        signal: str | None = None,
+    ) -> BestStarts:
+        """When and where it starts best; ``regions``: where it may run, if not at ``region`` alone."""
+        query = {
+            "region": region,
+            "duration_seconds": duration_seconds,
+            "deadline": deadline,
+            "earliest": earliest,
+            "regions": ",".join(regions) or None,
+            "gpu_type": gpu_type,
+            "max_price_micros_per_gpu_hour": max_price_micros_per_gpu_hour,
+            "signal": signal,
+        }
+        return cast("BestStarts", self._transport.send(op.LIST_BEST_STARTS, query=query))
 
     def create_template(self, request: TemplateRequest, *, idempotency_key: str | None = None) -> Template:
         answer = self._transport.send(op.CREATE_TEMPLATE, body=request, idempotency_key=idempotency_key)

@@ -4,18 +4,35 @@ from collections.abc import Mapping
 from typing import get_args
 
 from chalicelib import wiring
-from chalicelib.carbon import figures, service
+from chalicelib.carbon import figures, planning, service
 from chalicelib.carbon.intensity import WINDOW_MS, Signal
 from chalicelib.carbon.intensity_schemas import render_forecasts, render_intensity
+from chalicelib.carbon.planning import StartQuery
+from chalicelib.carbon.planning_schemas import render_starts
 from chalicelib.carbon.schemas import render_receipt
 from chalicelib.core.errors import InvalidInput
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import read_choice, read_instant
+from chalicelib.runtime.listing import read_choice, read_instant, read_integer
 
 api = Api(__name__, wiring.authenticate)
 
 INTENSITY_QUERY = frozenset({"region", "signal", "from", "to"})
 FORECAST_QUERY = frozenset({"region", "signal", "at"})
+START_QUERY = frozenset(
+    {
+        "region",
+        "regions",
+        "signal",
+        "earliest",
+        "deadline",
+        "duration_seconds",
+        "gpu_type",
+        "max_price_micros_per_gpu_hour",
+    }
+)
+#: Forecasts reach a few days ahead.
+MAX_DURATION_SECONDS = 14 * 86_400
+MAX_PRICE_MICROS = 10**12
 _SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
@@ -46,6 +63,35 @@ def list_forecasts(call: Call) -> Answer:
     at_ms = read_instant(call.query, "at") or wiring.clock().now_ms()
     found = figures.find_forecasts(wiring.grid_ports().store, region, signal, at_ms)
     return Answer(render_forecasts(region, signal, at_ms, found))
+
+
+@api.route("GET", "/v1/carbon/best-starts", permission="offers:read", query=START_QUERY)
+def list_best_starts(call: Call) -> Answer:
+    """Rank when and where work of some hours starts best, by what is forecast of the grids now."""
+    region, signal = _read_grid(call.query)
+    now_ms = wiring.clock().now_ms()
+    duration = read_integer(call.query, "duration_seconds", minimum=1, maximum=MAX_DURATION_SECONDS)
+    deadline_ms = read_instant(call.query, "deadline")
+    if duration is None or deadline_ms is None:
+        raise InvalidInput("duration_seconds and deadline are needed.")
+    query = StartQuery(
+        home_region=region,
+        regions=frozenset(filter(None, call.query.get("regions", "").split(","))),
+        earliest_ms=max(now_ms, read_instant(call.query, "earliest") or now_ms),
+        deadline_ms=deadline_ms,
+        duration_seconds=duration,
+        max_price_micros_per_gpu_hour=read_integer(
+            call.query, "max_price_micros_per_gpu_hour", maximum=MAX_PRICE_MICROS
+        ),
+        signal=signal,
+    )
+    prices: dict[str, int] = {}
+    if "gpu_type" in call.query:
+        catalog = wiring.cached_catalog().get().of_account(call.principal.account_id)
+        found = catalog.find_prices(call.query["gpu_type"], "any", at_ms=now_ms)
+        prices = {each.region: each.price_micros_per_gpu_hour for each in found}
+    ranked = planning.rank_starts(wiring.grid_ports().store, prices, query, now_ms)
+    return Answer(render_starts(query, ranked))
 
 
 def _read_grid(query: Mapping[str, str]) -> tuple[str, Signal]:

@@ -1,7 +1,8 @@
 """Body of the receipt."""
 
+from chalicelib.carbon.embodied import LIFE_SECONDS, Interval
 from chalicelib.carbon.model import Accounted, Overhead, RegionalEmissions
-from chalicelib.carbon.service import Receipt
+from chalicelib.carbon.service import Footprint, Receipt
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.bodies import ResponseBody
 
@@ -57,14 +58,47 @@ class RegionalEmissionsBody(ResponseBody):
     overhead: OverheadBody | None
 
 
+class MassIntervalBody(ResponseBody):
+    """mg CO2e; ``low <= value <= high``."""
+
+    low_mg: int
+    value_mg: int
+    high_mg: int
+
+
+class EmbodiedBody(ResponseBody):
+    """The rental's share of making the hardware: ``total * GPU-seconds / life``. Not part of ``mg_co2e``."""
+
+    mg_co2e: MassIntervalBody
+    total_per_gpu: MassIntervalBody
+    life_seconds: int
+    #: What ``total_per_gpu`` is of: ``server`` (an eighth of one) or ``board``.
+    scope: str
+    method: str
+    source: str
+    version: str
+
+
+class SciBody(ResponseBody):
+    """Software carbon intensity, R = a GPU-hour. Removals and contracts never lower it."""
+
+    mg_co2e_per_gpu_hour: MassIntervalBody
+    operational_mg: int
+    gpu_seconds: int
+    method: str
+
+
 class EmissionsBody(ResponseBody):
-    #: GPUs only: no node overhead, no embodied share; the site's overhead is a line of its own, and removals
-    #: are never netted.
+    #: GPUs only: no node overhead; the site's overhead and the embodied share are lines of their own, and
+    #: removals are never netted.
     scope: str
     mg_co2e: int
     #: Of each region in which the rental had a stay; ``mg_co2e`` is their sum.
     regions: list[RegionalEmissionsBody]
     estimated: bool
+    #: ``null``: nothing is known of this GPU, and nothing is guessed.
+    embodied: EmbodiedBody | None
+    sci: SciBody | None
 
 
 class EnergyBody(ResponseBody):
@@ -171,7 +205,38 @@ def _render_emissions(receipt: Receipt) -> EmissionsBody:
         mg_co2e=receipt.emissions.mg_co2e,
         regions=[_render_region(each) for each in receipt.emissions.regions],
         estimated=receipt.emissions.estimated,
+        embodied=None if receipt.footprint is None else _render_embodied(receipt.footprint),
+        sci=_render_sci(receipt.footprint),
     )
+
+
+def _render_embodied(footprint: Footprint) -> EmbodiedBody:
+    factor = footprint.factor
+    return EmbodiedBody(
+        mg_co2e=_render_interval(footprint.embodied),
+        total_per_gpu=_render_interval(factor.total),
+        life_seconds=LIFE_SECONDS,
+        scope=factor.scope,
+        method="M = TE * TiR / EL (SCI specification v1.1)",
+        source=factor.source,
+        version=factor.version,
+    )
+
+
+def _render_sci(footprint: Footprint | None) -> SciBody | None:
+    sci = None if footprint is None else footprint.sci
+    if sci is None:
+        return None
+    return SciBody(
+        mg_co2e_per_gpu_hour=_render_interval(sci.per_gpu_hour),
+        operational_mg=sci.operational_mg,
+        gpu_seconds=sci.gpu_seconds,
+        method="SCI = (O + M) / R (ISO/IEC 21031), R a GPU-hour; O by location, the site's overhead in it",
+    )
+
+
+def _render_interval(interval: Interval) -> MassIntervalBody:
+    return MassIntervalBody(low_mg=interval.low_mg, value_mg=interval.value_mg, high_mg=interval.high_mg)
 
 
 def _render_region(emitted: RegionalEmissions) -> RegionalEmissionsBody:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from chalicelib.billing.model import sum_legs
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.service import read_usage_legs
+from chalicelib.carbon.embodied import LIFE_SECONDS, EmbodiedFactor, Interval, amortise, find_embodied
 from chalicelib.carbon.figures import read_hours
 from chalicelib.carbon.grid import find_annual, find_pue
 from chalicelib.carbon.model import (
@@ -17,12 +18,23 @@ from chalicelib.carbon.model import (
     list_missing,
 )
 from chalicelib.carbon.ports import IntensityStore
+from chalicelib.carbon.sci import Sci, compute_sci
 from chalicelib.core.clock import parse_instant
+from chalicelib.core.errors import NotFound
 from chalicelib.core.leases import Lease
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import EnergyReading, HourlyEnergy, Meter, list_metered, sum_energy
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.ports import get_rental
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The hardware's share of a rental, and its SCI; ``None`` before it ran for a second."""
+
+    factor: EmbodiedFactor
+    embodied: Interval
+    sci: Sci | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,8 @@ class Receipt:
     charged_legs_micros: int
     energy: EnergyReading
     emissions: Emissions
+    #: ``None``: the table does not have the GPU.
+    footprint: Footprint | None
     telemetry: TelemetryCount
     missing: tuple[str, ...]
 
@@ -61,6 +75,7 @@ def build_receipt(ports: BillingPorts, grid: IntensityStore, principal: Principa
         expected=energy.intervals_expected,
         duplicates=ports.meters.count_duplicates(rental_id),
     )
+    emissions = _compute_emissions(grid, group_by_region(rental, hours))
     settled = bool(meters) and all(meter.state == "settled" for meter in meters)
     return Receipt(
         rental=rental,
@@ -68,9 +83,32 @@ def build_receipt(ports: BillingPorts, grid: IntensityStore, principal: Principa
         ledger_sum_micros=sum_legs(legs),
         charged_legs_micros=-sum_legs([leg for leg in legs if leg.amount_micros < 0]),
         energy=energy,
-        emissions=_compute_emissions(grid, group_by_region(rental, hours)),
+        emissions=emissions,
+        footprint=compute_footprint(rental.gpu_type, meters, emissions),
         telemetry=telemetry,
         missing=tuple(list_missing(settled=settled, telemetry=telemetry)),
+    )
+
+
+def compute_footprint(gpu_type: str, meters: Sequence[Meter], emissions: Emissions) -> Footprint | None:
+    """Return the embodied share of the GPUs' proven time, and the SCI of it (ISO/IEC 21031).
+
+    Its operational part is the location-based average with the site's overhead; nothing is taken from it.
+    """
+    try:
+        factor = find_embodied(gpu_type)
+    except NotFound:
+        return None
+    gpu_seconds = sum(meter.billable_seconds * meter.gpu_count for meter in meters)
+    embodied = amortise(
+        factor.total, reserved_seconds=gpu_seconds, life_seconds=LIFE_SECONDS, reserved=1, of_resources=1
+    )
+    if not gpu_seconds:
+        return Footprint(factor, embodied, None)
+    overhead = sum(each.overhead.mg_co2e for each in emissions.regions if each.overhead is not None)
+    operational = emissions.mg_co2e + overhead
+    return Footprint(
+        factor, embodied, compute_sci(operational_mg=operational, embodied=embodied, gpu_seconds=gpu_seconds)
     )
 
 

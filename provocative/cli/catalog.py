@@ -14,10 +14,10 @@ from provocative.cli.output import (
     print_table,
 )
 from provocative.cli.paging import fetch_page
-from provocative.cli.parsing import given, parse_instant, parse_mib, parse_money, parse_share
+from provocative.cli.parsing import given, parse_duration, parse_instant, parse_mib, parse_money, parse_share
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
-from provocative.cli.views import show_history, show_offers, show_points
+from provocative.cli.views import show_history, show_offers, show_points, show_starts
 from provocative.requests import GpuTypeRequest, PriceRequest
 
 _SpotShare = Annotated[
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     carbon = group(app, "carbon", "What the grid of a region emits for each kWh.")
     verb(carbon, "intensity")(show_intensity)
     verb(carbon, "forecast")(show_forecast)
+    verb(carbon, "best-start")(show_best_start)
     types = group(app, "gpu-types", "What operators sell.")
     verb(types, "set")(set_gpu_type)
 
@@ -129,6 +130,43 @@ def show_forecast(
     """Show what the providers forecast of a region's grid."""
     found = session.client.catalog.list_forecasts(region=region, signal=signal, at=at)
     session.show(found, lambda body: show_points([p for each in body["items"] for p in each["points"]]))
+
+
+def show_best_start(
+    session: Session,
+    region: options.RegionName,
+    *,
+    duration: Annotated[
+        int, typer.Option(metavar="DURATION", parser=parse_duration, help="How long it runs, such as 6h.")
+    ],
+    deadline: Annotated[
+        str, typer.Option(metavar="INSTANT", parser=parse_instant, help="By when it is done, such as +24h.")
+    ],
+    earliest: Annotated[
+        str | None, typer.Option(metavar="INSTANT", parser=parse_instant, help="Not before; else now.")
+    ] = None,
+    elsewhere: Annotated[
+        list[str] | None,
+        typer.Option("--or-region", metavar="REGION", help="Where it may run too; repeat for more."),
+    ] = None,
+    gpu_type: Annotated[
+        str | None, typer.Option("--gpu-type", "-g", metavar="NAME", help="Show, and cap, its price.")
+    ] = None,
+    max_price: options.MaxPrice = None,
+    signal: _Signal = None,
+) -> None:
+    """Rank when and where work of some hours starts best, by what is forecast of the grids."""
+    found = session.client.catalog.list_best_starts(
+        region=region,
+        duration_seconds=duration,
+        deadline=deadline,
+        earliest=earliest,
+        regions=[region, *elsewhere] if elsewhere else [],
+        gpu_type=gpu_type,
+        max_price_micros_per_gpu_hour=max_price,
+        signal=signal,
+    )
+    session.show(found, show_starts)
 
 
 def set_price(

@@ -1,6 +1,6 @@
 """What is shown of money, quotas and receipts."""
 
-from provocative.carbon_models import RegionalEmissions
+from provocative.carbon_models import Embodied, MassInterval, RegionalEmissions, Sci
 from provocative.cli.output import (
     Column,
     format_duration,
@@ -188,6 +188,19 @@ def show_quota(quota: Quota) -> None:
     )
 
 
+def _format_embodied(embodied: Embodied | None) -> str | None:
+    return None if embodied is None else f"{_format_interval(embodied['mg_co2e'])}, of {embodied['scope']}"
+
+
+def _format_sci(sci: Sci | None) -> str | None:
+    return None if sci is None else f"{_format_interval(sci['mg_co2e_per_gpu_hour'])} per GPU-hour"
+
+
+def _format_interval(mass: MassInterval) -> str:
+    low, value, high = (format_milli(mass[name], "g CO2e") for name in ("low_mg", "value_mg", "high_mg"))
+    return f"{value} [{low} to {high}]"
+
+
 def show_receipt(receipt: Receipt) -> None:
     charge, energy, emissions = receipt["charge"], receipt["energy"], receipt["emissions"]
     currency = charge["currency"]
@@ -213,6 +226,8 @@ def show_receipt(receipt: Receipt) -> None:
                 f"{format_milli(emissions['mg_co2e'], 'g CO2e')}, {emissions['scope']} only"
                 + (", estimated" if emissions["estimated"] else ""),
             ),
+            ("hardware", _format_embodied(emissions["embodied"])),
+            ("SCI", _format_sci(emissions["sci"])),
             *(("intensity", _describe_intensity(each)) for each in emissions["regions"]),
         ]
     )

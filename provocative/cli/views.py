@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
-from provocative.carbon_models import IntensityPoint
+from provocative.carbon_models import BestStarts, IntensityPoint
 from provocative.cli.output import (
     Column,
     format_age,
@@ -92,6 +92,33 @@ def show_history(history: PriceHistory) -> None:
         for each in history["items"]
     ]
     print_table(columns, rows, empty="No price was set in that time.")
+
+
+def show_starts(found: BestStarts) -> None:
+    columns = [
+        Column("REGION"),
+        Column("START"),
+        Column("END", rank=2),
+        Column("G/KWH", right=True),
+        Column("AT ONCE", right=True),
+        Column("SAVES", right=True),
+        Column("WHY", rank=1),
+    ]
+    rows = [
+        [
+            each["region"],
+            format_instant(each["starts_at"]),
+            format_instant(each["ends_at"]),
+            each["value"],
+            each["immediate_value"],
+            f"{each['saved_ppm'] / 10_000:.1f} %",
+            each["why"],
+        ]
+        for each in found["items"]
+    ]
+    print_table(columns, rows, empty="Nowhere: see why below.")
+    for region, reason in sorted(found["excluded"].items()):
+        print_line(f"not in {region}: {reason}")
 
 
 def show_points(points: Sequence[IntensityPoint]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.carbon.grid import REGIONS, find_intensity
 from chalicelib.carbon.model import count_telemetry, list_missing
 from chalicelib.carbon.schemas import render_receipt
-from chalicelib.carbon.service import build_receipt
+from chalicelib.carbon.service import build_receipt, compute_footprint
 from chalicelib.core.errors import NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.metering.service import store_telemetry
@@ -155,3 +155,35 @@ def test_unknown_is_not_zero():
     unknown = count_telemetry(stored=5, expected=None, duplicates=0)
     assert (unknown.sent, unknown.lost) == (None, None)
     assert list_missing(settled=True, telemetry=unknown) == ["telemetry"]
+
+
+def test_the_hardwares_share_is_a_line_of_its_own_and_the_sci_is_never_below_what_was_emitted():
+    seeded = seed_cloud()
+    rental = run_and_end(seeded, 2)
+    interval = build_interval(rental, final=True, energy=ENERGY)
+    store_telemetry(seeded.cloud.meters, build_record(rental), [interval])
+    receipt = read(seeded, rental)
+    assert receipt.footprint is not None
+    sci = receipt.footprint.sci
+    assert sci is not None
+    gpu_seconds = SECONDS * 2
+    assert sci.gpu_seconds == gpu_seconds
+    total = receipt.footprint.factor.total
+    assert receipt.footprint.embodied.value_mg == round(total.value_mg * gpu_seconds / (52_560 * 3600))
+    overhead = sum(each.overhead.mg_co2e for each in receipt.emissions.regions)
+    assert overhead > 0
+    assert sci.operational_mg == receipt.emissions.mg_co2e + overhead
+    body = render_receipt(receipt)
+    assert body.emissions.mg_co2e == receipt.emissions.mg_co2e, "nothing is added to it"
+    per_hour = body.emissions.sci.mg_co2e_per_gpu_hour
+    assert per_hour.low_mg < per_hour.value_mg < per_hour.high_mg
+    assert per_hour.value_mg >= sci.operational_mg * 3600 // gpu_seconds
+
+
+def test_of_a_gpu_that_the_table_does_not_have_nothing_is_guessed():
+    assert compute_footprint("RTX-4090", (), read(*_started()).emissions) is None
+
+
+def _started():
+    seeded = seed_cloud()
+    return seeded, start(seeded, 1)

@@ -10,7 +10,7 @@ import pytest
 import app
 from chalicelib.accounts import schemas as accounts_schemas
 from chalicelib.billing import schemas as billing_schemas
-from chalicelib.carbon import intensity_schemas
+from chalicelib.carbon import intensity_schemas, planning_schemas
 from chalicelib.carbon import schemas as carbon_schemas
 from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
@@ -129,6 +129,11 @@ def split_routes(text):
         (carbon_models.Emissions, carbon_schemas.EmissionsBody),
         (carbon_models.RegionalEmissions, carbon_schemas.RegionalEmissionsBody),
         (carbon_models.SourceShare, carbon_schemas.SourceShareBody),
+        (carbon_models.MassInterval, carbon_schemas.MassIntervalBody),
+        (carbon_models.Embodied, carbon_schemas.EmbodiedBody),
+        (carbon_models.Sci, carbon_schemas.SciBody),
+        (carbon_models.BestStart, planning_schemas.BestStartBody),
+        (carbon_models.BestStarts, planning_schemas.BestStartsBody),
         (carbon_models.Accounted, carbon_schemas.AccountedBody),
         (carbon_models.Overhead, carbon_schemas.OverheadBody),
         (carbon_models.IntensityPoint, intensity_schemas.PointBody),

@@ -3,6 +3,7 @@
 import json
 
 from chalicelib.carbon.intensity import Forecast
+from chalicelib.core.clock import format_instant
 from chalicelib.core.workloads import Endpoint
 from chalicelib.metering.service import keep_logs
 from chalicelib.rentals.messages import LogExcerpt
@@ -238,3 +239,28 @@ def test_a_grids_figures_and_forecasts_are_shown_with_their_source(terminal):
     assert "29.000" in forecast
     assert "electricity_maps" in forecast
     assert "annual figures stand in" in terminal("carbon", "forecast", "eu-west-3").out
+
+
+def test_the_best_start_is_ranked_with_what_it_saves_and_why_not_elsewhere(terminal):
+    grid = terminal.platform.grid.store
+    hour = 3_600_000
+    points = tuple(
+        build_point(
+            SWEDEN,
+            START_MS + number * hour,
+            mg * 1000,
+            kind="forecast",
+            estimated=True,
+            generated_at_ms=START_MS,
+        )
+        for number, mg in enumerate((40, 10, 30))
+    )
+    grid.add_forecast(Forecast(SWEDEN, START_MS, points))
+    asked = ("carbon", "best-start", "eu-north-1", "--duration", "1h", "--or-region", "eu-west-3")
+    deadline = format_instant(START_MS + 3 * hour)
+    shown = terminal(*asked, "--deadline", deadline).out
+    assert "75.0 %" in shown
+    assert "10.000" in shown
+    assert "not in eu-west-3: forecast_too_short" in shown
+    (best,) = terminal.read(*asked, "--deadline", deadline)["items"]
+    assert best["starts_at"] == format_instant(START_MS + hour)

@@ -23,6 +23,7 @@ ROUTES = {
     "GET /v1/offers": {"operator", "renter"},
     "GET /v1/prices/history": {"operator", "renter"},
     "GET /v1/carbon/intensity": {"operator", "renter"},
+    "GET /v1/carbon/best-starts": {"operator", "renter"},
     "GET /v1/carbon/forecast": {"operator", "renter"},
     "POST /v1/templates": {"operator", "renter"},
     "GET /v1/templates": {"operator", "renter"},
