@@ -145,6 +145,7 @@ KINDS = {
     "certificates": "model",
     "retiring": "service",
     "certificate_store": "store",
+    "certificate_page": "schemas",
 }
 #: Tools of a slice that are run by hand and are not in the archives: a package that nothing else imports.
 TOOLS = frozenset({"carbon.reproduce"})

@@ -6,7 +6,7 @@ from chalicelib import wiring
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
-from chalicelib.removals import retiring, service
+from chalicelib.removals import certificate_page, retiring, service
 from chalicelib.removals.model import Window
 from chalicelib.removals.schemas import (
     CertificateActionRequest,
@@ -16,7 +16,6 @@ from chalicelib.removals.schemas import (
     SaleRequest,
     render_batch,
     render_certificate,
-    render_page,
     render_proof,
     render_removal,
     render_removals,
@@ -144,9 +143,5 @@ def verify_certificate(_call: Call, serial: str) -> Answer:
 @api.route("GET", "/v1/certificates/{serial}/page", public=True)
 def show_certificate(_call: Call, serial: str) -> Answer:
     """Show the same to people."""
-    page = render_page(retiring.prove(wiring.removal_ports(), serial))
-    headers = {
-        "Content-Type": "text/html; charset=utf-8",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    }
-    return Answer(page, headers=headers)
+    proof = retiring.prove(wiring.removal_ports(), serial)
+    return Answer(certificate_page.render_page(proof), headers=certificate_page.HEADERS)

@@ -1,6 +1,5 @@
-"""Bodies of the routes of removals, and the page of a certificate."""
+"""Bodies of the routes of removals."""
 
-from html import escape
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -273,28 +272,6 @@ def render_proof(proof: Proof) -> ProofBody:
         register_fault=proof.fault,
         entries=[_render_entry(*each) for each in proof.entries[-MAX_ENTRIES:]],
     )
-
-
-def render_page(proof: Proof) -> str:
-    """Return the proof as HTML that loads nothing; everything in it is escaped."""
-    body = render_proof(proof)
-    shown = body.certificate or body.batch
-    facts = {**shown.model_dump(), "register": body.register_fault or "unbroken"}
-    rows = "".join(
-        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(_say(value))}</td></tr>"
-        for name, value in facts.items()
-    )
-    serial = escape(shown.serial)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{serial}</title></head>'
-        f"<body><h1>{serial}</h1><table>{rows}</table></body></html>"
-    )
-
-
-def _say(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(each) for each in value) or "-"
-    return "-" if value is None else str(value)
 
 
 def _render_entry(entry: Entry, stored_hash: str) -> EntryBody:

@@ -1,5 +1,7 @@
 """The routes: a serial is open to everybody and says nothing of its holder, shares are each account's own."""
 
+import base64
+import hashlib
 import json
 
 import pytest
@@ -79,6 +81,11 @@ def test_the_page_escapes_everything_and_loads_nothing(platform):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; S" in page
     assert "<script" not in page
     assert "http" not in page
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in headers["Content-Security-Policy"], "the browser applies it"
+    assert "0.100 g CO2e" in page
+    assert "retired; the register is unbroken" in page
     assert open_page(serial, "/page")[0] == 200, "a batch has a page too"
 
 
