@@ -18,7 +18,9 @@ h2 { font-size: 1rem; margin: 2.25rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; } th { font-weight: 500; }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; }
+.register { font-size: .85rem; } .register td { white-space: nowrap; }
+.scroll { overflow-x: auto; }
 code { font-size: .8rem; overflow-wrap: anywhere; }
 footer { margin-top: 2.5rem; font-size: .9rem; opacity: .8; }
 """
@@ -95,8 +97,8 @@ def _render_register(body: ProofBody) -> str:
         for each in body.entries
     )
     last = f"<p><code>{escape(body.entries[-1].hash)}</code></p>" if body.entries else ""
-    head = "<tr><th></th><th>Act</th><th>Serial</th><th>Mass</th><th>At</th></tr>"
-    return f"<table>{head}{rows}</table>{last}"
+    head = '<tr><th></th><th>Act</th><th>Serial</th><th class="number">Mass</th><th>At</th></tr>'
+    return f'<div class="scroll"><table class="register">{head}{rows}</table></div>{last}'
 
 
 def _format_mass(mass_mg: int) -> str:
