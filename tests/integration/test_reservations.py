@@ -165,7 +165,8 @@ def test_a_hundred_threads_with_one_key_make_one_reservation(wired: None) -> Non
 def test_a_life_on_the_database_booked_redeemed_moved_listed_and_ended(wired: None) -> None:
     operator = become_operator()
     hosts = keep_hosts(operator, "life", (8, 8))
-    renter = add_renter(operator)
+    # Half the price of sixty days is its deposit.
+    renter = add_renter(operator, 2 * 10**10)
     now_ms = wiring.clock().now_ms()
     # One slot for the whole test, however long it takes.
     ports, start = replace(wiring.reservation_ports(), clock=FakeClock(now_ms)), floor_slot(now_ms)
