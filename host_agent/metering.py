@@ -253,10 +253,14 @@ class EnergyMeter:
             energy_max_millijoules=max(measure.most, measure.energy),
             integral_millijoules=measure.integral,
             cause=measure.cause,
-            thermal_slowdown_ms=slowed.thermal_ms,
-            power_brake_ms=slowed.power_brake_ms,
-            slowdown_source=slowed.source,
         )
+        if slowed.thermal_ms or slowed.power_brake_ms:
+            interval = msgspec.structs.replace(
+                interval,
+                thermal_slowdown_ms=slowed.thermal_ms,
+                power_brake_ms=slowed.power_brake_ms,
+                slowdown_source=slowed.source,
+            )
         after = _begin(before, msgspec.structs.replace(reading, sampled_at_ms=ended_at_ms))
         if reading.energy_counter_millijoules is None and before.counter_millijoules is not None:
             # The counter went on unseen: what was filled here is taken off the next interval.

@@ -1,7 +1,7 @@
 """Consumers of the two host queues: verify, decode, one service call."""
 
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from chalice.app import Blueprint, SQSEvent
@@ -18,6 +18,7 @@ from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 from chalicelib.wire import v1
 
 functions = Blueprint(__name__)
+T = TypeVar("T")
 
 #: Xid classes that say nothing against the hardware: information, and the tenant's own program.
 TENANT_CLASSES = frozenset({"A", "B"})
@@ -197,7 +198,11 @@ def _read_interval(interval: v1.EnergyInterval) -> Interval:
         ended_at_ms=interval.ended_at_ms,
         energy_millijoules=interval.energy_millijoules,
         estimated=interval.estimated,
-        thermal_slowdown_ms=interval.thermal_slowdown_ms,
-        power_brake_ms=interval.power_brake_ms,
-        slowdown_source=interval.slowdown_source,
+        thermal_slowdown_ms=_read_optional(interval.thermal_slowdown_ms),
+        power_brake_ms=_read_optional(interval.power_brake_ms),
+        slowdown_source=_read_optional(interval.slowdown_source),
     )
+
+
+def _read_optional(told: T | msgspec.UnsetType | None) -> T | None:
+    return None if isinstance(told, msgspec.UnsetType) else told

@@ -202,10 +202,11 @@ class EnergyInterval(msgspec.Struct, frozen=True):
     parent_uuid: Id | None = None
     split: SplitMethod | None = None
     #: For how long the board was slowed by heat, and by a brake on its power that is not its own cap; of an
-    #: instance its board. ``None`` also from agents that do not tell.
-    thermal_slowdown_ms: Count | None = None
-    power_brake_ms: Count | None = None
-    slowdown_source: SlowdownSource | None = None
+    #: instance its board. Not on the wire where it was not, or nobody knows: most boards are well, and spools
+    #: have their bounds.
+    thermal_slowdown_ms: Count | msgspec.UnsetType | None = msgspec.UNSET
+    power_brake_ms: Count | msgspec.UnsetType | None = msgspec.UNSET
+    slowdown_source: SlowdownSource | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class XidEvent(msgspec.Struct, frozen=True):

@@ -207,16 +207,23 @@ def read_rest(stage: Stage, rentals: list[Rental]) -> Rest:
     with ThreadPoolExecutor(8) as pool:
         ended = list(pool.map(lambda rental: read_end(rental, posted[rental.account_id]), rentals))
     wallets = {each: wiring.billing_ports().wallets.get_balance(each) for each in legs}
+    booked = list(list_reservations(stage.renters))
+    deposits: Counter[str] = Counter()
+    for each in booked:
+        deposits[each.account_id] += each.deposit_micros if each.state in {"confirmed", "active"} else 0
     now_ms = wiring.clock().now_ms()
     rows = {host_id: ports.fleet.list_gpus(host_id) for host_id in stage.host_ids}
     return Rest(
         rentals=tuple(ended),
-        reservations=tuple(keep(each) for each in list_reservations(stage.renters)),
+        reservations=tuple(keep(each) for each in booked),
         host_gpus={each: frozenset(row.gpu.gpu_uuid for row in found) for each, found in rows.items()},
         calendars=read_calendars(stage, now_ms),
         at_ms=now_ms,
         ledger_sum_micros=sum_ledger({row.journal_key for rows in legs.values() for row in rows}),
-        held_micros={each: wallet.held_micros for each, wallet in wallets.items() if wallet is not None},
+        # Beside the deposits of what is still booked.
+        held_micros={
+            each: found.held_micros - deposits[each] for each, found in wallets.items() if found is not None
+        },
         used_gpus={each: ports.scheduling.get_quota(each).used_gpus for each in legs},
         tickets=tuple(each.ticket_id for each in ports.scheduling.list_tickets(stage.pool, 100)),
         gpus={row.gpu.gpu_uuid: (row.lease_state, row.epoch) for found in rows.values() for row in found},

@@ -96,8 +96,10 @@ def test_intervals_tell_it_and_their_sum_is_what_the_counter_gained_also_after_a
     pass_time(7)
     cut({"GPU-0": None})
     told = [each for each in intervals if each.rental_id == "rnt"]
-    assert [each.thermal_slowdown_ms for each in told] == [0, 4000, 10_000, 1, 7]
-    assert {(each.power_brake_ms, each.slowdown_source) for each in told} == {(0, "counter")}
+    assert told[0].thermal_slowdown_ms is msgspec.UNSET, "a healthy board costs no byte"
+    slowed = told[1:]
+    assert [each.thermal_slowdown_ms for each in slowed] == [4000, 10_000, 1, 7]
+    assert {(each.power_brake_ms, each.slowdown_source) for each in slowed} == {(0, "counter")}
 
 
 def test_state_of_an_agent_that_told_no_slowdowns_is_read():

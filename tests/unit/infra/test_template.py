@@ -219,7 +219,7 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
         for name, each in select(template, "AWS::DynamoDB::Table").items()
     }
     protected = {name for name, table in tables.items() if table in APPEND_ONLY}
-    assert len(protected) == len(APPEND_ONLY) == 3
+    assert len(protected) == len(APPEND_ONLY) == 4
     writers = 0
     for role, statement in list_statements(template):
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}
