@@ -15,6 +15,7 @@ from tests.unit.host_agent.spool_records import NoisyHost, build_xid_record, lis
 
 def test_the_heartbeat_and_the_cloud_are_told_what_was_thinned(tmp_path):
     host = Host(tmp_path, gpus=8)
+    # So much that some samples go, and no record: the first tells what each of eight GPUs can be asked.
     host.spool._segment_bytes, host.spool._cap = 4096, 34 * 1024
     for _ in range(60):
         host.clock.ms += 10_000
