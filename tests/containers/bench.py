@@ -1,6 +1,5 @@
 """A host whose workloads are containers, for tests: real runtime, real engine, injected draw."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from host_agent.workloads.operations import OPERATION_LOG, OperatedRuntime, laun
 from host_agent.workloads.runtime import Wiped, WorkloadOrder, WorkloadStatus
 from host_agent.workloads.settings import ContainerSettings
 from host_agent.workloads.share import Share
-from tests.containers.conftest import IMAGE, run
+from tests.containers.conftest import IMAGE, list_links
 
 SHARE = Share(memory_bytes=64 << 20, cpu_millis=500, processes=100)
 WAIT_SECONDS = 20
@@ -104,6 +103,4 @@ def port(number: int) -> PortSpec:
 
 
 def list_bridges() -> list[str]:
-    return [
-        each["ifname"] for each in json.loads(run("ip", "-j", "link")) if each["ifname"].startswith("pvc-")
-    ]
+    return [each for each in list_links() if each.startswith("pvc-")]

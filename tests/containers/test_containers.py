@@ -18,7 +18,8 @@ from chalicelib.wire.v1 import WorkloadSpec
 from host_agent.workloads.network import build_rules, name_bridge
 from host_agent.workloads.notice import Notice
 from host_agent.workloads.runtime import WorkloadOrder
-from tests.containers.bench import SHARE, ContainerHost, list_bridges, port, run, volume
+from tests.containers.bench import SHARE, ContainerHost, list_bridges, port, volume
+from tests.containers.conftest import run
 
 FOREVER = "while true; do sleep 1; done"
 #: What every container has, and no board of the host.
