@@ -18,8 +18,10 @@ MeterState = Literal["open", "closed", "settled"]
 MAX_PROOF_GAP_MS = 60_000
 HOUR_MS = 3_600_000
 UNRENTED = ""
-#: Meters that are still to be charged are listed under this many index keys.
+#: Meters that are still to be charged are listed under this many index keys, hosts with energy of a day too.
 OPEN_SHARDS = 8
+#: After the end of a UTC day, for records on their way; what comes later is told as late.
+DAY_MARGIN_MS = 2 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ class EnergyShare:
     thermal_slowdown_ms: int | None = None
     power_brake_ms: int | None = None
     slowdown_source: str | None = None
+    #: How much of the hour it covers.
+    covered_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +228,35 @@ def split_by_hour(interval: Interval) -> Iterator[EnergyShare]:
             cut(thermal, end_ms),
             cut(brake, end_ms),
             interval.slowdown_source,
+            max(0, end_ms - start_ms),
         )
         if end_ms >= interval.ended_at_ms:
             return
         start_ms = end_ms
+
+
+@dataclass(frozen=True, slots=True)
+class SiteUse:
+    """Whose GPUs used energy of a host in an hour: a stay of a rental, or nobody (the platform).
+
+    ``covered_ms``: GPU-milliseconds that the intervals cover; what they do not cover is a gap, not zero.
+    """
+
+    account_id: str
+    rental_id: str
+    segment: int
+    energy_millijoules: int
+    estimated_millijoules: int
+    covered_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateSite:
+    """A host's day to which energy came when it was over; ``marked_at_ms`` of the last that came."""
+
+    host_id: str
+    day: str
+    marked_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,20 @@
 """What the use cases of metering need, and what they share."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import ChargeRequest, Transaction
-from chalicelib.metering.model import CaptureDatapoint, EnergyShare, HourlyEnergy, KeptDatapoint, Meter
+from chalicelib.metering.model import (
+    CaptureDatapoint,
+    EnergyShare,
+    HourlyEnergy,
+    KeptDatapoint,
+    LateSite,
+    Meter,
+    SiteUse,
+)
 from chalicelib.rentals.ports import RentalPorts
 
 
@@ -69,8 +77,21 @@ class MeterStore(Protocol):
         """
 
     def add_duplicate(self, rental_id: str) -> None: ...
-    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
-        """Add millijoules of one hour by tenant."""
+    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, uses: Sequence[SiteUse]) -> None:
+        """Add to what is stored of the host's hour, user by user."""
+
+    def list_site_uses(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, list[SiteUse]]:
+        """Return by hour what was added."""
+        ...
+
+    def list_sites(self, day: str) -> Iterator[str]:
+        """Yield each host that used energy on the UTC day. An index: what has just come may lack."""
+        ...
+
+    def mark_late(self, tx: Transaction, late: LateSite) -> None: ...
+    def list_late(self) -> list[LateSite]: ...
+    def clear_late(self, late: LateSite) -> None:
+        """Forget it, unless more came since it was marked so."""
 
     def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
         """Return millijoules by tenant, of both hours and those between."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chalicelib.core.capacity import PLATFORM
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import ChargeRequest, Transaction
@@ -17,11 +18,15 @@ from chalicelib.fleet.health import NoticeKind
 from chalicelib.fleet.service import StaleEpoch, record_capabilities
 from chalicelib.metering.activity import observe_stays
 from chalicelib.metering.model import (
+    DAY_MARGIN_MS,
+    HOUR_MS,
     UNRENTED,
     CaptureDatapoint,
     EnergyShare,
     Interval,
+    LateSite,
     Meter,
+    SiteUse,
     close,
     extend,
     split_by_hour,
@@ -277,10 +282,13 @@ def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Seque
     for share in shares:
         ports.store.add_energy(tx, share)
     slowed = mark_slowed_stays(ports, tx, rentals, shares, record)
-    tenants = {each.rental_id: each.account_id for each in rentals.values() if each is not None}
-    owned = [(tenants[each.rental_id] if each in counted else PLATFORM, each) for each in intervals]
-    for hour, energies in sum_by_tenant(owned).items():
-        ports.store.add_site_energy(tx, record.host_id, hour, energies)
+    uses = list_site_uses(rentals, intervals, counted)
+    for hour, of_hour in uses.items():
+        ports.store.add_site_energy(tx, record.host_id, hour, of_hour)
+    now_ms = ports.rentals.clock.now_ms()
+    for day in sorted({hour[:10] for hour in uses}):
+        if parse_instant(f"{day}T00:00:00Z") + 24 * HOUR_MS + DAY_MARGIN_MS <= now_ms:
+            ports.store.mark_late(tx, LateSite(record.host_id, day, now_ms))
     try:
         tx.commit()
     except AlreadyStored:
@@ -333,13 +341,28 @@ def _add(one: int | None, other: int | None) -> int | None:
     return one if other is None else (one or 0) + other
 
 
-def sum_by_tenant(owned: Sequence[tuple[str, Interval]]) -> dict[str, dict[str, int]]:
-    """Return the millijoules of each hour by whose GPUs used them."""
-    hours: dict[str, dict[str, int]] = {}
-    for tenant, interval in owned:
+def list_site_uses(
+    rentals: Mapping[str, Rental | None], intervals: Sequence[Interval], counted: Sequence[Interval]
+) -> dict[str, list[SiteUse]]:
+    """Return by hour who used the energy of ``intervals``; what is not ``counted`` is the platform's."""
+    sums: dict[tuple[str, tuple[str, str, int]], tuple[int, int, int]] = {}
+    for interval in intervals:
+        user = (PLATFORM, "", 0)
+        rental = rentals.get(interval.rental_id) if interval in counted else None
+        if rental is not None:
+            used = Lease(interval.gpu_uuid, interval.epoch)
+            (segment, *_) = (each.segment for each in rental.placements if used in each.leases)
+            user = (rental.account_id, rental.rental_id, segment)
         for share in split_by_hour(interval):
-            energies = hours.setdefault(share.hour, {})
-            energies[tenant] = energies.get(tenant, 0) + share.energy_millijoules
+            energy, estimated, covered_ms = sums.get((share.hour, user), (0, 0, 0))
+            sums[(share.hour, user)] = (
+                energy + share.energy_millijoules,
+                estimated + share.estimated_millijoules,
+                covered_ms + share.covered_ms,
+            )
+    hours: dict[str, list[SiteUse]] = {}
+    for (hour, user), figures in sums.items():
+        hours.setdefault(hour, []).append(SiteUse(*user, *figures))
     return hours
 
 

@@ -5,12 +5,13 @@ index; a telemetry record by (host, boot, seq), which is also what makes it uniq
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from pynamodb.exceptions import PutError, UpdateError
+from pynamodb.exceptions import DeleteError, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
 
 from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.leases import Lease
@@ -20,17 +21,20 @@ from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
     KeptDatapoint,
+    LateSite,
     Meter,
     MeterState,
+    SiteUse,
     choose_shard,
 )
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
-from chalicelib.storage import keys
+from chalicelib.storage import carbon_keys, keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.metering import (
     CaptureItem,
     DuplicatesItem,
     EnergyItem,
+    LateSiteItem,
     MeterItem,
     SiteEnergyItem,
     TelemetryItem,
@@ -39,8 +43,6 @@ from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.
 RECORD_RETENTION_SECONDS = 400 * 86_400
-#: Before the tenant in an attribute's name.
-_TENANT = "t"
 
 
 def _stored(_old: Any) -> DomainError:
@@ -197,21 +199,69 @@ class DynamoMeterStore:
                 model, (keys.rental(meter.rental_id), key), actions, unchanged, unexpected("The credit")
             )
 
-    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
+    def add_site_energy(self, tx: Transaction, host_id: str, hour: str, uses: Sequence[SiteUse]) -> None:
         # As `add_energy`: once only by the record.
-        actions = [Path(f"{_TENANT}{tenant}").add(energy) for tenant, energy in energies.items()]
-        key = (keys.site(host_id), hour)
+        actions: list[Action] = [SiteEnergyItem.day_shard.set(carbon_keys.site_day(hour[:10], host_id))]
+        for use in uses:
+            user = carbon_keys.site_user(use.account_id, use.rental_id, use.segment)
+            actions.append(Path(f"e{user}").add(use.energy_millijoules))
+            actions.append(Path(f"c{user}").add(use.covered_ms))
+            if use.estimated_millijoules:
+                actions.append(Path(f"x{user}").add(use.estimated_millijoules))
+        key = (carbon_keys.site(host_id), hour)
         dynamo(tx).update(SiteEnergyItem, key, actions, None, unexpected("The site's energy"))
+
+    def list_site_uses(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, list[SiteUse]]:
+        span = SiteEnergyItem.sk.between(first_hour, last_hour)
+        hours = {}
+        for row in _query(SiteEnergyItem, carbon_keys.site(host_id), span):
+            figures = {name: int(value["N"]) for name, value in row.items() if "N" in value}
+            hours[row["sk"]["S"]] = [
+                SiteUse(
+                    *carbon_keys.read_site_user(name[1:]),
+                    energy_millijoules=energy,
+                    estimated_millijoules=figures.get(f"x{name[1:]}", 0),
+                    covered_ms=figures.get(f"c{name[1:]}", 0),
+                )
+                for name, energy in figures.items()
+                if name.startswith("e")
+            ]
+        return hours
 
     def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
         sums: dict[str, int] = {}
-        for row in _query(
-            SiteEnergyItem, keys.site(host_id), SiteEnergyItem.sk.between(first_hour, last_hour)
-        ):
-            for name in row.keys() - {"pk", "sk"}:
-                tenant = name.removeprefix(_TENANT)
-                sums[tenant] = sums.get(tenant, 0) + int(row[name]["N"])
+        for uses in self.list_site_uses(host_id, first_hour, last_hour).values():
+            for use in uses:
+                sums[use.account_id] = sums.get(use.account_id, 0) + use.energy_millijoules
         return sums
+
+    def list_sites(self, day: str) -> Iterator[str]:
+        for shard in carbon_keys.list_site_days(day):
+            last = None
+            for row in SiteEnergyItem.by_day.query(shard):
+                if row.pk != last:
+                    last = row.pk
+                    yield carbon_keys.read_site(row.pk)
+
+    def mark_late(self, tx: Transaction, late: LateSite) -> None:
+        item = LateSiteItem(
+            carbon_keys.LATE_SITES,
+            carbon_keys.late_site(late.host_id, late.day),
+            marked_at_ms=late.marked_at_ms,
+        )
+        dynamo(tx).put(item, None, unexpected("The mark"))
+
+    def list_late(self) -> list[LateSite]:
+        rows = LateSiteItem.query(carbon_keys.LATE_SITES, consistent_read=True)
+        return [LateSite(*carbon_keys.read_late_site(row.sk), row.marked_at_ms) for row in rows]
+
+    def clear_late(self, late: LateSite) -> None:
+        item = LateSiteItem(carbon_keys.LATE_SITES, carbon_keys.late_site(late.host_id, late.day))
+        try:
+            item.delete(LateSiteItem.marked_at_ms == late.marked_at_ms)
+        except DeleteError as error:
+            if not is_condition_failure(error):
+                raise
 
     def list_datapoints(self, host_id: str, unit_id: str, from_ms: int, until_ms: int) -> list[KeptDatapoint]:
         # BETWEEN includes its ends, and no row's key is an instant alone.

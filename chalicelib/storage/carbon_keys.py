@@ -1,7 +1,49 @@
-"""Keys of grid intensity and of removals (see `chalicelib.storage.keys`)."""
+"""Keys of the energy of sites, of grid intensity, removals and reports (see `chalicelib.storage.keys`)."""
 
 BATCH = "BATCH"
 FETCHES = "FETCHES"
+LATE_SITES = "LATE"
+#: The hosts of a day are listed under this many index keys.
+DAY_SHARDS = 8
+_SITE_PREFIX = "SITE#"
+
+
+def site(host_id: str) -> str:
+    """What a host's GPUs used by the hour, whoever had them."""
+    return f"{_SITE_PREFIX}{host_id}"
+
+
+def read_site(key: str) -> str:
+    return key.removeprefix(_SITE_PREFIX)
+
+
+def site_user(account_id: str, rental_id: str, segment: int) -> str:
+    """Part of an attribute's name. No id has the sign in it."""
+    return f"{account_id}#{rental_id}#{segment}"
+
+
+def read_site_user(name: str) -> tuple[str, str, int]:
+    account_id, rental_id, segment = name.split("#")
+    return account_id, rental_id, int(segment)
+
+
+def site_day(day: str, host_id: str) -> str:
+    """Index key: from the id's random tail, so that load spreads evenly."""
+    return f"{day}#{sum(host_id[-8:].encode()) % DAY_SHARDS}"
+
+
+def list_site_days(day: str) -> list[str]:
+    return [f"{day}#{shard}" for shard in range(DAY_SHARDS)]
+
+
+def late_site(host_id: str, day: str) -> str:
+    return f"{day}#{host_id}"
+
+
+def read_late_site(key: str) -> tuple[str, str]:
+    """Return host and day."""
+    day, _, host_id = key.partition("#")
+    return host_id, day
 
 
 def removal(host_id: str, unit_id: str) -> str:

@@ -273,11 +273,6 @@ def read_datapoint(key: str) -> tuple[int, str, str]:
     return int(sampled_at_ms), sensor_id, quantity
 
 
-def site(host_id: str) -> str:
-    """What a host's GPUs used by the hour, whoever had them."""
-    return f"SITE#{host_id}"
-
-
 def datapoint(sampled_at_ms: int, sensor_id: str, quantity: str) -> str:
     """Sorts by the instant of the reading."""
     return f"{sampled_at_ms:013d}#{sensor_id}#{quantity}"

@@ -74,7 +74,13 @@ TABLES = (
     ),
     # No figure expires; forecasts do.
     TableSpec("grid", expires=True),
-    TableSpec("metering", (IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),)),
+    TableSpec(
+        "metering",
+        (
+            IndexSpec("by_open", "open_shard", "rental_id", includes=("account_id",)),
+            IndexSpec("by_day", "day_shard", "pk", keys_only=True),
+        ),
+    ),
     TableSpec("telemetry", expires=True),
     TableSpec("removals"),
     TableSpec("register", append_only=True),

@@ -1,6 +1,6 @@
 """Rentals, meters and the charge queue in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ from chalicelib.metering.model import (
     EnergyShare,
     HourlyEnergy,
     KeptDatapoint,
+    LateSite,
     Meter,
+    SiteUse,
     choose_shard,
 )
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
@@ -273,22 +275,45 @@ class FakeMeterStore(MemoryStore):
             if key[:2] == (host_id, unit_id) and from_ms <= point.sampled_at_ms < until_ms
         ]
 
-    def add_site_energy(self, tx: Any, host_id: str, hour: str, energies: Mapping[str, int]) -> None:
+    def add_site_energy(self, tx: Any, host_id: str, hour: str, uses: Sequence[SiteUse]) -> None:
         rows = self.db.table("site_energy")
 
         def effect() -> None:
-            for tenant, energy in energies.items():
-                key = (host_id, hour, tenant)
-                rows[key] = rows.get(key, 0) + energy
+            for use in uses:
+                key = (host_id, hour, use.account_id, use.rental_id, use.segment)
+                figures = (use.energy_millijoules, use.estimated_millijoules, use.covered_ms)
+                rows[key] = tuple(map(sum, zip(rows.get(key, (0, 0, 0)), figures, strict=True)))
 
         tx.add(lambda: None, effect)
 
+    def list_site_uses(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, list[SiteUse]]:
+        hours: dict[str, list[SiteUse]] = {}
+        for (host, hour, *user), figures in sorted(self.db.table("site_energy").items()):
+            if host == host_id and first_hour <= hour <= last_hour:
+                hours.setdefault(hour, []).append(SiteUse(*user, *figures))
+        return hours
+
     def list_site_energy(self, host_id: str, first_hour: str, last_hour: str) -> dict[str, int]:
         sums: dict[str, int] = {}
-        for (host, hour, tenant), energy in self.db.table("site_energy").items():
-            if host == host_id and first_hour <= hour <= last_hour:
-                sums[tenant] = sums.get(tenant, 0) + energy
+        for uses in self.list_site_uses(host_id, first_hour, last_hour).values():
+            for use in uses:
+                sums[use.account_id] = sums.get(use.account_id, 0) + use.energy_millijoules
         return sums
+
+    def list_sites(self, day: str) -> Iterator[str]:
+        yield from sorted({host for host, hour, *_ in self.db.table("site_energy") if hour[:10] == day})
+
+    def mark_late(self, tx: Any, late: LateSite) -> None:
+        rows = self.db.table("late_sites")
+        tx.add(lambda: None, lambda: rows.__setitem__((late.day, late.host_id), late))
+
+    def list_late(self) -> list[LateSite]:
+        return [late for _, late in sorted(self.db.table("late_sites").items())]
+
+    def clear_late(self, late: LateSite) -> None:
+        rows = self.db.table("late_sites")
+        if rows.get((late.day, late.host_id)) == late:
+            del rows[(late.day, late.host_id)]
 
     def add_duplicate(self, rental_id: str) -> None:
         rows = self.db.table("duplicates")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute, UnicodeSetAttribute
-from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
@@ -16,6 +16,15 @@ class ByOpen(GlobalSecondaryIndex[Any]):
 
     open_shard = UnicodeAttribute(hash_key=True)
     rental_id = UnicodeAttribute(range_key=True)
+
+
+class ByDay(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day_shard = UnicodeAttribute(hash_key=True)
+    pk = UnicodeAttribute(range_key=True)
 
 
 class MeteringTable(Table):
@@ -63,7 +72,17 @@ class EnergyItem(MeteringTable):
 
 
 class SiteEnergyItem(MeteringTable):
-    """An hour of a host. It has ``t<tenant>``: millijoules of each tenant's GPUs."""
+    """An hour of a host. For each user it has ``e<user>``, ``x<user>`` where some is estimated, ``c<user>``.
+
+    Millijoules, of them estimated, GPU-milliseconds covered. A user is account, rental and stay.
+    """
+
+    day_shard = UnicodeAttribute()
+    by_day = ByDay()
+
+
+class LateSiteItem(MeteringTable):
+    marked_at_ms = IntegerAttribute()
 
 
 class DuplicatesItem(MeteringTable):

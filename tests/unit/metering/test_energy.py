@@ -137,3 +137,30 @@ def test_a_site_knows_by_the_hour_whose_gpus_warmed_it_and_what_nobody_rents_is_
     assert read(rental.host_id, first, last) == {rental.account_id: 1000, "platform": 350}
     assert read(rental.host_id, first, first) == {rental.account_id: 1000, "platform": 200}
     assert read("hst_other", first, last) == {}
+    uses = seeded.cloud.meters.store.list_site_uses(rental.host_id, first, first)[first]
+    assert [(each.rental_id, each.segment, each.energy_millijoules) for each in uses] == [
+        (rental.rental_id, 1, 1000),
+        ("", 0, 200),
+    ]
+    assert all(each.covered_ms and not each.estimated_millijoules for each in uses)
+    assert seeded.cloud.meters.store.list_late() == []
+
+
+def test_energy_that_comes_when_its_day_is_over_is_told_as_late_until_nothing_more_came():
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    meters, day = seeded.cloud.meters, format_hour(START_MS)[:10]
+    seeded.cloud.clock.value_ms = START_MS // 86_400_000 * 86_400_000 + 26 * HOUR_MS - 1
+    assert store_telemetry(meters, build_record(rental, seq=1), [build_interval(rental, index=0)])
+    assert meters.store.list_late() == []
+    seeded.cloud.clock.value_ms += 1
+    assert store_telemetry(meters, build_record(rental, seq=2), [build_interval(rental, index=1)])
+    (late,) = meters.store.list_late()
+    assert (late.host_id, late.day) == (rental.host_id, day)
+    seeded.cloud.clock.value_ms += 1
+    assert store_telemetry(meters, build_record(rental, seq=3), [build_interval(rental, index=2)])
+    meters.store.clear_late(late)
+    (again,) = meters.store.list_late()
+    assert again.marked_at_ms > late.marked_at_ms
+    meters.store.clear_late(again)
+    assert meters.store.list_late() == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from chalicelib.core.capacity import PLATFORM
 from chalicelib.core.clock import format_hour
-from chalicelib.metering.model import CaptureDatapoint
+from chalicelib.metering.model import CaptureDatapoint, SiteUse
 from chalicelib.removals.accounting import Component
 from chalicelib.removals.model import Window
 from chalicelib.removals.retiring import SellCredits, issue_credits, sell_credits
@@ -19,7 +19,10 @@ LOSS = Component("loss", 1_000, 100, "piping")
 
 def warm(cloud, host_id, energies, at_ms):
     tx = cloud.db.begin()
-    cloud.meters.store.add_site_energy(tx, host_id, format_hour(at_ms), energies)
+    uses = [
+        SiteUse(account_id, f"rnt_{account_id}", 1, energy, 0, 0) for account_id, energy in energies.items()
+    ]
+    cloud.meters.store.add_site_energy(tx, host_id, format_hour(at_ms), uses)
     tx.commit()
 
 

@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.core.errors import Unavailable
+from chalicelib.metering.model import SiteUse
 from chalicelib.metering.store import DynamoMeterStore
 from chalicelib.removals.accounting import Component, Removal
 from chalicelib.removals.certificate_store import DynamoCertificateStore
@@ -122,7 +123,13 @@ def test_a_day_of_a_unit_and_of_its_site_are_one_query_each(wire):
         "received_at_ms": {"N": "8"},
     }
     hours = [
-        {"pk": {"S": "SITE#hst_1"}, "sk": {"S": hour}, "tacc_1": {"N": "4"}, "tplatform": {"N": "2"}}
+        {
+            "pk": {"S": "SITE#hst_1"},
+            "sk": {"S": hour},
+            "eacc_1#rnt_1#1": {"N": "4"},
+            "cacc_1#rnt_1#1": {"N": "9"},
+            "eplatform##0": {"N": "2"},
+        }
         for hour in ("2027-01-15T00", "2027-01-15T01")
     ]
     wire.answers = [{"Items": [row]}, {"Items": hours}]
@@ -138,10 +145,16 @@ def test_a_day_of_a_unit_and_of_its_site_are_one_query_each(wire):
 
 
 def test_a_sites_hour_is_one_addition_for_all_its_tenants(wire):
-    DynamoMeterStore().add_site_energy(wire.tx, "hst_1", "2027-01-15T00", {"acc_1": 4, "platform": 2})
+    DynamoMeterStore().add_site_energy(
+        wire.tx,
+        "hst_1",
+        "2027-01-15T00",
+        [SiteUse("acc_1", "rnt_1", 1, 4, 0, 60_000), SiteUse("platform", "", 0, 2, 1, 60_000)],
+    )
     wire.tx.commit()
     update = list_writes(wire.last)["Update", "metering"]
     told = fill(update["UpdateExpression"], update)
-    assert told.startswith("ADD ")
-    assert "tacc_1" in told
-    assert "tplatform" in told
+    for added in ("eacc_1#rnt_1#1", "cacc_1#rnt_1#1", "eplatform##0", "xplatform##0"):
+        assert added in told.partition("ADD ")[2]
+    assert "xacc_1" not in told, "nothing of it is estimated"
+    assert told.startswith("SET day_shard = "), "the day's index"
