@@ -20,6 +20,8 @@ from chalicelib.payments import functions as payments_functions
 from chalicelib.removals import api as removals_api
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
+from chalicelib.reporting import api as reporting_api
+from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.scaling import api as scaling_api
@@ -42,6 +44,7 @@ APIS = (
     payments_api.api,
     carbon_api.api,
     removals_api.api,
+    reporting_api.api,
     scaling_api.api,
     compliance_api.api,
 )
@@ -57,6 +60,7 @@ FUNCTIONS = (
     statements_functions.functions,
     payments_functions.functions,
     carbon_functions.functions,
+    reporting_functions.functions,
     scaling_functions.functions,
 )
 

@@ -20,6 +20,7 @@ SLICES = (
     "payments",
     "carbon",
     "removals",
+    "reporting",
     "scaling",
     "compliance",
 )
@@ -146,11 +147,16 @@ KINDS = {
     "retiring": "service",
     "certificate_store": "store",
     "certificate_page": "schemas",
+    "hardware": "model",
+    "rows": "service",
+    "rolling": "service",
+    "building": "service",
+    "comparisons": "model",
 }
 #: Tools of a slice that are run by hand and are not in the archives: a package that nothing else imports.
 TOOLS = frozenset({"carbon.reproduce"})
 #: Gateways, and data modules of a slice such as a table of factors, follow the store's and the model's rule.
-GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core"}), False)
+GATEWAY_RULE = (frozenset({"model", "service"}), frozenset({"core", "runtime"}), False)
 
 
 class SliceContract(Contract):

@@ -23,6 +23,7 @@ from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
 from provocative.paying import Paying
 from provocative.removing import Removals
 from provocative.renting import Catalog, Money, Rentals, Reservations
+from provocative.reporting import CarbonReports
 from provocative.statements import Statements
 from provocative.transport import RetryPolicy, Transport
 
@@ -65,6 +66,7 @@ class Client:
         self.fleet = Fleet(self._transport)
         self.pools = Pools(self._transport)
         self.removals = Removals(self._transport)
+        self.carbon_reports = CarbonReports(self._transport)
 
     def __repr__(self) -> str:
         return f"Client({self._transport.api_url!r})"

@@ -11,6 +11,7 @@ this proportion. A smaller scope is no smaller footprint, so it is always shown.
 from dataclasses import dataclass
 from typing import Literal
 
+from chalicelib.carbon.hardware import find_longest
 from chalicelib.core.errors import NotFound
 
 Scope = Literal["server", "board"]
@@ -54,8 +55,7 @@ def _board(value_kg: int) -> Interval:
     return Interval(value * _BOARD_LOW // _BOARD_VALUE, value, value)
 
 
-#: How a name of the catalogue begins -> what it stands for; the longest that fits counts. Exact, because
-#: fuzzy matches take one card for another.
+#: By how a name of the catalogue begins.
 _TABLE: dict[str, tuple[Interval, Scope, str]] = {
     "H100-SXM": (_server(7_673, 10_300, 16_800), "server", f"{_BOAVIZTA}, AWS p5.48xlarge / 8"),
     "A100-SXM-80": (_server(6_221, 7_600, 10_470), "server", f"{_BOAVIZTA}, AWS p4de.24xlarge / 8"),
@@ -69,11 +69,10 @@ _TABLE: dict[str, tuple[Interval, Scope, str]] = {
 
 def find_embodied(gpu_type: str) -> EmbodiedFactor:
     """Raises NotFound (``unknown_embodied_factor``): the table does not have it; nothing is guessed."""
-    name = gpu_type.upper()
-    fits = [each for each in _TABLE if name.startswith(each) and not name[len(each) :][:1].isdigit()]
-    if not fits:
+    found = find_longest(_TABLE, gpu_type)
+    if found is None:
         raise NotFound(f"No embodied emissions are known for {gpu_type}.", code="unknown_embodied_factor")
-    total, scope, source = _TABLE[max(fits, key=len)]
+    total, scope, source = found
     return EmbodiedFactor(gpu_type, total, scope, source, VERSION)
 
 

@@ -1,6 +1,6 @@
 """The receipt: money, energy and emissions of one rental, from the records of the slices below."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.billing.model import sum_legs
@@ -127,16 +127,21 @@ def group_by_region(rental: Rental, hours: Sequence[HourlyEnergy]) -> dict[str, 
 
 
 def _compute_emissions(grid: IntensityStore, energy: Mapping[str, Mapping[int, int]]) -> Emissions:
-    figures = {region: _read_figures(grid, region, hours) for region, hours in energy.items()}
+    figures = {region: read_figures(grid, region, hours) for region, hours in energy.items()}
     return compute_emissions(energy, figures)
 
 
-def _read_figures(grid: IntensityStore, region: str, hours: Mapping[int, int]) -> RegionFigures:
+def read_figures(grid: IntensityStore, region: str, hours: Collection[int]) -> RegionFigures:
+    """Return what the energy of ``hours`` (their starts in ms) is counted with.
+
+    Raises:
+        NotFound: ``unknown_region``.
+    """
     annual = find_annual(region, "average")
     assert annual is not None, "each region of the table has one"
     return RegionFigures(
-        average=read_hours(grid, region, "average", list(hours)),
-        marginal=read_hours(grid, region, "marginal", list(hours)),
+        average=read_hours(grid, region, "average", hours),
+        marginal=read_hours(grid, region, "marginal", hours),
         market=find_annual(region, "average", "market"),
         annual=annual,
         pue=find_pue(region),

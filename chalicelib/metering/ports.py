@@ -84,8 +84,11 @@ class MeterStore(Protocol):
         """Return by hour what was added."""
         ...
 
-    def list_sites(self, day: str) -> Iterator[str]:
-        """Yield each host that used energy on the UTC day. An index: what has just come may lack."""
+    def list_sites(self, day: str, after: str | None = None) -> Iterator[str]:
+        """Yield each host that used energy on the UTC day, those behind ``after`` in an order of the store's.
+
+        An index: what has just come may lack.
+        """
         ...
 
     def mark_late(self, tx: Transaction, late: LateSite) -> None: ...

@@ -235,10 +235,13 @@ class DynamoMeterStore:
                 sums[use.account_id] = sums.get(use.account_id, 0) + use.energy_millijoules
         return sums
 
-    def list_sites(self, day: str) -> Iterator[str]:
-        for shard in carbon_keys.list_site_days(day):
+    def list_sites(self, day: str, after: str | None = None) -> Iterator[str]:
+        shards = carbon_keys.list_site_days(day)
+        first = None if after is None else carbon_keys.site_day(day, after)
+        for shard in shards if first is None else shards[shards.index(first) :]:
+            further = SiteEnergyItem.pk > carbon_keys.site(after) if after and shard == first else None
             last = None
-            for row in SiteEnergyItem.by_day.query(shard):
+            for row in SiteEnergyItem.by_day.query(shard, further):
                 if row.pk != last:
                     last = row.pk
                     yield carbon_keys.read_site(row.pk)

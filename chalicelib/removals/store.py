@@ -60,6 +60,11 @@ class DynamoRemovalStore:
         items, last = _query(ShareItem, keys.account(account_id), limit, start)
         return Page([_read_share(account_id, item) for item in items], last)
 
+    def list_day_shares(self, account_id: str, day: str) -> list[Share]:
+        # Who reads makes the report again when another comes.
+        items = ShareItem.query(keys.account(account_id), ShareItem.sk.startswith(f"{day}#"))
+        return [_read_share(account_id, item) for item in items]
+
 
 def _query(model: Any, pk: str, limit: int, start: str | None) -> tuple[list[Any], str | None]:
     found = model.query(

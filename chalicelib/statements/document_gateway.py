@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.core.errors import Unavailable
+from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.core.ports import Clock
 from chalicelib.statements.ports import Link
 
@@ -33,6 +33,23 @@ class S3Documents:
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The document could not be kept; try again.") from error
         return digest.hexdigest()
+
+    def read(self, key: str) -> BinaryIO:
+        """Return what is kept, to be closed by whoever asks.
+
+        Raises:
+            NotFound: nothing is.
+            Unavailable: try again.
+        """
+        try:
+            found: BinaryIO = self.connect().get_object(Bucket=self.bucket, Key=key)["Body"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                raise NotFound("The document is not there.") from error
+            raise Unavailable("The document could not be read; try again.") from error
+        except BotoCoreError as error:
+            raise Unavailable("The document could not be read; try again.") from error
+        return found
 
     def link(self, key: str, file_name: str) -> Link:
         url = self.connect().generate_presigned_url(

@@ -1,25 +1,24 @@
 """A statement as PDF (reportlab). The same statement comes to the same bytes."""
 
-import io
 from datetime import UTC, datetime
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 from reportlab.graphics.charts.barcharts import VerticalBarChart
 from reportlab.graphics.shapes import Drawing
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import BaseDocTemplate, Flowable, Frame, PageTemplate, Paragraph, Spacer, Table
+from reportlab.platypus import Flowable, Paragraph, Spacer, Table
 
 from chalicelib.core.money import MICROS_PER_UNIT, format_micros
+from chalicelib.runtime.printing import (
+    ACCENT,
+    FAINT,
+    RULE,
+    WIDTH,
+    build_table,
+    load_fonts,
+    print_pages,
+    write_text,
+)
 from chalicelib.statements.model import Movement, Party, Statement, StayCharge
 
 #: A person reads no more; the CSV has each line.
@@ -44,32 +43,12 @@ HOW_BILLED = (
     "millionth. It is posted about a minute after it was used, so the last of a month may stand in the "
     "statement of the next."
 )
-INK, FAINT, RULE, ACCENT = (colors.HexColor(each) for each in ("#1b2430", "#667085", "#d0d5dd", "#0f766e"))
-MARGIN = 18 * mm
-WIDTH = A4[0] - 2 * MARGIN
-SEARCHED_FONTS = (("Text", "SourceSansPro-Regular.ttf"), ("Bold", "SourceSansPro-Semibold.ttf"))
 
 
 def print_statement(statement: Statement) -> bytes:
     """Return the document."""
-    _load_fonts()
-    buffer = io.BytesIO()
-    # Of the instant at which it was numbered, and none of this run: the bytes can be made again.
-    document = BaseDocTemplate(
-        buffer,
-        pagesize=A4,
-        leftMargin=MARGIN,
-        rightMargin=MARGIN,
-        topMargin=MARGIN,
-        bottomMargin=24 * mm,
-        title=_name(statement),
-        author=statement.seller.name,
-        invariant=1,
-    )
-    frame = Frame(MARGIN, 24 * mm, WIDTH, A4[1] - MARGIN - 24 * mm, 0, 0, 0, 0, id="body")
-    template = PageTemplate("page", [frame], onPage=lambda canvas, _: _draw_foot(canvas, statement))
-    document.addPageTemplates([template])
-    document.build(
+    load_fonts()
+    return print_pages(
         [
             *_build_head(statement),
             *_build_summary(statement),
@@ -77,37 +56,10 @@ def print_statement(statement: Statement) -> bytes:
             *_build_movements(statement),
             *_build_stays(statement),
             *_build_notes(statement),
-        ]
+        ],
+        title=_name(statement),
+        author=statement.seller.name,
     )
-    return buffer.getvalue()
-
-
-@cache
-def _load_fonts() -> None:
-    spec = find_spec("font_source_sans_pro")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "files"
-    for name, file in SEARCHED_FONTS:
-        pdfmetrics.registerFont(TTFont(name, str(folder / file)))
-    pdfmetrics.registerFontFamily("Text", normal="Text", bold="Bold", italic="Text", boldItalic="Bold")
-
-
-def _style(size: float = 9, *, bold: bool = False, color: Any = INK, right: bool = False) -> ParagraphStyle:
-    return ParagraphStyle(
-        f"{size}{bold}{color}{right}",
-        fontName="Bold" if bold else "Text",
-        fontSize=size,
-        leading=size * 1.35,
-        textColor=color,
-        alignment=2 if right else 0,
-    )
-
-
-def _text(
-    text: str, size: float = 9, *, bold: bool = False, color: Any = INK, right: bool = False
-) -> Paragraph:
-    return Paragraph(escape(text), _style(size, bold=bold, color=color, right=right))
 
 
 def _name(statement: Statement) -> str:
@@ -122,7 +74,10 @@ def _build_head(statement: Statement) -> list[Flowable]:
         facts.append(f"Issued {_day(head.numbered_at_ms)}")
     else:
         facts.append("Not final: the month is still posted to, or has not been issued yet.")
-    title = [_text(_name(statement), 18, bold=True), *(_text(each, 9, color=FAINT) for each in facts)]
+    title = [
+        write_text(_name(statement), 18, bold=True),
+        *(write_text(each, 9, color=FAINT) for each in facts),
+    ]
     parties = Table(
         [[_build_party("From", statement.seller), _build_party("To", statement.customer)]],
         colWidths=[WIDTH / 2] * 2,
@@ -134,9 +89,9 @@ def _build_head(statement: Statement) -> list[Flowable]:
 def _build_party(role: str, party: Party) -> list[Flowable]:
     lines = [*party.address_lines, party.country, f"Tax id {party.tax_id}" if party.tax_id else ""]
     return [
-        _text(role, 8, color=FAINT),
-        _text(party.name or "No billing details given", bold=bool(party.name)),
-        *(_text(each) for each in lines if each),
+        write_text(role, 8, color=FAINT),
+        write_text(party.name or "No billing details given", bold=bool(party.name)),
+        *(write_text(each) for each in lines if each),
     ]
 
 
@@ -157,7 +112,7 @@ def _build_summary(statement: Statement) -> list[Flowable]:
     rows.append((ends, statement.closing_paid_micros, statement.closing_promo_micros))
     header = [f"Amounts in {currency}", "Paid in money", "Promotional credit", "Together"]
     body = [[label, _money(paid), _money(promo), _money(paid + promo)] for label, paid, promo in rows]
-    table = _build_table(
+    table = build_table(
         header, body, [WIDTH - 3 * 34 * mm, *[34 * mm] * 3], numbers=3, strong_rows=(1, len(rows))
     )
     notes = []
@@ -168,7 +123,12 @@ def _build_summary(statement: Statement) -> list[Flowable]:
     if statement.overrun_micros:
         borne = format_micros(statement.overrun_micros, currency)
         notes.append(f"Borne by us, not charged: {borne} of GPU time after balance or budget was used up.")
-    return [table, Spacer(0, 1.5 * mm), *(_text(each, 8, color=FAINT) for each in notes), Spacer(0, 5 * mm)]
+    return [
+        table,
+        Spacer(0, 1.5 * mm),
+        *(write_text(each, 8, color=FAINT) for each in notes),
+        Spacer(0, 5 * mm),
+    ]
 
 
 def _build_chart(statement: Statement) -> list[Flowable]:
@@ -195,7 +155,7 @@ def _build_chart(statement: Statement) -> list[Flowable]:
     chart.valueAxis.visibleGrid, chart.valueAxis.gridStrokeColor = True, RULE
     drawing.add(chart)
     heading = f"GPU time by day of use, {statement.head.currency} (UTC)"
-    return [_text(heading, 10, bold=True), drawing, Spacer(0, 4 * mm)]
+    return [write_text(heading, 10, bold=True), drawing, Spacer(0, 4 * mm)]
 
 
 def _last_day(statement: Statement) -> int:
@@ -210,9 +170,9 @@ def _build_movements(statement: Statement) -> list[Flowable]:
     shown = statement.movements[:MAX_PRINTED]
     body = [_read_movement(each) for each in shown]
     widths = [26 * mm, 42 * mm, WIDTH - 26 * mm - 42 * mm - 2 * 28 * mm, 28 * mm, 28 * mm]
-    table = _build_table(["Posted", "What", "Why", "Paid in money", "Promotional"], body, widths, numbers=2)
+    table = build_table(["Posted", "What", "Why", "Paid in money", "Promotional"], body, widths, numbers=2)
     return [
-        _text("Money in and out, and credit", 10, bold=True),
+        write_text("Money in and out, and credit", 10, bold=True),
         Spacer(0, 1 * mm),
         table,
         *_rest(statement.movements),
@@ -222,8 +182,8 @@ def _build_movements(statement: Statement) -> list[Flowable]:
 def _read_movement(movement: Movement) -> list[str | Paragraph]:
     return [
         _day(movement.posted_at_ms),
-        _text(_name_kind(movement.kind), 8),
-        _text(movement.note, 8, color=FAINT),
+        write_text(_name_kind(movement.kind), 8),
+        write_text(movement.note, 8, color=FAINT),
         _money(movement.paid_micros),
         _money(movement.promo_micros),
     ]
@@ -243,10 +203,10 @@ def _build_stays(statement: Statement) -> list[Flowable]:
         22 * mm,
     ]
     header = ["Rental", "Days", "GPUs", "Price an hour", "Time", "Charge"]
-    table = _build_table(header, [_read_stay(each) for each in shown], widths, numbers=3)
+    table = build_table(header, [_read_stay(each) for each in shown], widths, numbers=3)
     return [
         Spacer(0, 5 * mm),
-        _text("GPU time by stay", 10, bold=True),
+        write_text("GPU time by stay", 10, bold=True),
         Spacer(0, 1 * mm),
         table,
         *_rest(statement.stays),
@@ -259,9 +219,9 @@ def _read_stay(stay: StayCharge) -> list[str | Paragraph]:
     days = stay.first_day[5:] + (f" to {stay.last_day[5:]}" if stay.last_day != stay.first_day else "")
     minutes, seconds = divmod(stay.seconds, 60)
     return [
-        _text(label, 7.5),
+        write_text(label, 7.5),
         days,
-        _text(f"{stay.gpu_count} x {stay.gpu_type}, {stay.region}", 8),
+        write_text(f"{stay.gpu_count} x {stay.gpu_type}, {stay.region}", 8),
         _money(stay.price_micros_per_gpu_hour * stay.gpu_count),
         f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
         _money(stay.micros),
@@ -270,7 +230,7 @@ def _read_stay(stay: StayCharge) -> list[str | Paragraph]:
 
 def _rest(items: tuple[Any, ...]) -> list[Flowable]:
     left = len(items) - MAX_PRINTED
-    return [_text(f"And {left:,} more; the CSV has each.", 8, color=FAINT)] if left > 0 else []
+    return [write_text(f"And {left:,} more; the CSV has each.", 8, color=FAINT)] if left > 0 else []
 
 
 def _build_notes(statement: Statement) -> list[Flowable]:
@@ -281,41 +241,7 @@ def _build_notes(statement: Statement) -> list[Flowable]:
             f"This statement is entries {head.opening.leg_version + 1} to {head.closing.leg_version} of the "
             f"wallet's hash chain, which ends with SHA-256 {head.closing.chain_hash}."
         )
-    return [Spacer(0, 5 * mm), *(_text(each, 7.5, color=FAINT) for each in lines)]
-
-
-def _build_table(
-    header: list[str],
-    body: list[Any],
-    widths: list[float],
-    *,
-    numbers: int,
-    strong_rows: tuple[int, ...] = (),
-) -> Table:
-    """``numbers``: how many columns at the right end are figures."""
-    style: list[Any] = [
-        ("FONT", (0, 0), (-1, 0), "Bold", 8),
-        ("FONT", (0, 1), (-1, -1), "Text", 8),
-        ("TEXTCOLOR", (0, 0), (-1, 0), FAINT),
-        ("TEXTCOLOR", (0, 1), (-1, -1), INK),
-        ("ALIGN", (-numbers, 0), (-1, -1), "RIGHT"),
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("LINEBELOW", (0, 0), (-1, 0), 0.7, INK),
-        ("LINEBELOW", (0, 1), (-1, -1), 0.3, RULE),
-        ("LEFTPADDING", (0, 0), (-1, -1), 2),
-        ("RIGHTPADDING", (0, 0), (-1, -1), 2),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
-        *(("FONT", (0, row), (-1, row), "Bold", 9) for row in strong_rows),
-    ]
-    return Table([header, *body], colWidths=widths, repeatRows=1, style=style, hAlign="LEFT")
-
-
-def _draw_foot(canvas: Canvas, statement: Statement) -> None:
-    canvas.setFont("Text", 7.5)
-    canvas.setFillColor(FAINT)
-    canvas.drawString(MARGIN, 12 * mm, f"{statement.seller.name} · {_name(statement)}")
-    canvas.drawRightString(A4[0] - MARGIN, 12 * mm, f"Page {canvas.getPageNumber()}")
+    return [Spacer(0, 5 * mm), *(write_text(each, 7.5, color=FAINT) for each in lines)]
 
 
 def _name_kind(kind: str) -> str:

@@ -61,6 +61,10 @@ class Documents(Protocol):
         """
         ...
 
+    def read(self, key: str) -> BinaryIO:
+        """Raises NotFound; Unavailable: try again."""
+        ...
+
     def link(self, key: str, file_name: str) -> Link: ...
 
 

@@ -3,6 +3,8 @@
 BATCH = "BATCH"
 FETCHES = "FETCHES"
 LATE_SITES = "LATE"
+DUE_REPORTS = "DUE"
+PROGRESS = "PROGRESS"
 #: The hosts of a day are listed under this many index keys.
 DAY_SHARDS = 8
 _SITE_PREFIX = "SITE#"
@@ -88,3 +90,36 @@ def grid_interval(from_ms: int, revision: int | None = None) -> str:
 
 def grid_fetch(provider: str, zone: str, signal: str, accounting: str, kind: str) -> str:
     return f"{provider}#{zone}#{signal}#{accounting}#{kind}"
+
+
+def report_energy(owner: str) -> str:
+    """The days of an account's stays, or of a site's hosts."""
+    return f"ENERGY#{owner}"
+
+
+def host_day(day: str, host_id: str) -> str:
+    return f"{day}#{host_id}"
+
+
+def stay_day(day: str, host_id: str, rental_id: str, segment: int) -> str:
+    return f"{day}#{host_id}#{rental_id}#{segment:06d}"
+
+
+def reports(owner: str) -> str:
+    return f"REPORTS#{owner}"
+
+
+def report(kind: str, period: str, version: int | None = None) -> str:
+    """Sorts by kind, period, version; without one, before every version."""
+    return f"{kind}#{period}#" + ("" if version is None else f"{version:06d}")
+
+
+def due_report(due_at_ms: int, owner: str, period: str) -> str:
+    return f"{due_at_ms:013d}#{owner}#{period}"
+
+
+def read_due_report(key: str) -> tuple[int, str, str]:
+    """Return instant, owner and period."""
+    due_at_ms, rest = key.split("#", 1)
+    owner, _, period = rest.rpartition("#")
+    return int(due_at_ms), owner, period

@@ -2,7 +2,7 @@
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
 before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, removals, statements, payments,
-carbon, upkeep.
+carbon, reporting, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -26,6 +26,7 @@ from chalicelib.wiring.rentals import (
     rental_ports,
     reservation_ports,
 )
+from chalicelib.wiring.reporting import report_ports
 from chalicelib.wiring.sealing import seal_ports, tampering_ports
 from chalicelib.wiring.statements import statement_ports
 from chalicelib.wiring.system import (
@@ -72,6 +73,7 @@ __all__ = [
     "read_signing_key",
     "removal_ports",
     "rental_ports",
+    "report_ports",
     "reservation_ports",
     "scaling_ports",
     "seal_ports",

@@ -56,6 +56,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "metering": "write",
         "grid": "read",
         "removals": "write",
+        "reports": "read",
         "register": "write",
         "reservations": "write",
         **_BOOKS,
@@ -174,6 +175,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "ReconcilePayments": _SETTLES,
     "RefillWallets": _SETTLES,
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},
+    "RollUpEnergy": {"metering": "write", "rentals": "read", "fleet": "read", "reports": "write"},
+    "MakeCarbonReports": {"catalog": "read", "grid": "read", "removals": "read", "reports": "write"},
     "IssueStatements": {
         "balances": "write",
         "usage": "read",
@@ -203,6 +206,7 @@ READS_SECRET = (
 KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
+    "MakeCarbonReports": ("carbon",),
 }
 #: Consumer -> the table whose stream it reads.
 READS_STREAM: Mapping[str, str] = {
@@ -322,6 +326,9 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         # What it links is fetched in its name.
         read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
         statements.append(allow(("s3:GetObject",), read))
+    if function == "MakeCarbonReports":
+        # A month is made of its days.
+        statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
     if function == "VerifySeals":
         statements.append(allow(("s3:GetObject",), [f"{resources.seals_arn}/*"]))
     if function == "SealLedger":

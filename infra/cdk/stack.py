@@ -182,7 +182,7 @@ class PlatformStack(Stack):
         }
 
     def _add_documents(self) -> s3.Bucket:
-        """Statements, and drafts that nobody needs on the next day."""
+        """Statements, carbon reports, and drafts that nobody needs on the next day."""
         stage = self.stage
         drafts = s3.LifecycleRule(prefix="drafts/", expiration=Duration.days(1))
         return s3.Bucket(

@@ -21,6 +21,7 @@ from provocative.cli import (
     removals,
     rent,
     rentals,
+    reports,
     reservations,
     statements,
     templates,
@@ -51,6 +52,7 @@ _MODULES = (
     accounts,
     agreements,
     removals,
+    reports,
     audit,
 )
 

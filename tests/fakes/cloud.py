@@ -1,6 +1,7 @@
 """All ports over one in-memory database, as `chalicelib.wiring` builds them over DynamoDB."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.deposits import ReservationDeposits
@@ -8,6 +9,7 @@ from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
 from chalicelib.carbon.grid import find_intensity
+from chalicelib.carbon.service import read_figures
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -18,6 +20,8 @@ from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
 from chalicelib.removals.ports import RemovalPorts
 from chalicelib.rentals.ports import RentalPorts
+from chalicelib.reporting.content_gateway import JsonContents
+from chalicelib.reporting.ports import ReportPorts
 from chalicelib.reservations.keeping import HostBookings
 from chalicelib.reservations.ports import ReservationPorts
 from chalicelib.statements.model import Party
@@ -29,6 +33,7 @@ from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
+from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.ledger import (
     FakeBudgetStore,
     FakeLedgerStore,
@@ -39,6 +44,7 @@ from tests.fakes.ledger import (
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
+from tests.fakes.reports import FakePurchases, FakeReportStore
 from tests.fakes.reservations import FakeReservationStore
 from tests.fakes.scheduling import FakeSchedulingStore
 from tests.fakes.seals import FakeSealStore, FakeVault
@@ -165,4 +171,22 @@ class FakeCloud:
             self.billing,
             Party("Provocative Cloud Ltd", ("1 Test Street",), "IE", "IE1234567X"),
             lambda: print_statement,
+        )
+        self.purchases, self.grid_store = FakePurchases(), FakeIntensityStore(self.db)
+        self.reports = ReportPorts(
+            store=FakeReportStore(self.db),
+            energy=self.meters.store,
+            rentals=self.rentals.store,
+            hosts=self.fleet_store,
+            shares=self.removals.store,
+            purchases=self.purchases,
+            files=self.documents,
+            codec=JsonContents(),
+            read_figures=partial(read_figures, self.grid_store),
+            read_power_limits=lambda: {
+                each.name: each.power_limit_watts for each in catalog_store.read_catalog().gpu_types.values()
+            },
+            connect_printer=lambda: lambda content, report: f"{content.period} v{report.version}".encode(),
+            transactions=self.db.begin,
+            clock=self.clock,
         )

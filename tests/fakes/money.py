@@ -300,8 +300,9 @@ class FakeMeterStore(MemoryStore):
                 sums[use.account_id] = sums.get(use.account_id, 0) + use.energy_millijoules
         return sums
 
-    def list_sites(self, day: str) -> Iterator[str]:
-        yield from sorted({host for host, hour, *_ in self.db.table("site_energy") if hour[:10] == day})
+    def list_sites(self, day: str, after: str | None = None) -> Iterator[str]:
+        hosts = {host for host, hour, *_ in self.db.table("site_energy") if hour[:10] == day}
+        yield from sorted(host for host in hosts if after is None or host > after)
 
     def mark_late(self, tx: Any, late: LateSite) -> None:
         rows = self.db.table("late_sites")

@@ -51,6 +51,10 @@ class FakeRemovalStore(MemoryStore):
         }
         return _page(rows, limit, start)
 
+    def list_day_shares(self, account_id: str, day: str) -> list[Share]:
+        rows = self.db.table("shares").items()
+        return [row for (owner, window, _), row in rows if (owner, window.day) == (account_id, day)]
+
 
 class FakeCertificateStore(MemoryStore):
     """Rows: batches (serial), certificates (serial), register ((batch, number))."""

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from typing import Any, BinaryIO
 
-from chalicelib.core.errors import DomainError, Unavailable
+from chalicelib.core.errors import DomainError, NotFound, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.statements.model import Head, Party
 from chalicelib.statements.ports import Link
@@ -88,6 +89,11 @@ class FakeDocuments:
             raise Unavailable("document")
         self.files[key] = body
         return hashlib.sha256(body).hexdigest()
+
+    def read(self, key: str) -> BinaryIO:
+        if key not in self.files:
+            raise NotFound("document")
+        return BytesIO(self.files[key])
 
     def link(self, key: str, file_name: str) -> Link:
         assert key in self.files

@@ -57,6 +57,7 @@ class Platform:
             seal_ports=cloud.seals,
             grid_ports=self.grid,
             statement_ports=cloud.statements,
+            report_ports=cloud.reports,
             scaling_ports=self.scaling.ports,
             clock=cloud.clock,
             settings=SimpleNamespace(currency="USD"),

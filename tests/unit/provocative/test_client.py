@@ -19,6 +19,7 @@ from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import schemas as rentals_schemas
+from chalicelib.reporting import schemas as reporting_schemas
 from chalicelib.reservations import schemas as reservations_schemas
 from chalicelib.scaling import schemas as scaling_schemas
 from chalicelib.statements import schemas as statements_schemas
@@ -31,6 +32,7 @@ from provocative import (
     models,
     money_models,
     removal_models,
+    report_models,
     webhook_models,
 )
 from provocative.client import Client, list_all
@@ -141,6 +143,16 @@ def split_routes(text):
         (carbon_models.IntensityForecast, intensity_schemas.ForecastBody),
         (carbon_models.IntensityForecasts, intensity_schemas.ForecastListBody),
         (models.Reservation, reservations_schemas.ReservationBody),
+        (report_models.ReportHead, reporting_schemas.ReportHeadBody),
+        (report_models.CarbonReport, reporting_schemas.CarbonReportBody),
+        (report_models.ReportSum, reporting_schemas.SumBody),
+        (report_models.ReportSpan, reporting_schemas.SpanBody),
+        (report_models.ReportGroup, reporting_schemas.GroupBody),
+        (report_models.ReportStep, reporting_schemas.StepBody),
+        (report_models.ReportSource, reporting_schemas.SourceBody),
+        (report_models.ReportRemoved, reporting_schemas.RemovedBody),
+        (report_models.ReportComparison, reporting_schemas.ComparisonBody),
+        (money_models.Link, reporting_schemas.ReportLinkBody),
         (removal_models.Removal, removals_schemas.RemovalBody),
         (removal_models.RemovalShare, removals_schemas.ShareBody),
         (removal_models.CreditBatch, removals_schemas.BatchBody),
