@@ -32,11 +32,14 @@ class ReportSum(TypedDict):
     location_average_estimated_millijoules: int
     location_marginal_mg_co2e: int | None
     market_mg_co2e: int | None
-    node_millijoules: int | None
-    node_mg_co2e: int | None
-    overhead_millijoules: int | None
-    overhead_mg_co2e: int | None
-    embodied: ReportSpan | None
+    node_millijoules: int
+    node_mg_co2e: int
+    node_unknown_gpu_ms: int
+    overhead_millijoules: int
+    overhead_mg_co2e: int
+    overhead_unknown_millijoules: int
+    embodied: ReportSpan
+    embodied_unknown_gpu_ms: int
 
 
 class ReportGroup(TypedDict):

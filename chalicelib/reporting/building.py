@@ -231,19 +231,19 @@ def list_values(row: Row) -> list[str | int]:
         total.average_mg,
         _or_blank(total.marginal_mg),
         _or_blank(total.market_mg),
-        _or_blank(total.node_millijoules),
-        _or_blank(total.node_mg),
-        _or_blank(total.overhead_millijoules),
-        _or_blank(total.overhead_mg),
-        "" if embodied is None else embodied.low_mg,
-        "" if embodied is None else embodied.value_mg,
-        "" if embodied is None else embodied.high_mg,
+        *_known([total.node_millijoules, total.node_mg], total.node_unknown_ms),
+        *_known([total.overhead_millijoules, total.overhead_mg], total.overhead_unknown_millijoules),
+        *_known([embodied.low_mg, embodied.value_mg, embodied.high_mg], total.embodied_unknown_ms),
     ]
 
 
 def _or_blank(value: int | None) -> int | str:
     """What nobody knows is not 0."""
     return "" if value is None else value
+
+
+def _known(values: Sequence[int], unknown: int) -> Sequence[int | str]:
+    return [""] * len(values) if unknown else values
 
 
 def _disarm(value: str | int) -> str | int:

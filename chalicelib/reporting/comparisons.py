@@ -22,9 +22,14 @@ class Comparison:
 
 def compare(*, operational_mg: int, energy_millijoules: int) -> tuple[Comparison, ...]:
     return (
-        Comparison("a car drives", _divide(operational_mg, _CAR_MG_PER_KM), "km", _CAR_SOURCE),
         Comparison(
-            "homes use in a day",
+            "as much CO2 as a car emits on a way of",
+            _divide(operational_mg, _CAR_MG_PER_KM),
+            "km",
+            _CAR_SOURCE,
+        ),
+        Comparison(
+            "as much electricity as is used in a day by",
             _divide(energy_millijoules, _HOME_MILLIJOULES_PER_DAY),
             "homes",
             _HOME_SOURCE,

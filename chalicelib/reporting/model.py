@@ -156,8 +156,9 @@ class Span:
 class Sum:
     """Of rows. ``None``: of some of the energy nobody knows it, and half a sum looks like a whole one.
 
-    ``node``: the servers around the GPUs, by a model; ``overhead``: what the site used beyond both (PUE).
-    ``gap_millijoules``: what the gaps may hide at most. ``embodied``: of the hardware's making.
+    ``node``: the servers around the GPUs, by a model; ``overhead``: what the site used beyond both (PUE);
+    ``embodied``: of the hardware's making. They are what is known; ``unknown`` says of how much it is not.
+    ``gap_millijoules``: what the gaps may hide at most.
     """
 
     energy_millijoules: int = 0
@@ -170,11 +171,14 @@ class Sum:
     average_estimated_millijoules: int = 0
     marginal_mg: int | None = 0
     market_mg: int | None = 0
-    node_millijoules: int | None = 0
-    node_mg: int | None = 0
-    overhead_millijoules: int | None = 0
-    overhead_mg: int | None = 0
-    embodied: Span | None = Span()
+    node_millijoules: int = 0
+    node_mg: int = 0
+    node_unknown_ms: int = 0
+    overhead_millijoules: int = 0
+    overhead_mg: int = 0
+    overhead_unknown_millijoules: int = 0
+    embodied: Span = Span()
+    embodied_unknown_ms: int = 0
 
     def __add__(self, other: "Sum") -> "Sum":
         return Sum(
@@ -187,17 +191,20 @@ class Sum:
             self.average_estimated_millijoules + other.average_estimated_millijoules,
             _plus(self.marginal_mg, other.marginal_mg),
             _plus(self.market_mg, other.market_mg),
-            _plus(self.node_millijoules, other.node_millijoules),
-            _plus(self.node_mg, other.node_mg),
-            _plus(self.overhead_millijoules, other.overhead_millijoules),
-            _plus(self.overhead_mg, other.overhead_mg),
-            None if self.embodied is None or other.embodied is None else self.embodied + other.embodied,
+            self.node_millijoules + other.node_millijoules,
+            self.node_mg + other.node_mg,
+            self.node_unknown_ms + other.node_unknown_ms,
+            self.overhead_millijoules + other.overhead_millijoules,
+            self.overhead_mg + other.overhead_mg,
+            self.overhead_unknown_millijoules + other.overhead_unknown_millijoules,
+            self.embodied + other.embodied,
+            self.embodied_unknown_ms + other.embodied_unknown_ms,
         )
 
     @property
     def operational_mg(self) -> int:
         """Location-based: the GPUs', and what is known of their servers' and the site's."""
-        return self.average_mg + (self.node_mg or 0) + (self.overhead_mg or 0)
+        return self.average_mg + self.node_mg + self.overhead_mg
 
     @property
     def mg_co2e_per_kwh(self) -> int | None:

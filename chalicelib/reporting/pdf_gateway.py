@@ -13,7 +13,7 @@ from reportlab.platypus import Flowable, KeepTogether, Spacer
 from chalicelib.core.clock import format_instant
 from chalicelib.core.units import MILLIJOULES_PER_KWH
 from chalicelib.reporting.comparisons import compare
-from chalicelib.reporting.model import Content, Report, Span, Step, Sum
+from chalicelib.reporting.model import Content, Report, Step, Sum
 from chalicelib.runtime.printing import (
     ACCENT,
     FAINT,
@@ -40,7 +40,7 @@ BESIDE = (
     "grid neutral. Provisional: measured, and not verified yet. Final: verified by a person on evidence and "
     "issued under a serial that the certificate page shows."
 )
-UNKNOWN = "A dash is what nobody knows, of some of the energy; it is not zero."
+UNKNOWN = "A dash is what nobody knows; it is not zero."
 
 
 def print_report(content: Content, report: Report) -> bytes:
@@ -84,9 +84,20 @@ def _build_summary(content: Content) -> list[Flowable]:
         ["Energy of the GPUs, metered", _energy(total.energy_millijoules), f"{hours:,.1f} GPU-hours"],
         ["1. Emissions by location", _mass(total.operational_mg), _score(total)],
         ["    GPUs", _mass(total.average_mg), _intensity(total)],
-        ["    Servers around them (model)", _mass(total.node_mg), _energy(total.node_millijoules)],
-        ["    Overhead of the site (PUE)", _mass(total.overhead_mg), _energy(total.overhead_millijoules)],
-        ["    Making of the hardware", *_bounds(total.embodied)],
+        [
+            "    Servers around them (model)",
+            *_known(total.node_mg, total.node_millijoules, total.node_unknown_ms, total.covered_ms),
+        ],
+        [
+            "    Overhead of the site (PUE)",
+            *_known(
+                total.overhead_mg,
+                total.overhead_millijoules,
+                total.overhead_unknown_millijoules,
+                total.energy_millijoules,
+            ),
+        ],
+        ["    Making of the hardware", *_bounds(total)],
         ["2. Emissions by market", _mass(total.market_mg), "GPUs; as the provider states it"],
         ["    Marginal, for comparison", _mass(total.marginal_mg), "GPUs; location"],
     ]
@@ -241,7 +252,7 @@ def _build_notes(content: Content) -> list[Flowable]:
         lines.append(f"Gaps: {hours} without a reading, with {hidden}, are not in the sums.")
     compared = compare(operational_mg=total.operational_mg, energy_millijoules=total.energy_millijoules)
     lines += [
-        f"For scale: {each.name} {each.thousandths / 1000:,.1f} {each.unit} ({each.source})."
+        f"For scale: {each.name}: {each.thousandths / 1000:,.1f} {each.unit} ({each.source})."
         for each in compared
     ]
     lines.append("Formulas, constants and versions: GET /v1/carbon/methodology.")
@@ -296,14 +307,23 @@ def _intensity(total: Sum) -> str:
     return "" if mean is None else f"{mean / MG_PER_G:,.1f} g/kWh, mean by energy"
 
 
-def _bounds(span: Span | None) -> tuple[str, str]:
-    if span is None:
-        return "-", "not stated for all of the GPUs"
-    return _mass(span.value_mg), f"{_mass(span.low_mg)} to {_mass(span.high_mg)}; not in 1."
+def _known(mass_mg: int, millijoules: int, unknown: int, whole: int) -> tuple[str, str]:
+    if unknown and unknown >= whole:
+        return "-", "not stated for these GPUs or this site"
+    rest = f"; not stated for {100 * unknown / whole:.1f} %" if unknown else ""
+    return _mass(mass_mg), _energy(millijoules) + rest
+
+
+def _bounds(total: Sum) -> tuple[str, str]:
+    if total.embodied_unknown_ms and total.embodied_unknown_ms >= total.covered_ms:
+        return "-", "not stated for these GPUs"
+    rest = " for those stated" if total.embodied_unknown_ms else ""
+    span = total.embodied
+    return _mass(span.value_mg), f"{_mass(span.low_mg)} to {_mass(span.high_mg)}{rest}; not in 1."
 
 
 def _score(total: Sum) -> str:
-    if not total.covered_ms or total.embodied is None:
+    if not total.covered_ms or total.embodied_unknown_ms:
         return ""
     score = (total.operational_mg + total.embodied.value_mg) * MS_PER_HOUR / total.covered_ms / MG_PER_G
     return f"SCI {score:,.1f} g per GPU-hour with making"

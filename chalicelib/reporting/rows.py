@@ -110,30 +110,34 @@ class _Counter:
         assert average is not None, "each region has an annual average"
         marginal, market = figures.marginal[hour], figures.market
         node = find_node_power(line.gpu_type)
-        node_energy = None if node is None else node.milliwatts * line.use.covered_ms // 1000
-        extra = None if figures.pue is None else figures.pue.permille - 1000
-        used = energy + (node_energy or 0)
-        overhead = None if extra is None else self._share("overhead energy", used * extra, 1000)
+        node_energy = 0 if node is None else node.milliwatts * line.use.covered_ms // 1000
+        extra = 0 if figures.pue is None else figures.pue.permille - 1000
+        used, intensity = energy + node_energy, average.mg_co2e_per_kwh
+        embodied = _amortise(line)
         limit_watts = self.power_limits_watts.get(line.gpu_type)
-        intensity = average.mg_co2e_per_kwh
         return Row(
             line,
             average,
             Sum(
-                energy,
-                line.use.estimated_millijoules,
-                line.use.covered_ms,
-                line.use.gap_ms,
-                None if limit_watts is None else limit_watts * line.use.gap_ms,
-                self._weigh("average", energy, intensity),
-                energy if average.estimated else 0,
-                None if marginal is None else self._weigh("marginal", energy, marginal.mg_co2e_per_kwh),
-                None if market is None else self._weigh("market", energy, market.mg_co2e_per_kwh),
-                node_energy,
-                None if node_energy is None else self._weigh("node", node_energy, intensity),
-                overhead,
-                None if extra is None else self._weigh("overhead", used * extra, intensity, 1000),
-                _amortise(line),
+                energy_millijoules=energy,
+                estimated_millijoules=line.use.estimated_millijoules,
+                covered_ms=line.use.covered_ms,
+                gap_ms=line.use.gap_ms,
+                gap_millijoules=None if limit_watts is None else limit_watts * line.use.gap_ms,
+                average_mg=self._weigh("average", energy, intensity),
+                average_estimated_millijoules=energy if average.estimated else 0,
+                marginal_mg=None
+                if marginal is None
+                else self._weigh("marginal", energy, marginal.mg_co2e_per_kwh),
+                market_mg=None if market is None else self._weigh("market", energy, market.mg_co2e_per_kwh),
+                node_millijoules=node_energy,
+                node_mg=self._weigh("node", node_energy, intensity),
+                node_unknown_ms=line.use.covered_ms if node is None else 0,
+                overhead_millijoules=self._share("overhead energy", used * extra, 1000),
+                overhead_mg=self._weigh("overhead", used * extra, intensity, 1000),
+                overhead_unknown_millijoules=energy if figures.pue is None else 0,
+                embodied=embodied or Span(),
+                embodied_unknown_ms=line.use.covered_ms if embodied is None else 0,
             ),
         )
 

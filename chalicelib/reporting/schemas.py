@@ -49,13 +49,16 @@ class SumBody(ResponseBody):
     location_average_estimated_millijoules: int
     location_marginal_mg_co2e: int | None
     market_mg_co2e: int | None
-    #: The servers around the GPUs, by a model.
-    node_millijoules: int | None
-    node_mg_co2e: int | None
-    #: What the site uses beyond both (PUE).
-    overhead_millijoules: int | None
-    overhead_mg_co2e: int | None
-    embodied: SpanBody | None
+    #: The servers around the GPUs, by a model; GPU-milliseconds of which it is not known.
+    node_millijoules: int
+    node_mg_co2e: int
+    node_unknown_gpu_ms: int
+    #: What the site uses beyond both (PUE), as far as it is known.
+    overhead_millijoules: int
+    overhead_mg_co2e: int
+    overhead_unknown_millijoules: int
+    embodied: SpanBody
+    embodied_unknown_gpu_ms: int
 
 
 class GroupBody(ResponseBody):
@@ -207,13 +210,14 @@ def _render_sum(total: Sum) -> SumBody:
         market_mg_co2e=total.market_mg,
         node_millijoules=total.node_millijoules,
         node_mg_co2e=total.node_mg,
+        node_unknown_gpu_ms=total.node_unknown_ms,
         overhead_millijoules=total.overhead_millijoules,
         overhead_mg_co2e=total.overhead_mg,
+        overhead_unknown_millijoules=total.overhead_unknown_millijoules,
         embodied=_render_span(total.embodied),
+        embodied_unknown_gpu_ms=total.embodied_unknown_ms,
     )
 
 
-def _render_span(span: Span | None) -> SpanBody | None:
-    if span is None:
-        return None
+def _render_span(span: Span) -> SpanBody:
     return SpanBody(low_mg_co2e=span.low_mg, mg_co2e=span.value_mg, high_mg_co2e=span.high_mg)

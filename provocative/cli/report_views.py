@@ -43,15 +43,10 @@ def show_report(found: CarbonReport) -> None:
             ("without a reading", _gap(total)),
             ("1. by location", _mass(head["operational_mg_co2e"])),
             ("   GPUs", _mass(total["location_average_mg_co2e"])),
-            ("   servers (model)", _mass(total["node_mg_co2e"])),
-            ("   overhead (PUE)", _mass(total["overhead_mg_co2e"])),
-            (
-                "   making (not in it)",
-                None
-                if embodied is None
-                else f"{_mass(embodied['mg_co2e'])}, "
-                f"{_mass(embodied['low_mg_co2e'])} to {_mass(embodied['high_mg_co2e'])}",
-            ),
+            ("   servers (model)", _known(total["node_mg_co2e"], total["node_unknown_gpu_ms"])),
+            ("   overhead (PUE)", _known(total["overhead_mg_co2e"], total["overhead_unknown_millijoules"])),
+            ("   making (not in it)", _known(embodied["mg_co2e"], total["embodied_unknown_gpu_ms"])),
+            ("   at least, at most", f"{_mass(embodied['low_mg_co2e'])}, {_mass(embodied['high_mg_co2e'])}"),
             ("2. by market", _mass(total["market_mg_co2e"])),
             ("   marginal", _mass(total["location_marginal_mg_co2e"])),
             ("3. removals", None if found["removals"] else "none"),
@@ -81,6 +76,10 @@ def show_report(found: CarbonReport) -> None:
 
 def _mass(mass_mg: int | None) -> str:
     return "-" if mass_mg is None else f"{mass_mg / _MG_PER_KG:,.3f} kg"
+
+
+def _known(mass_mg: int, unknown: int) -> str:
+    return f"{_mass(mass_mg)}, not stated for all of it" if unknown else _mass(mass_mg)
 
 
 def _energy(millijoules: int) -> str:

@@ -273,7 +273,11 @@ maybe = st.none() | numbers
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.builds(Sum, *[numbers] * 4, maybe, numbers, numbers, *[maybe] * 6), max_size=5))
+@given(
+    st.lists(
+        st.builds(Sum, *[numbers] * 4, maybe, numbers, numbers, maybe, maybe, *[numbers] * 6), max_size=5
+    )
+)
 def test_a_sum_does_not_hang_on_the_order_and_does_not_hide_what_is_not_known(sums):
     assert add(sums) == add(reversed(sums))
     assert (add(sums).marginal_mg is None) == any(each.marginal_mg is None for each in sums)

@@ -8,6 +8,7 @@ from pypdf import PdfReader
 from chalicelib.carbon.hardware import find_node_power
 from chalicelib.carbon.intensity import Figure
 from chalicelib.carbon.model import Pue, RegionFigures
+from chalicelib.reporting.building import COLUMNS, list_values
 from chalicelib.reporting.comparisons import compare
 from chalicelib.reporting.model import (
     HOUR_MS,
@@ -59,18 +60,22 @@ def test_the_servers_around_the_gpus_are_a_line_of_their_own_or_a_dash():
     assert row.total.node_mg == 107 * 108
     assert row.total.average_mg == 108_000, "the hour's own figure, and no server in it"
     (unknown,) = count([build_stay("A10")], build_figures())
-    assert (unknown.total.node_millijoules, unknown.total.node_mg, unknown.total.embodied) == (
-        None,
-        None,
-        None,
+    assert (unknown.total.node_mg, unknown.total.node_unknown_ms, unknown.total.embodied_unknown_ms) == (
+        0,
+        HOUR_MS,
+        HOUR_MS,
     )
+    (group,) = group_rows(count([build_stay(), build_stay("H100-SXM-80", hours=(9,))], build_figures()))
+    assert group.total.node_unknown_ms == 0
+    values = dict(zip(COLUMNS, list_values(unknown), strict=True))
+    assert {values[name] for name in ("node_millijoules", "node_mg_co2e", "embodied_mg_co2e")} == {""}
 
 
 def test_the_sites_overhead_is_of_gpus_and_servers_and_unknown_without_a_pue():
     (row,) = count([build_stay()], build_figures(pue=1500))
     assert row.total.overhead_millijoules == (KWH + 107_000 * 3600) // 2
     (unknown,) = count([build_stay()], build_figures(pue=None))
-    assert (unknown.total.overhead_millijoules, unknown.total.overhead_mg) == (None, None)
+    assert (unknown.total.overhead_mg, unknown.total.overhead_unknown_millijoules) == (0, KWH)
     assert unknown.total.operational_mg == row.total.average_mg + row.total.node_mg
 
 
@@ -90,7 +95,7 @@ def test_a_gap_of_a_model_without_a_limit_is_unknown_and_not_nothing():
     ("mg", "energy", "km", "homes"), [(248_548_000, 0, 1_000_000, 0), (0, 29_564 * KWH, 0, 1_000_000)]
 )
 def test_comparisons_are_the_published_factors(mg, energy, km, homes):
-    car, home = compare(operational_mg=mg, energy_millijoules=energy // 1)
+    car, home = compare(operational_mg=mg, energy_millijoules=energy)
     assert car.thousandths == pytest.approx(km, abs=1)
     assert home.thousandths == pytest.approx(homes, rel=1e-4)
     assert car.source.startswith("US EPA")
@@ -111,6 +116,13 @@ def build_content(**changes):
         "removals": (Removed("allocated, final", 10**6, ("PC-1",)), Removed("allocated, provisional", 5000)),
     }
     return Content(**{**members, **changes})
+
+
+def test_groups_sum_to_the_whole_where_some_of_them_are_not_known():
+    content = build_content()
+    assert len(content.groups) == 2
+    assert sum(each.total.operational_mg for each in content.groups) == content.total.operational_mg
+    assert 0 < content.total.node_unknown_ms < content.total.covered_ms
 
 
 def print_text(content, version=2):
