@@ -1,9 +1,11 @@
 """Models and tables agree, numbers stay integers, one client serves all."""
 
+import pkgutil
+
 import pytest
 from pynamodb.attributes import NumberAttribute
 
-from chalicelib.storage import connection, keys
+from chalicelib.storage import connection, keys, tables
 from chalicelib.storage.tables.base import IntegerAttribute, Table
 from infra.cdk.tables import TABLES
 
@@ -21,6 +23,12 @@ def read_key_names(schema):
 
 def list_indexes(model):
     return {name: index for name, index in vars(model).items() if hasattr(index, "_hash_key_attribute")}
+
+
+def test_binding_loads_every_module_of_tables():
+    """A model that is loaded later would speak to a table without the stage's prefix."""
+    modules = {each.name for each in pkgutil.iter_modules(tables.__path__)} - {"base"}
+    assert modules == {each.__name__.rpartition(".")[2] for each in connection.MODULES}
 
 
 def test_every_model_has_a_table_and_every_table_a_model(bound):
