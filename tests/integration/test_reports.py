@@ -3,14 +3,17 @@
 import csv
 import gzip
 import io
+import json
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from chalicelib import wiring
+from chalicelib.accounts.service import create_key
 from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.metering.model import HOUR_MS, Interval
 from chalicelib.metering.ports import TelemetryRecord
@@ -19,7 +22,7 @@ from chalicelib.metering.service import apply_report, store_telemetry
 from chalicelib.reporting.building import build
 from chalicelib.reporting.functions import make_carbon_reports, roll_up_energy
 from chalicelib.reporting.model import DAY_MS, Due, Owner, Period, name_day
-from chalicelib.reporting.service import link_document, list_reports, read_report
+from chalicelib.reporting.service import list_reports, read_report
 from infra.local.cloud import EmbeddedCloud
 from tests.fakes.events import TICK
 from tests.integration import fleet_setup
@@ -34,12 +37,25 @@ def wired(cloud: EmbeddedCloud) -> Iterator[None]:
         yield
 
 
-def test_a_day_is_rolled_up_reported_restated_and_downloaded(wired: None) -> None:
+def ask(cloud: EmbeddedCloud, token: str, path: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}"}
+    return cast("dict[str, Any]", json.loads(fetch(f"{cloud.api_url}{path}", headers)))
+
+
+def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes:
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def test_a_day_is_rolled_up_reported_restated_and_downloaded(cloud: EmbeddedCloud, wired: None) -> None:
     operator, gpu_type = fleet_setup.become_operator(), f"H100-SXM-{uuid.uuid4().hex[:6]}"
     fleet_setup.offer(operator, gpu_type)
     host = fleet_setup.add_host(operator, gpu_type, 2)
     renter = fleet_setup.add_renter(operator)
     rental = fleet_setup.read_rental(fleet_setup.rent(renter, gpu_type, 1, "report").body)
+    token = create_key(wiring.account_ports(), operator, renter.account_id, label="reports").token
     ports, owner = wiring.report_ports(), Owner("account", renter.account_id)
     running = Told(rental.rental_id, rental.leases, "running", None, None, wiped=False)
     apply_report(wiring.meter_ports(), host.host_id, running, wiring.clock().now_ms())
@@ -86,12 +102,14 @@ def test_a_day_is_rolled_up_reported_restated_and_downloaded(wired: None) -> Non
     for period, energy in ((day, 2 * KWH + 1), (day.month, 2 * KWH + 1)):
         report, content = read_report(ports, owner, period.name, None)
         assert content.total.energy_millijoules == report.energy_millijoules == energy
-        with urllib.request.urlopen(link_document(ports, owner, period.name, None, "csv.gz").url) as answer:
-            rows = list(csv.DictReader(io.StringIO(gzip.decompress(answer.read()).decode())))
+        packed = fetch(ask(cloud, token, f"/v1/carbon/reports/{period.name}/csv")["url"])
+        rows = list(csv.DictReader(io.StringIO(gzip.decompress(packed).decode())))
         assert sum(int(row["energy_millijoules"]) for row in rows) == energy
         assert {row["rental_id"] for row in rows} == {rental.rental_id}
-        with urllib.request.urlopen(link_document(ports, owner, period.name, None, "pdf").url) as answer:
-            assert answer.read().startswith(b"%PDF-")
+        printed = fetch(ask(cloud, token, f"/v1/carbon/reports/{period.name}/pdf")["url"])
+        assert printed.startswith(b"%PDF-")
+        shown = ask(cloud, token, f"/v1/carbon/reports/{period.name}")
+        assert (shown["report"]["version"], shown["total"]["energy_millijoules"]) == (report.version, energy)
     assert read_report(ports, owner, day.name, 1)[1].total.energy_millijoules == KWH + 1
     page = list_reports(ports, owner, "day", 1, None)
     assert [each.version for each in page.items] == [2]
