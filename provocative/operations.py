@@ -61,6 +61,7 @@ LIST_PRICE_HISTORY = Operation("GET", "/v1/prices/history")
 LIST_INTENSITY = Operation("GET", "/v1/carbon/intensity")
 LIST_BEST_STARTS = Operation("GET", "/v1/carbon/best-starts")
 LIST_FORECASTS = Operation("GET", "/v1/carbon/forecast")
+READ_METHODOLOGY = Operation("GET", "/v1/carbon/methodology")
 PUT_GPU_TYPE = Operation("PUT", "/v1/gpu-types/{gpu_type}")
 # Each call is an entry of the history.
 READ_AGREEMENT = Operation("GET", "/v1/agreement")

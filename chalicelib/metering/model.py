@@ -10,12 +10,16 @@ from typing import Literal
 
 from chalicelib.core.clock import format_hour
 from chalicelib.core.leases import Lease
+from chalicelib.core.methodology import Constant
 from chalicelib.core.money import compute_charge_micros
 
 MeterState = Literal["open", "closed", "settled"]
 
 #: A host is LOST after 60 s of silence (reliability knobs); time that nobody vouched for is not sold.
 MAX_PROOF_GAP_MS = 60_000
+CONSTANTS = (
+    Constant("MAX_PROOF_GAP_MS", "longest silence that counts as time of the GPUs", MAX_PROOF_GAP_MS, "ms"),
+)
 HOUR_MS = 3_600_000
 UNRENTED = ""
 #: Meters that are still to be charged are listed under this many index keys.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from chalicelib.core.methodology import Constant
 from chalicelib.removals.accounting import combine
 from chalicelib.removals.plausibility import PPB, Finding, Measured, Readings
 
@@ -28,6 +29,10 @@ UNITS: Mapping[str, str] = {
     "tank_mass": "grams",
 }
 _MILLI = 1000
+CONSTANTS = (
+    Constant("MAX_GAP_MS", "longest time between two readings of a sensor that is no gap", MAX_GAP_MS, "ms"),
+    Constant("MAX_AHEAD_MS", "what a unit's clock may be ahead by", MAX_AHEAD_MS, "ms"),
+)
 
 
 @dataclass(frozen=True, slots=True)
