@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from chalicelib.carbon import figures
 from chalicelib.carbon import methodology as carbon
 from chalicelib.core.methodology import (
     OWN,
@@ -58,12 +59,15 @@ def _list_measured() -> tuple[Statement, ...]:
         ),
         Statement(
             "Electricity of the unit as activity",
-            "activity = E * I",
-            "Fans, pumps, compression by the unit's meter, at the region's annual average; mass and "
-            "deviation are rounded up. It stands outside PUE, so nothing is deducted twice.",
+            "activity = sum over hours of E_h * I_h",
+            "Fans, pumps, compression by the unit's meter: what it gained between two readings is of their "
+            "hours by time, and each hour has its own location-based figure, as a rental's has. Hours "
+            "without one have the annual average; the component is then estimated, and says for which part "
+            "of its energy and by which sources. The sum is rounded up once; the deviation is the meter's "
+            "at the highest figure, rounded up. It stands outside PUE, so nothing is deducted twice.",
             "ISO/IEC 30134-6; " + _SCHEMA,
             "2021",
-            name_code(accounting.emit),
+            (*name_code(accounting.emit, figures.read_hours), "chalicelib.removals.measuring._spread"),
         ),
         Statement(
             "Electricity of a heat pump that no meter sees",

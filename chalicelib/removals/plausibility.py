@@ -77,10 +77,14 @@ MEANINGS: Mapping[Code, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A reading summed over a window, with its standard deviation, in the same unit."""
+    """A reading summed over a window, with its standard deviation, in the same unit.
+
+    ``hours``: of a counter, (start of the hour in ms, its part) in order; the parts sum to the value.
+    """
 
     value: int
     standard_deviation: int
+    hours: tuple[tuple[int, int], ...] = ()
 
     @property
     def low(self) -> int:

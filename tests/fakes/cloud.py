@@ -7,7 +7,6 @@ from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
-from chalicelib.carbon.grid import find_intensity
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -29,6 +28,7 @@ from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
+from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.ledger import (
     FakeBudgetStore,
     FakeLedgerStore,
@@ -151,7 +151,7 @@ class FakeCloud:
             certificates=FakeCertificateStore(self.db),
             records=self.meters.store,
             hosts=self.fleet_store,
-            find_intensity=find_intensity,
+            grid=FakeIntensityStore(self.db),
             idempotency=self.rentals.idempotency,
             audit=self.audit,
             transactions=self.db.begin,

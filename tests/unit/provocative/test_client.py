@@ -150,6 +150,8 @@ def split_routes(text):
         (carbon_models.Constant, methodology_schemas.ConstantBody),
         (models.Reservation, reservations_schemas.ReservationBody),
         (removal_models.Removal, removals_schemas.RemovalBody),
+        (removal_models.Component, removals_schemas.ComponentBody),
+        (removal_models.CountedEnergy, removals_schemas.CountedEnergyBody),
         (removal_models.RemovalShare, removals_schemas.ShareBody),
         (removal_models.CreditBatch, removals_schemas.BatchBody),
         (removal_models.Certificate, removals_schemas.CertificateBody),
