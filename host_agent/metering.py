@@ -16,27 +16,23 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from chalicelib.wire.accuracy import (
+    AVERAGED_MS,
+    COUNTER_STEP_MS,
+    DEFAULT_POWER_LIMIT_MILLIWATTS,
+    GAIN_PERCENT,
+    MAX_INTEGRATION_STEP_MS,
+    MODEL_IDLE_PERCENT,
+    PLAUSIBLE_FACTOR_PERCENT,
+)
 from chalicelib.wire.v1 import EnergyInterval, EnergyMethod, EstimateCause
 from host_agent.gpu import GpuInfo, PowerSource, Reading, is_known
 from host_agent.mig import Partition, Split, begin_split, learn_idle, list_partitions, share_step, split_board
 from host_agent.slowdown import Watch, begin_watch, measure_slowdown, watch
 
-#: NVML counters and sensors move in steps of up to 100 ms: either end of a window may be off by one.
-COUNTER_STEP_MS = 100
-#: A power integral over a longer step than this is a guess.
-MAX_INTEGRATION_STEP_MS = 30_000
-#: No board draws more than this part of its limit for long; more is not energy. Source: zeus issue 113.
-PLAUSIBLE_FACTOR_PERCENT = 120
-#: NVML states a power reading to within 5 %. Source: NVML API reference, nvmlDeviceGetPowerUsage.
-GAIN_PERCENT = 5
-#: For boards that do not tell their limit: above every single GPU sold (1.4 kW) with room.
-DEFAULT_POWER_LIMIT_MILLIWATTS = 2_000_000
 #: Time before a reading that it speaks for. An instant, or a figure of unknown meaning, speaks for none:
 #: what happened between two of them is anybody's guess, and is bounded by the board's limit alone.
-COVERED_MS: Mapping[PowerSource | None, int] = {"field_average": 1000}
-#: Power model of a board that tells neither energy nor power: part of the limit when idle; the rest follows
-#: utilisation. Coarse on purpose; its bounds are those of the board.
-MODEL_IDLE_PERCENT = 10
+COVERED_MS: Mapping[PowerSource | None, int] = {"field_average": AVERAGED_MS}
 _MS_PER_SECOND = 1000
 
 

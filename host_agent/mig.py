@@ -16,16 +16,10 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from chalicelib.wire.accuracy import BOARD_SLICES, LOOK_MS, MAX_IDLE_PERCENT
 from chalicelib.wire.v1 import EnergyInterval, SplitMethod
 from host_agent.gpu import GpuInfo, InstanceReading, Reading
 
-#: Compute slices of every board that can be partitioned.
-BOARD_SLICES = 7
-#: More than this part of its limit no board draws when idle: until an idle board was seen, what it draws is
-#: taken for work. H100: 10 %, A100 and B200: 14 to 18 %.
-MAX_IDLE_PERCENT = 20
-#: What an instance did is told for a time that begins and ends up to this long beside its board's window.
-LOOK_MS = 100
 _MS_PER_SECOND = 1000
 
 

@@ -137,3 +137,56 @@ class Emissions(TypedDict):
     estimated: bool
     embodied: Embodied | None
     sci: Sci | None
+
+
+class Constant(TypedDict):
+    """``value``: an integer, or an exact decimal as text. ``version``: of the source; none: our choice."""
+
+    symbol: str
+    meaning: str
+    value: int | str
+    unit: str
+    source: str
+    version: str | None
+
+
+class MethodStatement(TypedDict):
+    """``code``: the functions that do it."""
+
+    title: str
+    formula: str
+    detail: str
+    source: str
+    version: str | None
+    constants: list[Constant]
+    code: list[str]
+
+
+class MethodColumn(TypedDict):
+    name: str
+    unit: str
+
+
+class MethodTable(TypedDict):
+    """A cell is ``None`` where the source is blank."""
+
+    title: str
+    columns: list[MethodColumn]
+    rows: list[list[int | str | None]]
+    source: str
+    version: str | None
+    note: str
+
+
+class MethodSection(TypedDict):
+    key: str
+    title: str
+    statements: list[MethodStatement]
+    tables: list[MethodTable]
+
+
+class Methodology(TypedDict):
+    """How energy, emissions and removals are counted; another ``version``, another way."""
+
+    version: str
+    sections: list[MethodSection]

@@ -69,6 +69,7 @@ LINK_SITE_REPORT_CSV = Operation("GET", "/v1/carbon/sites/{region}/reports/{peri
 LINK_SITE_REPORT_PDF = Operation("GET", "/v1/carbon/sites/{region}/reports/{period}/pdf")
 LIST_BEST_STARTS = Operation("GET", "/v1/carbon/best-starts")
 LIST_FORECASTS = Operation("GET", "/v1/carbon/forecast")
+READ_METHODOLOGY = Operation("GET", "/v1/carbon/methodology")
 PUT_GPU_TYPE = Operation("PUT", "/v1/gpu-types/{gpu_type}")
 # Each call is an entry of the history.
 READ_AGREEMENT = Operation("GET", "/v1/agreement")

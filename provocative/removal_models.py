@@ -31,11 +31,29 @@ class Finding(TypedDict):
     detail: str
 
 
+class CountedEnergy(TypedDict):
+    """Electricity by the figures of one source; ``annual``: those of a year, for hours that have none."""
+
+    method: str
+    source: str
+    version: str
+    zone: str
+    estimated: bool
+    annual: bool
+    energy_millijoules: int
+    mass_mg: int
+
+
 class Component(TypedDict):
+    """``annual_ppm``: parts of a million of its energy that were counted with an annual figure."""
+
     kind: str
     mass_mg: int
     standard_deviation_mg: int
     source: str
+    estimated: bool
+    annual_ppm: int
+    counted: list[CountedEnergy]
 
 
 class Removal(TypedDict):

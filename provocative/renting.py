@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from provocative import operations as op
-from provocative.carbon_models import BestStarts, IntensityForecasts, RegionalIntensity
+from provocative.carbon_models import BestStarts, IntensityForecasts, Methodology, RegionalIntensity
 from provocative.models import (
     Agreement,
     Availability,
@@ -137,6 +137,10 @@ class Catalog:
             "signal": signal,
         }
         return cast("BestStarts", self._transport.send(op.LIST_BEST_STARTS, query=query))
+
+    def read_methodology(self) -> Methodology:
+        """Every formula, constant and source of energy, emissions and removals; anybody may ask."""
+        return cast("Methodology", self._transport.send(op.READ_METHODOLOGY))
 
     def create_template(self, request: TemplateRequest, *, idempotency_key: str | None = None) -> Template:
         answer = self._transport.send(op.CREATE_TEMPLATE, body=request, idempotency_key=idempotency_key)

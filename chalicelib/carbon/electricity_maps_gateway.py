@@ -25,7 +25,8 @@ from chalicelib.core.ports import Clock
 ADDRESS = "https://api.electricitymaps.com"
 SOURCE = "Electricity Maps"
 DATASET = "v3"
-_FACTORS = ("lifecycle", "direct")
+UNIT = "g CO2e/kWh"
+FACTORS = ("lifecycle", "direct")
 
 
 class ElectricityMaps:
@@ -54,7 +55,7 @@ class ElectricityMaps:
                     valid_from_ms=start_ms,
                     valid_until_ms=start_ms + HOUR_MS,
                     mg_co2e_per_kwh=convert_grams(read_number(read_member(row, "carbonIntensity"))),
-                    method=_describe("lifecycle"),
+                    method=describe_method("lifecycle"),
                     source=SOURCE,
                     dataset=DATASET,
                     fetched_at_ms=self._clock.now_ms(),
@@ -76,7 +77,7 @@ class ElectricityMaps:
     def _read_actual(self, series: Series, row: Any) -> IntensityPoint:
         _require_zone(row, series)
         factors, estimated = read_member(row, "emissionFactorType"), read_member(row, "isEstimated")
-        if factors not in _FACTORS or not isinstance(estimated, bool):
+        if factors not in FACTORS or not isinstance(estimated, bool):
             raise AnswerRefused("malformed", "emissionFactorType or isEstimated")
         start_ms = _read_instant(read_member(row, "datetime"))
         method = row.get("estimationMethod")
@@ -86,7 +87,7 @@ class ElectricityMaps:
             valid_from_ms=start_ms,
             valid_until_ms=start_ms + HOUR_MS,
             mg_co2e_per_kwh=convert_grams(read_number(read_member(row, "carbonIntensity"))),
-            method=_describe(factors),
+            method=describe_method(factors),
             source=SOURCE,
             dataset=f"{DATASET}/{method}" if estimated and isinstance(method, str) else DATASET,
             fetched_at_ms=self._clock.now_ms(),
@@ -94,7 +95,7 @@ class ElectricityMaps:
         )
 
 
-def _describe(factors: str) -> str:
+def describe_method(factors: str) -> str:
     return f"location-based average, flow-traced consumption, {factors} emission factors, hourly"
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from chalicelib.carbon.hardware import find_longest
 from chalicelib.core.errors import NotFound
+from chalicelib.core.methodology import Constant
 
 Scope = Literal["server", "board"]
 
@@ -23,6 +24,28 @@ _BOAVIZTA = "boaviztapi 2.5.0"
 _MG_PER_KG = 1_000_000
 _GPUS_PER_SERVER = 8
 _BOARD_LOW, _BOARD_VALUE = 164, 575
+CONSTANTS = (
+    Constant("LIFE_SECONDS", "life of the hardware", LIFE_SECONDS, "s", "boaviztapi", "2.5.0"),
+    Constant(
+        "_GPUS_PER_SERVER", "GPUs of a server", _GPUS_PER_SERVER, "GPUs", "AWS p5, p4de and p4d", "undated"
+    ),
+    Constant(
+        "_BOARD_LOW",
+        "an H100 board as declared: the low bound of a board",
+        _BOARD_LOW,
+        "kg CO2e",
+        "the manufacturer's declaration of eight boards, 1,312 kg; not checked by us",
+        "undated",
+    ),
+    Constant(
+        "_BOARD_VALUE",
+        "the same board as computed",
+        _BOARD_VALUE,
+        "kg CO2e",
+        "boaviztapi, gpu_specs.csv",
+        "2.5.0",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,11 @@ def find_embodied(gpu_type: str) -> EmbodiedFactor:
         raise NotFound(f"No embodied emissions are known for {gpu_type}.", code="unknown_embodied_factor")
     total, scope, source = found
     return EmbodiedFactor(gpu_type, total, scope, source, VERSION)
+
+
+def list_embodied() -> list[EmbodiedFactor]:
+    """Return the whole table; ``model`` is how a name of the catalogue begins."""
+    return [EmbodiedFactor(name, *row, VERSION) for name, row in _TABLE.items()]
 
 
 def amortise(

@@ -30,6 +30,17 @@ class RegionalIntensity:
     annual: Figure | None
 
 
+def find_average(region: str) -> Figure:
+    """Return the location-based annual average, which stands in for hours without a figure.
+
+    Raises:
+        NotFound: ``unknown_region``.
+    """
+    annual = find_annual(region, "average")
+    assert annual is not None, "each region of the table has one"
+    return annual
+
+
 def read_hours(
     store: IntensityStore, region: str, signal: Signal, hours: Collection[int]
 ) -> dict[int, Figure | None]:

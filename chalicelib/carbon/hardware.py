@@ -33,6 +33,12 @@ def find_node_power(gpu_type: str) -> NodePower | None:
     return None if watts is None else NodePower(watts * 1000, _NODE_SOURCE, VERSION)
 
 
+def list_node_powers() -> tuple[tuple[str, NodePower], ...]:
+    return tuple(
+        (name, NodePower(watts * 1000, _NODE_SOURCE, VERSION)) for name, watts in sorted(_NODE_WATTS.items())
+    )
+
+
 def find_longest(table: Mapping[str, T], gpu_type: str) -> T | None:
     """Return what stands for the longest name that ``gpu_type`` begins with.
 

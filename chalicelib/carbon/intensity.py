@@ -10,6 +10,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from chalicelib.core.methodology import Constant
+
 Signal = Literal["average", "marginal"]
 Accounting = Literal["location", "market"]
 Kind = Literal["actual", "forecast"]
@@ -26,6 +28,22 @@ STALE_MS = 6 * HOUR_MS
 MAX_HORIZON_MS = 96 * HOUR_MS
 #: g/lb, exact: 1 lb = 0.45359237 kg (international yard and pound agreement, 1959).
 GRAMS_PER_POUND = Fraction(45_359_237, 100_000)
+CONSTANTS = (
+    Constant(
+        "GRAMS_PER_POUND",
+        "a pound",
+        str(Decimal(GRAMS_PER_POUND.numerator) / GRAMS_PER_POUND.denominator),
+        "g",
+        "international yard and pound agreement",
+        "1959",
+    ),
+    Constant("MAX_MG_PER_KWH", "a larger intensity is of no grid", MAX_MG_PER_KWH, "mg CO2e/kWh"),
+    Constant("MIN_INTERVAL_MS", "shortest interval of a figure", MIN_INTERVAL_MS, "ms"),
+    Constant("MAX_INTERVAL_MS", "longest interval of a figure", MAX_INTERVAL_MS, "ms"),
+    Constant("WINDOW_MS", "how far back revisions are asked for", WINDOW_MS, "ms"),
+    Constant("STALE_MS", "a reply whose newest figure is older is refused", STALE_MS, "ms"),
+    Constant("MAX_HORIZON_MS", "how far ahead a forecast is believed", MAX_HORIZON_MS, "ms"),
+)
 
 
 class ProviderFailed(Exception):

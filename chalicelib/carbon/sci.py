@@ -6,8 +6,20 @@ Offsets, removals, certificates and contracts for power may not lower it, so not
 from dataclasses import dataclass
 
 from chalicelib.carbon.embodied import Interval
+from chalicelib.core.methodology import Constant
 
+SPECIFICATION, SPECIFICATION_VERSION = "SCI specification (ISO/IEC 21031)", "1.1"
 SECONDS_PER_HOUR = 3600
+CONSTANTS = (
+    Constant(
+        "SECONDS_PER_HOUR",
+        "functional unit R: one GPU for this long",
+        SECONDS_PER_HOUR,
+        "s",
+        SPECIFICATION,
+        SPECIFICATION_VERSION,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from chalicelib.billing.model import sum_legs
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.service import read_usage_legs
 from chalicelib.carbon.embodied import LIFE_SECONDS, EmbodiedFactor, Interval, amortise, find_embodied
-from chalicelib.carbon.figures import read_hours
+from chalicelib.carbon.figures import find_average, read_hours
 from chalicelib.carbon.grid import find_annual, find_pue
 from chalicelib.carbon.model import (
     Emissions,
@@ -137,12 +137,10 @@ def read_figures(grid: IntensityStore, region: str, hours: Collection[int]) -> R
     Raises:
         NotFound: ``unknown_region``.
     """
-    annual = find_annual(region, "average")
-    assert annual is not None, "each region of the table has one"
     return RegionFigures(
         average=read_hours(grid, region, "average", hours),
         marginal=read_hours(grid, region, "marginal", hours),
         market=find_annual(region, "average", "market"),
-        annual=annual,
+        annual=find_average(region),
         pue=find_pue(region),
     )

@@ -25,6 +25,7 @@ ADDRESS = "https://api.carbonintensity.org.uk"
 METHOD = "location-based average, national, operational emissions with imports and losses, half-hourly"
 SOURCE = "NESO Carbon Intensity API (CC BY 4.0)"
 DATASET = "v2"
+UNIT = "g CO2/kWh"
 _HEADERS = {"Accept": "application/json"}
 
 

@@ -26,9 +26,10 @@ from chalicelib.core.ports import Clock
 
 ADDRESS = "https://api.watttime.org"
 SOURCE = "WattTime"
+DATASET = "v3"
 UNITS = "lbs_co2_per_mwh"
 SIGNALS = {"marginal": "co2_moer", "average": "co2_aoer"}
-_METHODS = {
+METHODS = {
     "marginal": "location-based marginal operating emission rate",
     "average": "location-based average operating emission rate",
 }
@@ -59,7 +60,7 @@ class WattTime:
     def _ask(self, series: Series, what: str, span: dict[str, str]) -> Any:
         """Raises AnswerRefused: it is of another region, signal or unit."""
         asked = {"region": series.zone, "signal_type": SIGNALS[series.signal]}
-        url = f"{self._address}/v3/{what}?{urlencode({**asked, **span})}"
+        url = f"{self._address}/{DATASET}/{what}?{urlencode({**asked, **span})}"
         known = self._token is not None
         try:
             document = self._fetch(url, self._authorize())
@@ -103,9 +104,9 @@ class WattTime:
                     valid_from_ms=start_ms,
                     valid_until_ms=start_ms + int(step * 1000),
                     mg_co2e_per_kwh=convert_pounds(read_number(read_member(row, "value"))),
-                    method=_METHODS[series.signal],
+                    method=METHODS[series.signal],
                     source=SOURCE,
-                    dataset=f"v3/{SIGNALS[series.signal]}/{model}",
+                    dataset=f"{DATASET}/{SIGNALS[series.signal]}/{model}",
                     fetched_at_ms=fetched_at_ms,
                     # A model's output either way, but of measured generation.
                     estimated=generated_at_ms is not None,

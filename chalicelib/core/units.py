@@ -5,8 +5,20 @@ Intensity is ``mg CO2e per kWh`` (1 g/kWh = 1000), so published values with up t
 
 from collections.abc import Sequence
 
+from chalicelib.core.methodology import Constant
+
 #: 1 kWh = 3.6e6 J, the definition of the kilowatt-hour (SI brochure, table 8).
 MILLIJOULES_PER_KWH = 3_600_000_000
+CONSTANTS = (
+    Constant(
+        "MILLIJOULES_PER_KWH",
+        "a kilowatt-hour",
+        MILLIJOULES_PER_KWH,
+        "mJ",
+        "SI brochure, table 8",
+        "9th edition, 2019",
+    ),
+)
 
 
 def compute_emissions_mg(*, energy_millijoules: int, intensity_mg_per_kwh: int) -> int:

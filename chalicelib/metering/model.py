@@ -10,18 +10,28 @@ from typing import Literal
 
 from chalicelib.core.clock import format_hour
 from chalicelib.core.leases import Lease
+from chalicelib.core.methodology import Constant
 from chalicelib.core.money import compute_charge_micros
 
 MeterState = Literal["open", "closed", "settled"]
 
 #: A host is LOST after 60 s of silence (reliability knobs); time that nobody vouched for is not sold.
 MAX_PROOF_GAP_MS = 60_000
+#: After the end of a UTC day, for records on their way; what comes later is told as late.
+DAY_MARGIN_MS = 2 * 3_600_000
+CONSTANTS = (
+    Constant(
+        "DAY_MARGIN_MS",
+        "after a day's end, for energy on its way; what is later restates the day",
+        DAY_MARGIN_MS,
+        "ms",
+    ),
+    Constant("MAX_PROOF_GAP_MS", "longest silence that counts as time of the GPUs", MAX_PROOF_GAP_MS, "ms"),
+)
 HOUR_MS = 3_600_000
 UNRENTED = ""
 #: Meters that are still to be charged are listed under this many index keys, hosts with energy of a day too.
 OPEN_SHARDS = 8
-#: After the end of a UTC day, for records on their way; what comes later is told as late.
-DAY_MARGIN_MS = 2 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)

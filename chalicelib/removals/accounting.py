@@ -9,7 +9,7 @@ the net. Deviations are of independent meters, and are rounded up: rounding neve
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from chalicelib.core.errors import InvalidInput
@@ -19,18 +19,68 @@ ComponentKind = Literal["sequestration", "counterfactual", "loss", "activity"]
 COMPONENT_KINDS: tuple[ComponentKind, ...] = get_args(ComponentKind)
 
 
+PPM = 1_000_000
 #: A COP of 1 gives no more heat than it takes power.
 _UNIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """What a kilowatt-hour of one hour is counted with, and who says so.
+
+    ``annual``: the hour has no figure of its own, and the region's year stands in for it.
+    """
+
+    mg_per_kwh: int
+    method: str
+    source: str
+    version: str
+    zone: str
+    estimated: bool
+    annual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CountedEnergy:
+    """What of a component's electricity was counted with figures of one source."""
+
+    method: str
+    source: str
+    version: str
+    zone: str
+    estimated: bool
+    annual: bool
+    energy_millijoules: int
+    mass_mg: int
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
-    """``mass_mg`` is not negative: the kind says whether it adds or takes. ``source``: who says so."""
+    """``mass_mg`` is not negative: the kind says whether it adds or takes. ``source``: who says so.
+
+    ``counted``: of electricity, by which figures; the masses sum to that of the component.
+    """
 
     kind: ComponentKind
     mass_mg: int
     standard_deviation_mg: int
     source: str
+    counted: tuple[CountedEnergy, ...] = ()
+
+    @property
+    def estimated(self) -> bool:
+        """Some of its electricity was counted with what is no measurement of its hour."""
+        used = [each for each in self.counted if each.energy_millijoules]
+        return any(each.estimated for each in used or self.counted)
+
+    @property
+    def annual_ppm(self) -> int:
+        """The part of its energy that was counted with an annual figure, rounded up."""
+        whole = sum(each.energy_millijoules for each in self.counted)
+        by_year = sum(each.energy_millijoules for each in self.counted if each.annual)
+        if whole <= 0:
+            return PPM if any(each.annual for each in self.counted) else 0
+        return -(-by_year * PPM // whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +141,36 @@ def account(components: Sequence[Component]) -> Removal:
     )
 
 
-def emit(
-    energy_millijoules: int, deviation_millijoules: int, intensity_mg_per_kwh: int, source: str
-) -> Component:
-    """Return electricity of fans, pumps and the heat pump as activity, both figures rounded up.
+def emit(parts: Sequence[tuple[int, Rate]], deviation_millijoules: int, what: str) -> Component:
+    """Return electricity of fans, pumps or the heat pump as activity.
+
+    ``parts``: (millijoules, rate) of each hour in turn, at least one. The whole is rounded up once, and each
+    part is what it adds. The deviation is that of the meter at the highest rate, rounded up.
 
     It stands outside PUE: the reuse of heat is no part of the data centre (ISO/IEC 30134-6), and what is
     deducted here must not be in a tenant's overhead too.
     """
-    mass, deviation = (
-        -(-each * intensity_mg_per_kwh // MILLIJOULES_PER_KWH)
-        for each in (energy_millijoules, deviation_millijoules)
-    )
-    return Component("activity", mass, deviation, source)
+    product = given = 0
+    grouped: dict[Rate, CountedEnergy] = {}
+    for energy, rate in parts:
+        product += energy * rate.mg_per_kwh
+        total = -(-product // MILLIJOULES_PER_KWH)
+        key = replace(rate, mg_per_kwh=0)
+        before = grouped.get(key) or _begin(rate)
+        grouped[key] = replace(
+            before,
+            energy_millijoules=before.energy_millijoules + energy,
+            mass_mg=before.mass_mg + total - given,
+        )
+        given = total
+    highest = max(rate.mg_per_kwh for _, rate in parts)
+    deviation = -(-deviation_millijoules * highest // MILLIJOULES_PER_KWH)
+    cited = dict.fromkeys(f"{each.source}, {each.version}, {each.zone}" for each in grouped)
+    return Component("activity", given, deviation, "; ".join((what, *cited)), tuple(grouped.values()))
+
+
+def _begin(rate: Rate) -> CountedEnergy:
+    return CountedEnergy(rate.method, rate.source, rate.version, rate.zone, rate.estimated, rate.annual, 0, 0)
 
 
 def estimate_heat_pump(heat_millijoules: int, cop_milli: int) -> int:

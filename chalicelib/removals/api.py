@@ -1,4 +1,4 @@
-"""Routes of removals. Whoever has a serial may see what stands behind it."""
+"""Routes of removals, and of how all is counted. Whoever has a serial may see what stands behind it."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,8 @@ from chalicelib import wiring
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
-from chalicelib.removals import certificate_page, retiring, service
+from chalicelib.removals import certificate_page, methodology, methodology_page, pages, retiring, service
+from chalicelib.removals.methodology_schemas import render_methodology
 from chalicelib.removals.model import Window
 from chalicelib.removals.schemas import (
     CertificateActionRequest,
@@ -144,4 +145,17 @@ def verify_certificate(_call: Call, serial: str) -> Answer:
 def show_certificate(_call: Call, serial: str) -> Answer:
     """Show the same to people."""
     proof = retiring.prove(wiring.removal_ports(), serial)
-    return Answer(certificate_page.render_page(proof), headers=certificate_page.HEADERS)
+    return Answer(certificate_page.render_page(proof), headers=pages.HEADERS)
+
+
+@api.route("GET", "/v1/carbon/methodology", public=True)
+def read_methodology(_call: Call) -> Answer:
+    """Show every formula, constant and source by which energy, emissions and removals are counted."""
+    return Answer(render_methodology(methodology.build_methodology()))
+
+
+@api.route("GET", "/v1/carbon/methodology/page", public=True)
+def show_methodology(_call: Call) -> Answer:
+    """Show the same to people."""
+    page = methodology_page.render_page(methodology.build_methodology())
+    return Answer(page, headers=pages.HEADERS)

@@ -1,54 +1,26 @@
 """A certificate as a page for people: it loads nothing, and everything in it is escaped."""
 
-from base64 import b64encode
-from hashlib import sha256
 from html import escape
 
+from chalicelib.removals.pages import render_facts, render_frame
 from chalicelib.removals.retiring import Proof
 from chalicelib.removals.schemas import BatchBody, CertificateBody, ProofBody, render_proof
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f4b; --bad: #c0362c; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.05rem; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
-.mass { font-size: 2.6rem; font-weight: 650; letter-spacing: -.02em; margin: 1.25rem 0 .25rem; }
-.state { display: inline-block; padding: .1rem .6rem; border: 1px solid; border-radius: 1rem; }
-.good { color: var(--good); } .bad { color: var(--bad); }
-h2 { font-size: 1rem; margin: 2.25rem 0 .5rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; } th { font-weight: 500; }
-.number { text-align: right; }
-.register { font-size: .85rem; } .register td { white-space: nowrap; }
-.scroll { overflow-x: auto; }
-code { font-size: .8rem; overflow-wrap: anywhere; }
-footer { margin-top: 2.5rem; font-size: .9rem; opacity: .8; }
-"""
-HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
-        "frame-ancestors 'none'"
-    ),
-}
-
 
 def render_page(proof: Proof) -> str:
-    """Return the proof as HTML, to be sent with `HEADERS`."""
+    """Return the proof as HTML, to be sent with `pages.HEADERS`."""
     body = render_proof(proof)
     shown = body.certificate or body.batch
     mass = body.batch.issued_mg if body.certificate is None else body.certificate.mass_mg
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(shown.serial)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+    return render_frame(
+        shown.serial,
         f"<h1>Certificate of removed CO2 {escape(shown.serial)}</h1>"
         f'<p class="mass">{_format_mass(mass)}</p>{_render_state(body)}'
-        f"<h2>What it is</h2>{_render_facts(_list_facts(body))}"
-        f"<h2>The batch that it is of</h2>{_render_facts(_list_batch(body))}"
+        f"<h2>What it is</h2>{render_facts(_list_facts(body))}"
+        f"<h2>The batch that it is of</h2>{render_facts(_list_batch(body))}"
         f"<h2>Register</h2>{_render_register(body)}"
         "<footer>Removals stand beside emissions and never lower them. Masses are net of losses, activity "
-        "and one standard deviation. The register is a chain of hashes: each covers the one before.</footer>"
-        "</body></html>"
+        "and one standard deviation. The register is a chain of hashes: each covers the one before.</footer>",
     )
 
 
@@ -83,11 +55,6 @@ def _list_batch(body: ProofBody) -> list[tuple[str, str]]:
         ("Kept as buffer", _format_mass(batch.buffer_mg)),
         ("Retired so far", _format_mass(batch.retired_mg)),
     ]
-
-
-def _render_facts(facts: list[tuple[str, str]]) -> str:
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts)
-    return f"<table>{rows}</table>"
 
 
 def _render_register(body: ProofBody) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from chalicelib.core.methodology import Constant
 from chalicelib.removals.accounting import combine
 from chalicelib.removals.plausibility import PPB, Finding, Measured, Readings
 
@@ -28,6 +29,10 @@ UNITS: Mapping[str, str] = {
     "tank_mass": "grams",
 }
 _MILLI = 1000
+CONSTANTS = (
+    Constant("MAX_GAP_MS", "longest time between two readings of a sensor that is no gap", MAX_GAP_MS, "ms"),
+    Constant("MAX_AHEAD_MS", "what a unit's clock may be ahead by", MAX_AHEAD_MS, "ms"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +161,11 @@ def _count(
 ) -> Measured | None:
     """Return the increase of all counters of a quantity, ``None`` where there is none.
 
-    A counter that fell began anew at nothing: what it shows then is a lower bound of what came since.
+    A counter that fell began anew at nothing: what it shows then is a lower bound of what came since. What is
+    gained between two readings is of their hours by time; the last may come after the end, and is before it.
     """
-    total, deviations, seen = 0, [], False
+    hours: dict[int, int] = {}
+    deviations, seen = [], False
     for (each, sensor_id), found in series.items():
         inside = _clip(found, from_ms, until_ms)
         if each != quantity or not inside:
@@ -166,12 +173,27 @@ def _count(
         seen = True
         for before, after in pairwise(inside):
             fell = after.value < before.value
-            total += after.value if fell else after.value - before.value
+            gained = after.value if fell else after.value - before.value
+            for hour_ms, part in _spread(gained, before.sampled_at_ms, min(after.sampled_at_ms, until_ms)):
+                hours[hour_ms] = hours.get(hour_ms, 0) + part
             if fell:
                 told = f"{sensor_id} fell from {before.value} to {after.value}"
                 observed.append(Finding("counter_reset", "flag", told))
         deviations += [inside[0].standard_deviation, inside[-1].standard_deviation]
-    return Measured(total, combine(deviations)) if seen else None
+    if not seen:
+        return None
+    return Measured(sum(hours.values()), combine(deviations), tuple(sorted(hours.items())))
+
+
+def _spread(gained: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield (start of the hour, what of it was gained then), in proportion to time; the parts sum to it."""
+    at_ms, given = start_ms, 0
+    while at_ms < end_ms:
+        hour_ms = at_ms // HOUR_MS * HOUR_MS
+        at_ms = min(hour_ms + HOUR_MS, end_ms)
+        reached = gained * (at_ms - start_ms) // (end_ms - start_ms)
+        yield hour_ms, reached - given
+        given = reached
 
 
 def _difference(series: Mapping[tuple[str, str], Series], from_ms: int, until_ms: int) -> Measured | None:
@@ -200,4 +222,8 @@ def _scale(measured: Measured | None) -> Measured | None:
     """From joules to millijoules, from grams to milligrams."""
     if measured is None:
         return None
-    return Measured(measured.value * _MILLI, measured.standard_deviation * _MILLI)
+    return Measured(
+        measured.value * _MILLI,
+        measured.standard_deviation * _MILLI,
+        tuple((hour_ms, part * _MILLI) for hour_ms, part in measured.hours),
+    )

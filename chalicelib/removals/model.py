@@ -10,6 +10,7 @@ from typing import Literal
 
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import Conflict, InvalidInput
+from chalicelib.core.methodology import Constant
 from chalicelib.removals.accounting import Component, Removal
 from chalicelib.removals.allocation import allocate
 from chalicelib.removals.plausibility import Finding, is_refused
@@ -19,6 +20,10 @@ ShareState = Literal["provisional", "final", "withdrawn"]
 #: Two records of each go into one transaction, which holds a hundred.
 MAX_TENANTS = 45
 DAY_MS = 86_400_000
+CONSTANTS = (
+    Constant("DAY_MS", "window of a statement: a UTC day of one unit", DAY_MS, "ms"),
+    Constant("MAX_TENANTS", "most tenants that share what a unit captured in a day", MAX_TENANTS, "tenants"),
+)
 
 
 @dataclass(frozen=True, slots=True)

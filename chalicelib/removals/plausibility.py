@@ -4,10 +4,11 @@ A bound that physics sets refuses; what a badly read meter may show is flagged f
 Meters are believed within two of their standard deviations.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chalicelib.core.methodology import Constant
 from chalicelib.removals.accounting import Removal, combine
 
 Severity = Literal["flag", "reject"]
@@ -35,14 +36,55 @@ MINIMUM_MILLIJOULES_PER_GRAM = 437_700
 LOOP_SHARE_PERCENT = 97
 SIGMAS = 2
 PPB = 10**9
+CONSTANTS = (
+    Constant(
+        "MINIMUM_MILLIJOULES_PER_GRAM",
+        "least work of separating CO2 from air of 420 ppm at 298 K",
+        MINIMUM_MILLIJOULES_PER_GRAM,
+        "mJ/g",
+        "R T ln(1/420 ppm) over 44.0095 g/mol, R by CODATA",
+        "2018",
+    ),
+    Constant(
+        "LOOP_SHARE_PERCENT",
+        "most of a GPU's electricity that its loop carries away as heat",
+        LOOP_SHARE_PERCENT,
+        "%",
+    ),
+    Constant("SIGMAS", "a meter is believed within so many standard deviations", SIGMAS, "sigma"),
+)
+#: What each code says, for whoever reads the methodology.
+MEANINGS: Mapping[Code, str] = {
+    "no_mass_flow": "gas flow and its CO2 by mass do not come in pairs of meters",
+    "missing_meter": "nothing tells the heat, or the electricity",
+    "purity_out_of_range": "a CO2 fraction is below nothing or above one",
+    "negative_mass": "less than nothing was captured",
+    "below_thermodynamic_minimum": "heat and electricity at most are less than the least work of separation",
+    "heat_exceeds_gpu_heat": (
+        "more heat was used than the GPUs gave: flagged, and refused where the meter cannot be that wrong"
+    ),
+    "mass_balance": "flow and tank differ by more than their deviations",
+    "exceeds_rated_cycles": "more was captured than the cycles give by the maker's rating",
+    "net_exceeds_gross": "the net is above the gross",
+    "negative_net": "the unit emitted more than it took",
+    "clock_went_back": "a reading that came later is of earlier",
+    "clock_ahead": "a reading came before it happened",
+    "counter_reset": "a counter fell: what it shows then is a lower bound",
+    "gap": "for a time nothing told the flow, and nothing is counted for it",
+    "wrong_unit": "a quantity is told in another unit than its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A reading summed over a window, with its standard deviation, in the same unit."""
+    """A reading summed over a window, with its standard deviation, in the same unit.
+
+    ``hours``: of a counter, (start of the hour in ms, its part) in order; the parts sum to the value.
+    """
 
     value: int
     standard_deviation: int
+    hours: tuple[tuple[int, int], ...] = ()
 
     @property
     def low(self) -> int:

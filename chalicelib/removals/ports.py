@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from chalicelib.carbon.model import GridIntensity
+from chalicelib.carbon.ports import IntensityStore
 from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.core.idempotency import IdempotencyStore
 from chalicelib.core.paging import Page
@@ -81,13 +81,11 @@ class CertificateStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RemovalPorts:
-    """``find_intensity``: of a region's grid; raises NotFound."""
-
     store: StatementStore
     certificates: CertificateStore
     records: CaptureRecords
     hosts: HostReader
-    find_intensity: Callable[[str], GridIntensity]
+    grid: IntensityStore
     idempotency: IdempotencyStore
     audit: AuditTrail
     transactions: Transactions

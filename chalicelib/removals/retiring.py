@@ -12,6 +12,7 @@ from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, Idempotenc
 from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.removals import certificates
+from chalicelib.removals.accounting import PPM
 from chalicelib.removals.certificates import (
     Batch,
     Certificate,
@@ -28,7 +29,6 @@ from chalicelib.removals.ports import RemovalPorts, add_audit, find_region, insi
 from chalicelib.removals.service import put_shares, read_statement
 
 HTTP_CREATED = 201
-PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

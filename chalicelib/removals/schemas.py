@@ -1,5 +1,6 @@
 """Bodies of the routes of removals."""
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -63,11 +64,28 @@ class CertificateActionRequest(RequestBody):
     beneficiary: Name | None = None
 
 
+class CountedEnergyBody(ResponseBody):
+    method: str
+    source: str
+    version: str
+    zone: str
+    estimated: bool
+    #: The hours had no figure of their own: the region's year stood in.
+    annual: bool
+    energy_millijoules: int
+    mass_mg: int
+
+
 class ComponentBody(ResponseBody):
     kind: str
     mass_mg: int
     standard_deviation_mg: int
     source: str
+    #: Of electricity: some was counted with what is no measurement of its hour.
+    estimated: bool
+    #: Parts of a million of its energy that were counted with an annual figure, rounded up.
+    annual_ppm: int
+    counted: list[CountedEnergyBody]
 
 
 class FindingBody(ResponseBody):
@@ -190,15 +208,7 @@ def render_removal(statement: Statement) -> RemovalBody:
         issued_before_mg=statement.issued_before_mg,
         due_mg=statement.due_mg,
         shortfall_mg=statement.shortfall_mg,
-        components=[
-            ComponentBody(
-                kind=each.kind,
-                mass_mg=each.mass_mg,
-                standard_deviation_mg=each.standard_deviation_mg,
-                source=each.source,
-            )
-            for each in statement.content.components
-        ],
+        components=[_render_component(each) for each in statement.content.components],
         findings=[
             FindingBody(code=each.code, severity=each.severity, detail=each.detail)
             for each in statement.content.findings
@@ -209,6 +219,18 @@ def render_removal(statement: Statement) -> RemovalBody:
         decided_at=_format(statement.decided_at_ms),
         superseded_by=statement.superseded_by,
         serial=statement.serial,
+    )
+
+
+def _render_component(component: Component) -> ComponentBody:
+    return ComponentBody(
+        kind=component.kind,
+        mass_mg=component.mass_mg,
+        standard_deviation_mg=component.standard_deviation_mg,
+        source=component.source,
+        estimated=component.estimated,
+        annual_ppm=component.annual_ppm,
+        counted=[CountedEnergyBody(**asdict(each)) for each in component.counted],
     )
 
 

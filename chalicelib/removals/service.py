@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from chalicelib.carbon.figures import find_average, read_hours
+from chalicelib.carbon.intensity import Figure
 from chalicelib.core.capacity import PLATFORM
 from chalicelib.core.clock import format_hour
 from chalicelib.core.errors import Conflict, NotFound
@@ -9,7 +11,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import KeptDatapoint
-from chalicelib.removals.accounting import Component, account, emit, estimate_heat_pump
+from chalicelib.removals.accounting import Component, Rate, account, emit, estimate_heat_pump
 from chalicelib.removals.measuring import MAX_GAP_MS, Datapoint, measure
 from chalicelib.removals.model import (
     MAX_TENANTS,
@@ -25,7 +27,7 @@ from chalicelib.removals.model import (
     submit,
     supersede,
 )
-from chalicelib.removals.plausibility import Readings, check, check_chain
+from chalicelib.removals.plausibility import Measured, Readings, check, check_chain
 from chalicelib.removals.ports import RemovalPorts, add_audit, find_region, insist
 
 _ACTIONS: dict[State, str] = {
@@ -202,26 +204,45 @@ def _list_components(
     found = [
         Component("sequestration", max(0, captured.value), captured.standard_deviation, "gas flow and purity")
     ]
-    intensity = ports.find_intensity(region)
-    grid = f"{intensity.source}, {intensity.version}, {intensity.region}"
+    used: list[tuple[str, Measured]] = []
     if readings.electricity is not None:
-        used = readings.electricity
-        found.append(
-            emit(
-                used.value,
-                used.standard_deviation,
-                intensity.mg_co2e_per_kwh,
-                f"electricity of the unit; {grid}",
-            )
-        )
+        used.append(("electricity of the unit", readings.electricity))
     if command.heat_pump_cop_milli is not None and readings.heat is not None:
-        energy, deviation = (
-            estimate_heat_pump(each, command.heat_pump_cop_milli)
-            for each in (readings.heat.value, readings.heat.standard_deviation)
-        )
-        told = f"electricity of the heat pump at COP {command.heat_pump_cop_milli}/1000; {grid}"
-        found.append(emit(energy, deviation, intensity.mg_co2e_per_kwh, told))
+        told = f"electricity of the heat pump at COP {command.heat_pump_cop_milli}/1000"
+        used.append((told, _estimate_heat_pump(readings.heat, command.heat_pump_cop_milli)))
+    annual = find_average(region)
+    figures = read_hours(
+        ports.grid, region, "average", {hour_ms for _, measured in used for hour_ms, _ in measured.hours}
+    )
+    for told, measured in used:
+        parts = [(energy, figures[hour_ms] or annual) for hour_ms, energy in measured.hours] or [(0, annual)]
+        rates = [(energy, _rate(figure, annual)) for energy, figure in parts]
+        found.append(emit(rates, measured.standard_deviation, told))
     return found
+
+
+def _estimate_heat_pump(heat: Measured, cop_milli: int) -> Measured:
+    """Return the electricity by hours; the parts sum to that of the whole heat."""
+    reached = given = 0
+    hours = []
+    for hour_ms, part in heat.hours:
+        reached += part
+        total = estimate_heat_pump(reached, cop_milli)
+        hours.append((hour_ms, total - given))
+        given = total
+    return Measured(given, estimate_heat_pump(heat.standard_deviation, cop_milli), tuple(hours))
+
+
+def _rate(figure: Figure, annual: Figure) -> Rate:
+    return Rate(
+        figure.mg_co2e_per_kwh,
+        figure.method,
+        figure.source,
+        figure.version,
+        figure.zone,
+        figure.estimated,
+        annual=figure == annual,
+    )
 
 
 def _read(kept: KeptDatapoint) -> Datapoint:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.removals.accounting import Component, Removal
+from chalicelib.removals.accounting import Component, CountedEnergy, Removal
 from chalicelib.removals.model import Content, Share, ShareState, State, Statement, Window
 from chalicelib.removals.plausibility import Finding
 from chalicelib.storage import carbon_keys, keys
@@ -102,7 +102,7 @@ def _read(host_id: str, unit_id: str, item: RemovalItem) -> Statement:
     day, _, number = item.sk.rpartition("#")
     told = item.content
     content = Content(
-        tuple(Component(**each) for each in told["components"]),
+        tuple(_read_component(each) for each in told["components"]),
         Removal(**told["removal"]),
         tuple(Finding(**each) for each in told["findings"]),
         tuple((tenant, energy) for tenant, energy in told["energies"]),
@@ -122,6 +122,12 @@ def _read(host_id: str, unit_id: str, item: RemovalItem) -> Statement:
         item.serial,
         item.issued_mg,
     )
+
+
+def _read_component(told: dict[str, Any]) -> Component:
+    """What was written before electricity was counted by the hour has no figures beside it."""
+    counted = tuple(CountedEnergy(**each) for each in told.get("counted", ()))
+    return Component(**{**told, "counted": counted})
 
 
 def _read_share(account_id: str, item: ShareItem) -> Share:

@@ -1,8 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, removals, statements, payments,
-carbon, reporting, upkeep.
+before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
+removals, reporting, upkeep.
 """
 
 from chalicelib.wiring.accounts import (

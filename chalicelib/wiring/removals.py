@@ -3,6 +3,7 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
+from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.rentals import meter_ports
 from chalicelib.wiring.system import bind_tables
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 @cache
 def removal_ports() -> "RemovalPorts":
-    from chalicelib.carbon.grid import find_intensity
     from chalicelib.removals.certificate_store import DynamoCertificateStore
     from chalicelib.removals.ports import RemovalPorts
     from chalicelib.removals.store import DynamoRemovalStore
@@ -25,7 +25,7 @@ def removal_ports() -> "RemovalPorts":
         certificates=DynamoCertificateStore(),
         records=meters.store,
         hosts=rentals.fleet,
-        find_intensity=find_intensity,
+        grid=grid_ports().store,
         idempotency=rentals.idempotency,
         audit=rentals.audit,
         transactions=rentals.transactions,

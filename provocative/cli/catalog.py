@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from provocative.cli import options
+from provocative.cli import carbon_views, options
 from provocative.cli.output import (
     Column,
     format_instant,
@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     verb(carbon, "intensity")(show_intensity)
     verb(carbon, "forecast")(show_forecast)
     verb(carbon, "best-start")(show_best_start)
+    verb(carbon, "methodology")(show_methodology)
     types = group(app, "gpu-types", "What operators sell.")
     verb(types, "set")(set_gpu_type)
 
@@ -167,6 +168,11 @@ def show_best_start(
         signal=signal,
     )
     session.show(found, show_starts)
+
+
+def show_methodology(session: Session) -> None:
+    """Show by which formulas and sources energy, emissions and removals are counted."""
+    session.show(session.client.catalog.read_methodology(), carbon_views.show_methodology)
 
 
 def set_price(

@@ -99,6 +99,12 @@ def show_removal(found: Removal) -> None:
     typer.echo(f"{found['day']} revision {found['revision']} is {found['state']}.")
     typer.echo(f"{found['gross_mg']} mg gross, {found['net_mg']} mg net,")
     typer.echo(f"{found['credited_mg']} mg credited, {found['due_mg']} mg due.")
+    for component in found["components"]:
+        if component["estimated"]:
+            share = f"{component['annual_ppm'] / 10_000:.1f} %"
+            typer.echo(
+                f"estimated: {component['kind']} of {component['mass_mg']} mg, {share} by an annual figure"
+            )
     for each in found["findings"]:
         typer.echo(f"{each['severity']}: {each['code']}")
         typer.echo(f"  {each['detail']}")

@@ -8,7 +8,6 @@ from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
-from chalicelib.carbon.grid import find_intensity
 from chalicelib.carbon.service import read_figures
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
@@ -157,7 +156,7 @@ class FakeCloud:
             certificates=FakeCertificateStore(self.db),
             records=self.meters.store,
             hosts=self.fleet_store,
-            find_intensity=find_intensity,
+            grid=FakeIntensityStore(self.db),
             idempotency=self.rentals.idempotency,
             audit=self.audit,
             transactions=self.db.begin,
@@ -172,7 +171,7 @@ class FakeCloud:
             Party("Provocative Cloud Ltd", ("1 Test Street",), "IE", "IE1234567X"),
             lambda: print_statement,
         )
-        self.purchases, self.grid_store = FakePurchases(), FakeIntensityStore(self.db)
+        self.purchases, self.grid_store = FakePurchases(), self.removals.grid
         self.reports = ReportPorts(
             store=FakeReportStore(self.db),
             energy=self.meters.store,

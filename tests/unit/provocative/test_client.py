@@ -17,6 +17,7 @@ from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.payments import schemas as payments_schemas
+from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reporting import schemas as reporting_schemas
@@ -49,6 +50,7 @@ MACHINES = {
     ("POST", "/v1/stripe/events"),
     # For browsers.
     ("GET", "/v1/certificates/{serial}/page"),
+    ("GET", "/v1/carbon/methodology/page"),
 }
 REQUEST = {"gpu_type": GPU_TYPE, "gpu_count": 1, "command": ["true"]}
 
@@ -142,6 +144,12 @@ def split_routes(text):
         (carbon_models.RegionalIntensity, intensity_schemas.RegionalIntensityBody),
         (carbon_models.IntensityForecast, intensity_schemas.ForecastBody),
         (carbon_models.IntensityForecasts, intensity_schemas.ForecastListBody),
+        (carbon_models.Methodology, methodology_schemas.MethodologyBody),
+        (carbon_models.MethodSection, methodology_schemas.SectionBody),
+        (carbon_models.MethodStatement, methodology_schemas.MethodStatementBody),
+        (carbon_models.MethodTable, methodology_schemas.TableBody),
+        (carbon_models.MethodColumn, methodology_schemas.ColumnBody),
+        (carbon_models.Constant, methodology_schemas.ConstantBody),
         (models.Reservation, reservations_schemas.ReservationBody),
         (report_models.ReportHead, reporting_schemas.ReportHeadBody),
         (report_models.CarbonReport, reporting_schemas.CarbonReportBody),
@@ -154,6 +162,8 @@ def split_routes(text):
         (report_models.ReportComparison, reporting_schemas.ComparisonBody),
         (money_models.Link, reporting_schemas.ReportLinkBody),
         (removal_models.Removal, removals_schemas.RemovalBody),
+        (removal_models.Component, removals_schemas.ComponentBody),
+        (removal_models.CountedEnergy, removals_schemas.CountedEnergyBody),
         (removal_models.RemovalShare, removals_schemas.ShareBody),
         (removal_models.CreditBatch, removals_schemas.BatchBody),
         (removal_models.Certificate, removals_schemas.CertificateBody),

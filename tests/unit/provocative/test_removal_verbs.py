@@ -16,7 +16,9 @@ def test_a_day_is_drawn_verified_issued_sold_and_retired(terminal):
     def run(*arguments, **more):
         return terminal("removals", *arguments, role="operator", **more)
 
-    assert "revision 1 is draft" in run("draw", *day).out
+    drawn = run("draw", *day).out
+    assert "revision 1 is draft" in drawn
+    assert "mg, 100.0 % by an annual figure" in drawn
     assert "awaiting_verification" in run("act", *day, "submit", "--revision", "1").out
     verified = run("act", *day, "verify", "--revision", "1", "--evidence", "report 7")
     assert "is verified" in verified.out

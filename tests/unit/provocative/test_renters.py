@@ -264,3 +264,11 @@ def test_the_best_start_is_ranked_with_what_it_saves_and_why_not_elsewhere(termi
     assert "not in eu-west-3: forecast_too_short" in shown
     (best,) = terminal.read(*asked, "--deadline", deadline)["items"]
     assert best["starts_at"] == format_instant(START_MS + hour)
+
+
+def test_the_methodology_is_read_with_its_formulas_sources_and_tables(terminal):
+    shown = terminal("carbon", "methodology").out
+    assert "SCI = (O + M) / R" in shown
+    assert "3600000000 mJ" in shown
+    assert "791260" in shown
+    assert terminal.read("carbon", "methodology")["sections"][0]["key"] == "energy"

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from chalicelib.carbon.embodied import LIFE_SECONDS, Interval, amortise, find_embodied
-from chalicelib.removals.accounting import Component, account, emit, estimate_heat_pump
+from chalicelib.removals.accounting import Component, Rate, account, emit, estimate_heat_pump
 from chalicelib.removals.plausibility import MINIMUM_MILLIJOULES_PER_GRAM
 
 KWH = 3_600_000_000
@@ -19,10 +19,11 @@ YEAR_SECONDS = 365 * 24 * 3600
 
 def compute_net_per_tonne(grams_per_kwh):
     pump = estimate_heat_pump(2000 * KWH, 3000)
+    rate = Rate(grams_per_kwh * 1000, "of the table", "grid", "v1", "x", estimated=True, annual=True)
     removal = account(
         [
             Component("sequestration", TONNE_MG, 0, "flow"),
-            emit(650 * KWH + pump, 0, grams_per_kwh * 1000, "grid"),
+            emit([(650 * KWH + pump, rate)], 0, "electricity"),
             Component("activity", 60 * 10**6, 0, "sorbent and plant, life-cycle assessment"),
         ]
     )

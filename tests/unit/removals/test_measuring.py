@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.removals.measuring import Datapoint, measure
-from tests.unit.removals.plant import DAY_MS, HEAT_JOULES, START, read_plant, tell
+from tests.unit.removals.plant import DAY_MS, HEAT_JOULES, POWER_JOULES, START, read_plant, tell
 
 HOUR_MS = 3_600_000
 
@@ -52,6 +52,44 @@ def test_two_windows_are_the_day_they_make(offset):
     first, second = day(COARSE, until_ms=cut), day(COARSE, from_ms=cut)
     assert first.heat.value + second.heat.value == WHOLE.heat.value
     assert WHOLE.captured.value - 1 <= first.captured.value + second.captured.value <= WHOLE.captured.value
+
+
+def test_a_steady_meter_gives_each_hour_the_same():
+    found = day(read_plant())
+    assert found.electricity.hours == tuple(
+        (START + hour * HOUR_MS, POWER_JOULES * 1000) for hour in range(24)
+    )
+    assert found.heat.hours == tuple((START + hour * HOUR_MS, HEAT_JOULES * 1000) for hour in range(24))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, DAY_MS + 200_000), st.integers(0, 10**9)), min_size=1, max_size=40),
+    st.randoms(use_true_random=False),
+)
+def test_the_hours_of_a_counter_sum_to_it_whatever_it_shows_and_however_it_comes(told, random):
+    points = [
+        tell(f"ET-{number % 2}", "electricity", value, START + at_ms)
+        for number, (at_ms, value) in enumerate(dict(told).items())
+    ]
+    found = day(points)
+    random.shuffle(points)
+    assert day(points).electricity == found.electricity
+    if found.electricity is not None:
+        assert sum(part for _, part in found.electricity.hours) == found.electricity.value
+        assert all(part >= 0 for _, part in found.electricity.hours)
+        assert {hour for hour, _ in found.electricity.hours} <= set(range(START, START + DAY_MS, HOUR_MS))
+
+
+def test_what_a_counter_gained_over_hours_is_of_each_by_time():
+    before, after = START + HOUR_MS // 2, START + 2 * HOUR_MS
+    found = day([tell("ET-1", "electricity", 10, before), tell("ET-1", "electricity", 40, after)])
+    assert found.electricity.hours == ((START, 10_000), (START + HOUR_MS, 20_000))
+    last = [
+        tell("ET-1", "electricity", 0, START + DAY_MS - 60_000),
+        tell("ET-1", "electricity", 7, START + DAY_MS + 60_000),
+    ]
+    assert day(last).electricity.hours == ((START + 23 * HOUR_MS, 7_000),)
 
 
 def test_a_gap_captures_nothing_and_is_told():

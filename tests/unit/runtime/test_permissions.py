@@ -48,6 +48,8 @@ ROUTES = {
     "POST /v1/certificates/{serial}/actions": {"operator"},
     "GET /v1/certificates/{serial}": "public",
     "GET /v1/certificates/{serial}/page": "public",
+    "GET /v1/carbon/methodology": "public",
+    "GET /v1/carbon/methodology/page": "public",
     "POST /v1/enrolments": {"operator"},
     "POST /v1/hosts": "public",
     "POST /v1/hosts/{host_id}/credentials": {"host"},

@@ -1,5 +1,6 @@
 """What removals ask of DynamoDB: rows that come back as they went, conditions on what was read, the bound."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from botocore.exceptions import ClientError
 from chalicelib.core.errors import Unavailable
 from chalicelib.metering.model import SiteUse
 from chalicelib.metering.store import DynamoMeterStore
-from chalicelib.removals.accounting import Component, Removal
+from chalicelib.removals.accounting import Component, CountedEnergy, Removal
 from chalicelib.removals.certificate_store import DynamoCertificateStore
 from chalicelib.removals.certificates import Batch, BatchExhausted, Certificate, cut, take, write
 from chalicelib.removals.model import Content, Share, Statement, Window
@@ -18,7 +19,10 @@ from tests.unit.storage.wire import Wire, fill, list_writes
 
 WINDOW = Window("hst_1", "dac-1", "2027-01-15")
 CONTENT = Content(
-    (Component("loss", 1, 2, "pipe"),),
+    (
+        Component("loss", 1, 2, "pipe"),
+        Component("activity", 3, 4, "grid", (CountedEnergy("m", "s", "v", "z", True, False, 5, 3),)),
+    ),
     Removal(9, 0, 1, 0, 2),
     (Finding("gap", "flag", "long"),),
     (("acc_1", 7), ("platform", 3)),
@@ -48,6 +52,20 @@ def test_a_statement_comes_back_as_it_went(wire):
     assert STATEMENTS.get_revision(WINDOW, 2) == STATEMENT
     page = STATEMENTS.list_statements("hst_1", "dac-1", 1, None)
     assert (list(page.items), page.next_key) == ([STATEMENT], "2027-01-15#0002")
+
+
+def test_a_statement_of_before_the_hours_is_still_read(wire):
+    STATEMENTS.add_statement(wire.tx, STATEMENT)
+    (row,) = keep(wire)
+    content = json.loads(row["content"]["S"])
+    for each in content["components"]:
+        del each["counted"]
+    wire.answers = [{"Item": row | {"content": {"S": json.dumps(content)}}}]
+    found = STATEMENTS.get_revision(WINDOW, 2).content.components
+    assert [(each.kind, each.mass_mg, each.counted) for each in found] == [
+        ("loss", 1, ()),
+        ("activity", 3, ()),
+    ]
 
 
 def test_a_share_comes_back_as_it_went(wire):
