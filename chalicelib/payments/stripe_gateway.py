@@ -366,11 +366,11 @@ def _name_payment(found: object) -> str:
 @contextmanager
 def _refused() -> Iterator[None]:
     """As `_translated`; raises RemovalRefused for what Stripe will not do, also when it is asked again."""
-    try:
-        with _translated():
+    with _translated():
+        try:
             yield
-    except (NotFound, stripe.InvalidRequestError, stripe.PermissionError) as error:
-        raise RemovalRefused("Stripe does not do it.") from error
+        except (stripe.InvalidRequestError, stripe.PermissionError) as error:
+            raise RemovalRefused("Stripe does not do it.") from error
 
 
 @contextmanager
@@ -378,7 +378,7 @@ def _translated() -> Iterator[None]:
     """Raises Unavailable, NotFound or PaymentsNotConfigured in place of Stripe's own; others as they are."""
     try:
         yield
-    except stripe.AuthenticationError as error:
+    except (stripe.AuthenticationError, stripe.PermissionError) as error:
         raise PaymentsNotConfigured("Stripe does not take the key of this stage.") from error
     except stripe.InvalidRequestError as error:
         if error.http_status == 404:  # noqa: PLR2004

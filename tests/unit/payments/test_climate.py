@@ -105,6 +105,21 @@ def test_what_stripe_will_never_do_is_refused_and_what_it_does_not_know_is_not_f
         climate.cancel_order(placed.order_id)
 
 
+def test_a_key_without_rights_buys_nothing_and_keeps_no_money(running, climate):
+    with running.simulator.world.lock:
+        running.simulator.faults.plan(Fault("forbidden", "GET", "/v1/climate/products"))
+    with pytest.raises(PaymentsNotConfigured):
+        climate.list_products("USD")
+    plan(running, "forbidden")
+    with pytest.raises(RemovalRefused):
+        climate.place_order(PURCHASE)
+    market = Market(running)
+    plan(running, "forbidden")
+    market.buy()
+    assert (market.read_purchase().state, market.read_purchase().reason) == ("canceled", "refused")
+    assert (market.posted, list_orders(running)) == (MONEY, [])
+
+
 def test_a_delivered_order_has_its_certificate_and_deliveries(running, climate):
     placed = climate.place_order(PURCHASE)
     running.simulator.climate.move(placed.order_id, "delivered")

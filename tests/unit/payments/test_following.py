@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.payments.following import carry_on
+from chalicelib.payments.following import carry_on, settle_order
 from chalicelib.payments.model import DOUBT_MS, KEY_LIFETIME_MS
 from chalicelib.payments.ports import ForeignPayment
-from chalicelib.payments.purchases import Delivery
+from chalicelib.payments.purchases import Delivery, Purchase, follow
 from chalicelib.payments.service import heal
 from tests.fakes import Crash
 from tests.unit.billing.books import check_books
@@ -185,6 +185,65 @@ def test_an_answer_that_is_late_takes_no_state_back(shopper):
         shopper.tell_of(f"evt_{status}")
         assert shopper.read_purchase().state == state
     assert shopper.posted == MONEY - PRICE
+
+
+@pytest.mark.parametrize("final", ["delivered", "canceled", "skipped"])
+@pytest.mark.parametrize("told", ["awaiting_funds", "open", "confirmed", "delivered", "canceled", "new"])
+def test_what_is_final_stays(shopper, final, told):
+    shopper.buy()
+    (order,) = shopper.climate.orders.values()
+    over = replace(shopper.read_purchase(), state=final)
+    assert follow(over, replace(order, status=told)).state == final
+
+
+def test_a_state_that_stripe_may_add_is_an_order(shopper):
+    shopper.climate.status = "retired"
+    shopper.buy()
+    assert shopper.read_purchase().state == "open"
+
+
+def test_what_was_skipped_meanwhile_is_not_charged(shopper):
+    shopper.climate.lost = ["products"]
+    shopper.buy()
+    planned = Purchase(shopper.account_id, JANUARY, "USD", 1, 0, price_micros=PRICE, quantity_mg=QUANTITY_MG)
+    rows, key = shopper.db.table("purchases"), (shopper.account_id, JANUARY)
+    rows[key] = planned
+
+    def skip():
+        shopper.db.interlude = None
+        rows[key] = replace(planned, state="skipped", version=1)
+
+    shopper.db.interlude = skip
+    assert carry_on(shopper.ports, planned).state == "skipped"
+    assert (shopper.posted, shopper.kinds, shopper.climate.orders) == (MONEY, [], {})
+
+
+def test_what_was_delivered_meanwhile_is_not_given_back(shopper):
+    shopper.buy()
+    shopper.climate.move("climorder_0", status="canceled")
+    bought = shopper.read_purchase()
+
+    def deliver():
+        shopper.db.interlude = None
+        delivered = replace(bought, state="delivered", version=bought.version + 1)
+        shopper.db.table("purchases")[shopper.account_id, JANUARY] = delivered
+
+    shopper.db.interlude = deliver
+    assert settle_order(shopper.ports, "climorder_0").state == "delivered"
+    assert (shopper.posted, shopper.kinds) == (MONEY - PRICE, ["removal_purchase"])
+
+
+def test_two_that_hear_of_a_cancellation_at_once_give_the_money_back_once(shopper):
+    shopper.buy()
+    shopper.climate.move("climorder_0", status="canceled", reason="expired")
+
+    def other():
+        shopper.db.interlude = None
+        settle_order(shopper.ports, "climorder_0")
+
+    shopper.db.interlude = other
+    assert settle_order(shopper.ports, "climorder_0").state == "canceled"
+    check_returned(shopper, "expired")
 
 
 def test_an_order_waits_for_funds_and_is_open_when_it_is_paid_for(shopper):

@@ -95,6 +95,13 @@ def test_turning_it_off_stops_further_months_and_lets_what_has_begun_end(shopper
     assert shopper.read_purchase(MARCH).state == "open"
 
 
+def test_an_index_that_lags_turns_nobody_on_again(shopper):
+    shopper.put(enabled=False)
+    shopper.end_month()
+    shopper.ports.climate.store.list_enabled = lambda: iter([shopper.account_id, "acc_gone"])
+    assert (shopper.buy().begun, shopper.read_purchase()) == (0, None)
+
+
 def test_settings_are_audited_and_a_limit_that_buys_nothing_is_refused(shopper):
     shopper.put(limit=30_000_000, name="ACME")
     written = [each for each in shopper.seeded.cloud.audit.entries if each.action.startswith("removal_")]
@@ -176,13 +183,31 @@ def test_a_wallet_that_does_not_cover_it_buys_nothing_and_owes_nothing(money):
     assert shopper.read_purchase() == skipped
 
 
+def grant(shopper, amount_micros):
+    gift = GrantCredit(
+        shopper.account_id, amount_micros, "welcome", "gift", "f", lambda _: "{}", kind="promo"
+    )
+    grant_credit(shopper.seeded.cloud.billing, shopper.seeded.operator, gift, lambda _: True)
+
+
 def test_promotional_credit_buys_no_removals():
     shopper = Shopper(money=0)
-    gift = GrantCredit(shopper.account_id, MONEY, "welcome", "gift", "f", lambda _: "{}", kind="promo")
-    grant_credit(shopper.seeded.cloud.billing, shopper.seeded.operator, gift, lambda _: True)
+    grant(shopper, MONEY)
     shopper.end_month()
     shopper.buy()
     assert (shopper.read_purchase().reason, shopper.posted) == ("insufficient_funds", MONEY)
+
+
+def test_beside_promotional_credit_what_was_paid_in_pays(shopper):
+    grant(shopper, MONEY)
+    shopper.end_month()
+    shopper.buy()
+    balance = shopper.ports.billing.wallets.get_balance(shopper.account_id)
+    assert (balance.paid_micros, balance.promo_micros) == (MONEY - PRICE, MONEY)
+    shopper.climate.move("climorder_0", status="canceled")
+    shopper.tell_of("evt_1", "canceled")
+    balance = shopper.ports.billing.wallets.get_balance(shopper.account_id)
+    assert (balance.paid_micros, balance.promo_micros) == (MONEY, MONEY)
 
 
 def test_what_is_not_on_offer_is_tried_again(shopper):
