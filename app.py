@@ -17,6 +17,7 @@ from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
+from chalicelib.payments import purchase_api as payments_purchase_api
 from chalicelib.removals import api as removals_api
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
@@ -42,6 +43,7 @@ APIS = (
     billing_api.api,
     statements_api.api,
     payments_api.api,
+    payments_purchase_api.api,
     carbon_api.api,
     removals_api.api,
     reporting_api.api,

@@ -127,6 +127,47 @@ class AutoTopUp(TypedDict):
     top_up_id: str | None
 
 
+class RemovalSettings(TypedDict):
+    """Whether removals are bought for each month's residual emissions, and for how much at most."""
+
+    enabled: bool
+    max_micros_per_month: int
+    currency: str
+    beneficiary_name: str | None
+    next_month: str | None
+
+
+class RemovalDelivery(TypedDict):
+    delivered_at: str
+    mass_mg: int
+    supplier: str
+    country: str | None
+    registry_url: str | None
+
+
+class RemovalPurchase(TypedDict):
+    """A line of its own: nothing in it is taken off emissions."""
+
+    month: str
+    state: str
+    reason: str | None
+    residual_mg: int
+    quantity_mg: int
+    limited: bool
+    price_micros: int
+    returned_micros: int
+    currency: str
+    beneficiary_name: str | None
+    product_id: str | None
+    product_name: str | None
+    order_id: str | None
+    delivery_year: int | None
+    certificate_url: str | None
+    deliveries: list[RemovalDelivery]
+    planned_at: str
+    charged_at: str | None
+
+
 class Budget(TypedDict):
     budget_id: str
     name: str

@@ -29,6 +29,8 @@ VOLUME_REVENUE = "revenue:volume"
 ONE_OFF_REVENUE = "revenue:one_off"
 #: What the early-cancel rule keeps of reservations.
 RESERVATION_REVENUE = "revenue:reservation"
+#: Removals that accounts buy through us, before what Stripe takes for them.
+REMOVAL_REVENUE = "revenue:removal"
 #: What ran, and no wallet, hold or budget could pay for: the platform bears it.
 OVERRUN = "overrun_expense"
 OPERATOR_CREDIT = "operator_credit"

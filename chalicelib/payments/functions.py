@@ -1,4 +1,4 @@
-"""Works on Stripe's events, looks for those that nobody told us of, and fills wallets up."""
+"""Works on Stripe's events, looks for those that nobody told us of, fills wallets up, buys removals."""
 
 import os
 
@@ -6,17 +6,16 @@ from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import wiring
 from chalicelib.core.errors import NotFound
-from chalicelib.payments import refilling, service
-from chalicelib.payments.ports import PaymentsNotConfigured
+from chalicelib.payments import purchasing, refilling, service
+from chalicelib.payments.ports import ForeignPayment, PaymentsNotConfigured
 from chalicelib.payments.reconciling import reconcile
-from chalicelib.payments.settling import ForeignPayment
 from chalicelib.runtime.observability import get_logger, put_metrics
 from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 
 functions = Blueprint(__name__)
 
 #: Nothing is begun after it: one may wait for Stripe for 8 s, three times. Lambda ends a run at 60 s.
-REFILL_BUDGET_MS = 30_000
+REFILL_BUDGET_MS = PURCHASE_BUDGET_MS = 30_000
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
 
 
@@ -77,6 +76,23 @@ def refill_wallets(_event: CloudWatchEvent) -> None:
             "begun": done.begun,
             "ended": done.ended,
             "failed": [list(each) for each in done.failed[:100]],
+            "left": done.left,
+        },
+    )
+
+
+@functions.schedule(Rate(15, unit=Rate.MINUTES), name="buy_removals")
+def buy_removals(_event: CloudWatchEvent) -> None:
+    """Buy removals for months that are over; what is left when time runs out is for the next run."""
+    deadline_ms = wiring.clock().now_ms() + PURCHASE_BUDGET_MS
+    done = purchasing.buy_removals(wiring.payment_ports(), deadline_ms)
+    put_metrics(wiring.settings().stage, removals_overdue=done.overdue)
+    get_logger().info(
+        "removals bought",
+        extra={
+            "begun": done.begun,
+            "failed": [list(each) for each in done.failed[:100]],
+            "overdue": done.overdue,
             "left": done.left,
         },
     )

@@ -19,6 +19,11 @@ RANKS: dict[TopUpState, int] = {"created": 0, "processing": 1, "failed": 2, "exp
 #: Source: https://docs.stripe.com/currencies
 MICROS_PER_CENT = 10_000
 CENT_CURRENCIES = frozenset({"USD", "EUR", "GBP"})
+#: A failure of Stripe's own stays under our key. What it did, if anything, is in Stripe's list by then.
+DOUBT_MS = 600_000
+#: Stripe forgets keys after 24 hours; from then on a repeat would pay again.
+#: Source: https://docs.stripe.com/api/idempotent_requests
+KEY_LIFETIME_MS = 23 * 3_600_000
 MIN_TOP_UP_MICROS = 5_000_000
 MAX_TOP_UP_MICROS = 100_000_000_000
 
@@ -212,10 +217,12 @@ class Movement:
 def find_subject_id(target: Mapping[str, object]) -> str:
     """Return the PaymentIntent that an object of Stripe is, or is of; empty: it is of none.
 
-    A Checkout Session has none before somebody has paid: it is its own subject then.
+    A Checkout Session has none before somebody has paid: it is its own subject then. An order of Stripe
+    Climate always is.
     """
     kind = target.get("object")
-    found = target.get("id") if kind == "payment_intent" else target.get("payment_intent")
+    own = kind in ("payment_intent", "climate.order")
+    found = target.get("id") if own else target.get("payment_intent")
     if isinstance(found, Mapping):
         found = found.get("id")
     if found is None and kind == "checkout.session":
@@ -238,7 +245,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class StripeEvent:
-    """A hint that a payment or a page has changed. ``subject_id`` empty: it is of nothing that we keep."""
+    """A hint that a payment, a page or an order has changed. ``subject_id`` empty: none that we keep."""
 
     event_id: str
     type: str

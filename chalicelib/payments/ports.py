@@ -10,6 +10,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.payments.model import Movement, Payment, Session, StripeEvent, TopUp
 from chalicelib.payments.orders import AutoTopUp, PaymentMethod
+from chalicelib.payments.purchases import Purchase, RemovalOrder, RemovalProduct, RemovalSettings
 
 Cursor = Literal["events", "movements"]
 
@@ -22,6 +23,18 @@ class PaymentsNotConfigured(Conflict):
 
 class StripeFailed(Unavailable):
     """Stripe answered with a failure of its own, which it will repeat under the same key for a day."""
+
+
+class ForeignPayment(Conflict):
+    """The payment or the order is not one of ours, or not of this stage; a person has to look at it."""
+
+    code = "foreign_payment"
+
+
+class RemovalRefused(Conflict):
+    """Stripe does not do it, and will not when it is asked again."""
+
+    code = "removals_refused"
 
 
 class AlreadyReconciled(Conflict):
@@ -153,6 +166,77 @@ class StripeSecrets:
     livemode: bool
 
 
+class Climate(Protocol):
+    """Stripe Climate. Whatever fails there and may be tried again is `Unavailable`."""
+
+    def list_products(self, currency: str) -> list[RemovalProduct]:
+        """Return what is sold in a currency now, whether there is any of it or not."""
+        ...
+
+    def place_order(self, purchase: Purchase) -> RemovalOrder:
+        """Raises RemovalRefused. Repeated under the purchase's key, it is the same order."""
+        ...
+
+    def find_order(self, purchase: Purchase) -> RemovalOrder | None:
+        """Return the purchase's order out of Stripe's own list."""
+        ...
+
+    def get_order(self, order_id: str) -> RemovalOrder:
+        """Raises NotFound."""
+        ...
+
+    def cancel_order(self, order_id: str) -> None:
+        """Raises RemovalRefused: it is older than a day, or is over."""
+
+
+#: ``begun``: not ordered yet. ``ordered``: Stripe has not ended it.
+OpenKind = Literal["begun", "ordered"]
+
+
+class PurchaseStore(Protocol):
+    def get_settings(self, account_id: str) -> RemovalSettings | None: ...
+    def put_settings(self, tx: Transaction, old: RemovalSettings | None, new: RemovalSettings) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
+    def list_enabled(self) -> Iterator[str]:
+        """Yield the accounts that buy. An index: a hint."""
+        ...
+
+    def get_purchase(self, account_id: str, month: str) -> Purchase | None: ...
+    def list_purchases(self, account_id: str, limit: int, start: str | None) -> Page[Purchase]:
+        """Newest first."""
+        ...
+
+    def list_open(self, kind: OpenKind) -> Iterator[tuple[str, str]]:
+        """Yield (account, month) of what is not final. An index: a hint."""
+        ...
+
+    def add_purchase(self, tx: Transaction, purchase: Purchase) -> None:
+        """Fails with Unavailable when the month has one."""
+
+    def replace_purchase(self, tx: Transaction, old: Purchase, new: Purchase) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
+
+class ResidualReader(Protocol):
+    """Reads what the months' reports say; implemented above."""
+
+    def find_residual_mg(self, account_id: str, month: str) -> int | None:
+        """Return mg CO2e of a month: location-based emissions less removals that are finally the account's.
+
+        Never below zero. ``None``: the month's report is not made yet; asked again, it may be.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClimatePorts:
+    store: PurchaseStore
+    #: As `PaymentPorts.connect`.
+    connect: Callable[[], Climate]
+    residuals: ResidualReader
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentPorts:
     store: PaymentStore
@@ -162,3 +246,4 @@ class PaymentPorts:
     connect: Callable[[], Payments]
     #: Raises PaymentsNotConfigured.
     read_secrets: Callable[[], StripeSecrets]
+    climate: ClimatePorts

@@ -11,12 +11,15 @@ from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted
 from chalicelib.billing.posting import Posting, add_posting
 from chalicelib.core.errors import NotFound, Unavailable
 from chalicelib.payments.model import MICROS_PER_CENT, Movement
-from chalicelib.payments.ports import AlreadyReconciled, PaymentPorts, Payments
-from chalicelib.payments.settling import STRIPE, ForeignPayment, settle_payment
+from chalicelib.payments.ports import AlreadyReconciled, ForeignPayment, PaymentPorts, Payments
+from chalicelib.payments.settling import STRIPE, settle_payment
 
 #: Whose journals are nobody's in particular.
 PLATFORM = "platform"
 STRIPE_FEES = "stripe_fees"
+#: What Stripe takes for orders of removals, and gives back.
+CLIMATE_ORDERS = "climate_orders"
+CLIMATE_KINDS = frozenset({"climate_order_purchase", "climate_order_refund"})
 BANK = "bank"
 #: A movement may be listed late: it is looked for again from so long before.
 OVERLAP_MS = 3 * 86_400_000
@@ -81,9 +84,12 @@ def _count(ports: PaymentPorts, movement: Movement) -> bool:
     for _ in range(MAX_ATTEMPTS):
         tx = ports.billing.rentals.transactions()
         ports.store.count_movement(tx, movement)
-        for kind, cents in (("payout", _find_payout(movement)), ("stripe_fee", _find_fee(movement))):
+        for kind, other, cents in (
+            ("payout", BANK, _find_payout(movement)),
+            ("climate_order", CLIMATE_ORDERS, _find_order(movement)),
+            ("stripe_fee", STRIPE_FEES, _find_fee(movement)),
+        ):
             if cents:
-                other = BANK if kind == "payout" else STRIPE_FEES
                 posting = Posting(
                     source=STRIPE,
                     source_id=f"{movement.movement_id}:{kind}",
@@ -110,7 +116,11 @@ def _find_payout(movement: Movement) -> int:
     return -movement.amount_cents if movement.kind == "payout" else 0
 
 
+def _find_order(movement: Movement) -> int:
+    return -movement.amount_cents if movement.kind in CLIMATE_KINDS else 0
+
+
 def _find_fee(movement: Movement) -> int:
-    """Return what Stripe kept: a movement's fee, or all of one that is neither a payment's nor a payout."""
-    alone = movement.fact_kind is None and movement.kind != "payout"
+    """Return what Stripe kept: a movement's fee, or all of one that nobody else has."""
+    alone = movement.fact_kind is None and movement.kind not in {"payout", *CLIMATE_KINDS}
     return movement.fee_cents - (movement.amount_cents if alone else 0)

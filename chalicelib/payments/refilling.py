@@ -9,16 +9,11 @@ from chalicelib.core.errors import DomainError, NotFound
 from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.payments.methods import add_audit, find_method
-from chalicelib.payments.model import TopUp
+from chalicelib.payments.model import DOUBT_MS, KEY_LIFETIME_MS, TopUp
 from chalicelib.payments.orders import AutoTopUp, begin_attempt, check_order, end_attempt, is_due
 from chalicelib.payments.ports import PaymentPorts, StripeFailed
 from chalicelib.payments.settling import settle_payment
 
-#: A failure of Stripe's own stays under our key. What it did, if anything, is in Stripe's list by then.
-DOUBT_MS = 600_000
-#: Stripe forgets keys after 24 hours; from then on a repeat would pay again.
-#: Source: https://docs.stripe.com/api/idempotent_requests
-KEY_LIFETIME_MS = 23 * 3_600_000
 OVER = frozenset({"succeeded", "failed"})
 
 

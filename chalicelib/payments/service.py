@@ -23,8 +23,8 @@ from chalicelib.payments.model import (
     convert_to_cents,
     find_subject_id,
 )
-from chalicelib.payments.ports import KeyTaken, PaymentPorts, StripeFailed
-from chalicelib.payments.settling import ForeignPayment, settle, settle_payment
+from chalicelib.payments.ports import ForeignPayment, KeyTaken, PaymentPorts, StripeFailed
+from chalicelib.payments.settling import settle, settle_payment
 from chalicelib.payments.signatures import check_signature
 
 #: Stripe's list of events lags a little, and clocks differ: it is gone through again from so long before.

@@ -5,17 +5,13 @@ from dataclasses import replace
 from chalicelib.billing.model import STRIPE_CLEARING, TAX_PAYABLE, Leg, name_shard
 from chalicelib.billing.ports import MAX_ATTEMPTS, AlreadyPosted, Wallet
 from chalicelib.billing.posting import Posting, add_event, add_posting, post_once
-from chalicelib.core.errors import Conflict, NotFound, Unavailable
+from chalicelib.core.errors import NotFound, Unavailable
+from chalicelib.payments.following import settle_order
 from chalicelib.payments.model import Fact, Payment, TopUp, advance, is_session, list_facts
-from chalicelib.payments.ports import PaymentPorts
+from chalicelib.payments.ports import ForeignPayment, PaymentPorts
+from chalicelib.payments.purchases import is_order
 
 STRIPE = "stripe"
-
-
-class ForeignPayment(Conflict):
-    """The payment is not one of ours, or not of this stage; a person has to look at it."""
-
-    code = "foreign_payment"
 
 
 def settle_payment(ports: PaymentPorts, payment_id: str) -> TopUp:
@@ -38,6 +34,8 @@ def settle(ports: PaymentPorts, subject_id: str) -> None:
     """Bring to where it stands at Stripe whatever an event is about. Raises as `settle_payment`."""
     if is_session(subject_id):
         _expire(ports, subject_id)
+    elif is_order(subject_id):
+        settle_order(ports, subject_id)
     else:
         settle_payment(ports, subject_id)
 

@@ -1,5 +1,6 @@
 """Stripe through its own library, which takes 0.2 s to load: only who speaks with Stripe imports this."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -18,7 +19,21 @@ from chalicelib.payments.model import (
     find_subject_id,
 )
 from chalicelib.payments.orders import PaymentMethod
-from chalicelib.payments.ports import Charged, Checkout, PaymentsNotConfigured, StripeFailed
+from chalicelib.payments.ports import (
+    Charged,
+    Checkout,
+    PaymentsNotConfigured,
+    RemovalRefused,
+    StripeFailed,
+)
+from chalicelib.payments.purchases import (
+    Purchase,
+    RemovalOrder,
+    RemovalProduct,
+    format_tons,
+    read_order,
+    read_product,
+)
 
 #: The library's own default of 80 s is longer than API Gateway waits.
 TIMEOUT_SECONDS = 8
@@ -39,7 +54,7 @@ def connect(api_key: str, api_base: str | None = None, *, taxed: bool = False) -
 
 
 class StripePayments:
-    """`ports.Payments`. Whatever creates something carries a key of ours, so a repeat creates nothing."""
+    """`ports.Payments`, `ports.Climate`. What makes something has a key of ours: a repeat makes nothing."""
 
     def __init__(self, client: stripe.StripeClient, *, taxed: bool) -> None:
         self._client = client.v1
@@ -292,6 +307,44 @@ class StripePayments:
             payment_id = _name_payment(self._client.refunds.retrieve(source_id).payment_intent)
         return f"{source_id}:{'succeeded' if kind == 'refund' else 'failed'}", payment_id
 
+    def list_products(self, currency: str) -> list[RemovalProduct]:
+        with _translated():
+            listed = self._client.climate.products.list({"limit": PAGE})
+            found = [read_product(each.to_dict(), currency) for each in listed.auto_paging_iter()]
+        return [each for each in found if each is not None]
+
+    def place_order(self, purchase: Purchase) -> RemovalOrder:
+        asked: Any = {
+            "product": purchase.product_id,
+            "metric_tons": format_tons(purchase.quantity_mg),
+            "currency": purchase.currency.lower(),
+            "metadata": {"account_id": purchase.account_id, "month": purchase.month},
+        }
+        if purchase.beneficiary_name is not None:
+            asked["beneficiary"] = {"public_name": purchase.beneficiary_name}
+        with _refused():
+            made = self._client.climate.orders.create(asked, {"idempotency_key": purchase.stripe_key})
+        return read_order(made.to_dict())
+
+    def find_order(self, purchase: Purchase) -> RemovalOrder | None:
+        since, wanted = purchase.charged_at_ms // 1000 - CLOCK_DIFFERENCE_SECONDS, purchase.source_id
+        with _translated():
+            listed = self._client.climate.orders.list({"limit": PAGE})
+            # The newest first.
+            for each in itertools.takewhile(lambda one: one.created >= since, listed.auto_paging_iter()):
+                order = read_order(each.to_dict())
+                if f"{order.account_id}:{order.month}" == wanted:
+                    return order
+        return None
+
+    def get_order(self, order_id: str) -> RemovalOrder:
+        with _translated():
+            return read_order(self._client.climate.orders.retrieve(order_id).to_dict())
+
+    def cancel_order(self, order_id: str) -> None:
+        with _refused():
+            self._client.climate.orders.cancel(order_id)
+
 
 def _read_method(found: dict[str, Any]) -> PaymentMethod:
     kind = found["type"]
@@ -311,11 +364,21 @@ def _name_payment(found: object) -> str:
 
 
 @contextmanager
+def _refused() -> Iterator[None]:
+    """As `_translated`; raises RemovalRefused for what Stripe will not do, also when it is asked again."""
+    with _translated():
+        try:
+            yield
+        except (stripe.InvalidRequestError, stripe.PermissionError) as error:
+            raise RemovalRefused("Stripe does not do it.") from error
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     """Raises Unavailable, NotFound or PaymentsNotConfigured in place of Stripe's own; others as they are."""
     try:
         yield
-    except stripe.AuthenticationError as error:
+    except (stripe.AuthenticationError, stripe.PermissionError) as error:
         raise PaymentsNotConfigured("Stripe does not take the key of this stage.") from error
     except stripe.InvalidRequestError as error:
         if error.http_status == 404:  # noqa: PLR2004

@@ -36,6 +36,7 @@ NAMES = {
     "one_off": "Other charges",
     "service_credit": "Credit for our failures",
     "reservation_fee": "Reservations cancelled",
+    "removal_purchase": "Carbon removals bought",
     "reversal": "Corrections",
 }
 HOW_BILLED = (

@@ -8,7 +8,8 @@ from chalicelib.wiring.rentals import billing_ports
 from chalicelib.wiring.system import aws_client, bind_tables, clock, settings, sqs_client
 
 if TYPE_CHECKING:
-    from chalicelib.payments.ports import PaymentPorts, Payments, StripeSecrets
+    from chalicelib.payments.ports import PaymentPorts, ResidualReader, StripeSecrets
+    from chalicelib.payments.stripe_gateway import StripePayments
     from chalicelib.runtime.secrets import CachedSecret
 
 #: The stage on a laptop, whose Stripe is the simulator. No other stage looks at ``api_base``.
@@ -39,7 +40,7 @@ def read_stripe_secrets() -> "StripeSecrets":
     return StripeSecrets(tuple(found["webhook_secrets"]), livemode="_live_" in found["api_key"])
 
 
-def connect_stripe() -> "Payments":
+def connect_stripe() -> "StripePayments":
     from chalicelib.payments.stripe_gateway import connect
 
     found = _read_stripe()
@@ -47,12 +48,29 @@ def connect_stripe() -> "Payments":
     return connect(found["api_key"], api_base, taxed=found.get("tax") is True)
 
 
+class NoReports:
+    """No month is reported: no removals are bought."""
+
+    def find_residual_mg(self, _account_id: str, _month: str) -> int | None:
+        """See `payments.ports.ResidualReader`."""
+        return None
+
+
+def residual_reader() -> "ResidualReader":
+    """Here the carbon reports of months are connected."""
+    return NoReports()
+
+
 @cache
 def payment_ports() -> "PaymentPorts":
-    from chalicelib.payments.ports import PaymentPorts
+    from chalicelib.payments.ports import ClimatePorts, PaymentPorts
+    from chalicelib.payments.purchase_store import DynamoPurchaseStore
     from chalicelib.payments.queue_gateway import SqsEventQueue
     from chalicelib.payments.store import DynamoPaymentStore
 
     bind_tables()
     queue = SqsEventQueue(sqs_client(), settings().payments_queue_url)
-    return PaymentPorts(DynamoPaymentStore(), billing_ports(), queue, connect_stripe, read_stripe_secrets)
+    climate = ClimatePorts(DynamoPurchaseStore(), connect_stripe, residual_reader())
+    return PaymentPorts(
+        DynamoPaymentStore(), billing_ports(), queue, connect_stripe, read_stripe_secrets, climate
+    )

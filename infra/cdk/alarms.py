@@ -37,9 +37,12 @@ WATCHED = (
         threshold=600,
         minutes=5,
     ),
-    Watched("ForeignPayments", "foreign_payments", "Stripe has a payment that no top-up of ours asked for"),
+    Watched(
+        "ForeignPayments", "foreign_payments", "Stripe has a payment or an order that we did not ask for"
+    ),
     Watched("StripeDrift", "stripe_drift_cents", "the ledger and Stripe's balance differ"),
     Watched("RefillsFailed", "refills_failed", "auto top-ups cannot be carried out", minutes=15),
+    Watched("RemovalsOverdue", "removals_overdue", "removals are planned for hours and not ordered"),
     Watched("StatementsFailed", "statements_failed", "a month that is over cannot be issued"),
     Watched(
         "LedgerTampered", "ledger_rows_tampered", "somebody changed or removed what stands in the ledger"

@@ -174,6 +174,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "HealPayments": _SETTLES,
     "ReconcilePayments": _SETTLES,
     "RefillWallets": _SETTLES,
+    "BuyRemovals": _SETTLES,
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},
     "RollUpEnergy": {"metering": "write", "rentals": "read", "fleet": "read", "reports": "write"},
     "MakeCarbonReports": {"catalog": "read", "grid": "read", "removals": "read", "reports": "write"},
@@ -216,7 +217,14 @@ READS_STREAM: Mapping[str, str] = {
     "OnLedgerTampered": "ledger",
 }
 READS_GRID_SECRET = ("FetchGridIntensity",)
-READS_STRIPE_SECRET = ("APIHandler", "OnStripeEvent", "HealPayments", "ReconcilePayments", "RefillWallets")
+READS_STRIPE_SECRET = (
+    "APIHandler",
+    "OnStripeEvent",
+    "HealPayments",
+    "ReconcilePayments",
+    "RefillWallets",
+    "BuyRemovals",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from chalicelib.carbon.grid import read_intensity
 from chalicelib.carbon.ports import GridPorts
 from chalicelib.catalog.offers import AccountStanding, OfferPorts
 from chalicelib.fleet.capacity import FleetCapacity
-from chalicelib.payments.ports import PaymentPorts, StripeSecrets
+from chalicelib.payments.ports import ClimatePorts, PaymentPorts, StripeSecrets
 from tests.factories import add_host
+from tests.fakes.climate import FakeClimate, FakePurchaseStore, FakeResiduals
 from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
 from tests.fakes.wiring import rewire
@@ -23,13 +24,14 @@ class Platform:
         self.scaling = build_cloud()
         self.seeded, cloud = self.scaling.seeded, self.scaling.seeded.cloud
         self.cloud = cloud
-        self.stripe = FakePayments()
+        self.stripe, self.climate, self.residuals = FakePayments(), FakeClimate(), FakeResiduals()
         self.till = PaymentPorts(
             FakePaymentStore(cloud.db),
             cloud.billing,
             FakeEventQueue(),
             lambda: self.stripe,
             lambda: StripeSecrets(("whsec_of_the_tests",), livemode=False),
+            ClimatePorts(FakePurchaseStore(cloud.db), lambda: self.climate, self.residuals),
         )
         self.grid = GridPorts(FakeIntensityStore(cloud.db), cloud.clock, dict)
         rewire(
@@ -60,7 +62,7 @@ class Platform:
             report_ports=cloud.reports,
             scaling_ports=self.scaling.ports,
             clock=cloud.clock,
-            settings=SimpleNamespace(currency="USD"),
+            settings=SimpleNamespace(currency="USD", stage="test"),
         )
         self.principals = {"operator": self.seeded.operator, "renter": self.seeded.renter}
         for routes in app.APIS:

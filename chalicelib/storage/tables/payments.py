@@ -1,8 +1,8 @@
-"""Top-ups and their keys, customers at Stripe, Stripe's events."""
+"""Top-ups and their keys, customers at Stripe, Stripe's events, removals that are bought."""
 
 from typing import Any
 
-from pynamodb.attributes import UnicodeAttribute
+from pynamodb.attributes import JSONAttribute, UnicodeAttribute
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
@@ -107,3 +107,40 @@ class MovementItem(PaymentsTable):
 
 class ReconciledItem(PaymentsTable):
     total_cents = IntegerAttribute()
+
+
+class RemovalSettingsItem(PaymentsTable):
+    """``order_shard`` is there while the account buys."""
+
+    by_order = OrdersByAccount()
+    order_shard = UnicodeAttribute(null=True)
+    enabled = IntegerAttribute()
+    max_micros_per_month = IntegerAttribute()
+    beneficiary_name = UnicodeAttribute(null=True)
+    next_month = UnicodeAttribute(null=True)
+    version = IntegerAttribute()
+
+
+class PurchaseItem(PaymentsTable):
+    """``order_shard`` is there until the purchase is final."""
+
+    by_order = OrdersByAccount()
+    order_shard = UnicodeAttribute(null=True)
+    currency = UnicodeAttribute()
+    residual_mg = IntegerAttribute()
+    planned_at_ms = IntegerAttribute()
+    state = UnicodeAttribute()
+    reason = UnicodeAttribute(null=True)
+    quantity_mg = IntegerAttribute()
+    price_micros = IntegerAttribute()
+    limited = IntegerAttribute()
+    product_id = UnicodeAttribute(null=True)
+    product_name = UnicodeAttribute(null=True)
+    beneficiary_name = UnicodeAttribute(null=True)
+    charged_at_ms = IntegerAttribute()
+    attempt = IntegerAttribute()
+    order_id = UnicodeAttribute(null=True)
+    delivery_year = IntegerAttribute(null=True)
+    certificate_url = UnicodeAttribute(null=True)
+    deliveries: JSONAttribute = JSONAttribute()
+    version = IntegerAttribute()

@@ -10,7 +10,7 @@ SETTLEMENT_SECONDS = 2 * 86_400
 DISPUTE_FEE = 1_500
 _FEE_PERMILLE = 29
 _FEE_FIXED = 30
-HEADINGS = ("captured", "refunded", "disputed", "fees", "paid_out")
+HEADINGS = ("captured", "refunded", "disputed", "fees", "paid_out", "climate")
 
 
 def price_charge(amount: int) -> int:

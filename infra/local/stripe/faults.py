@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal[
-    "latency", "cut_before", "cut_after", "error_before", "error_after", "rate_limited", "conflict"
+    "latency",
+    "cut_before",
+    "cut_after",
+    "error_before",
+    "error_after",
+    "rate_limited",
+    "conflict",
+    "forbidden",
 ]
 KINDS = get_args(Kind)
 

@@ -106,5 +106,9 @@ _KNOBS: dict[str, Callable[..., object]] = {
     "open_dispute": lambda s, *, charge, amount=None: s.refunds.open_dispute(charge, amount),
     "close_dispute": lambda s, *, dispute, won: s.refunds.close_dispute(dispute, won=won),
     "pay_out": lambda s, *, currency="usd", amount=None: s.books.pay_out(currency, amount),
+    "move_order": lambda s, *, order, to: s.climate.move(order, to),
+    "sell_removals": lambda s, *, product, cents_per_ton, tons: s.climate.sell(
+        product, cents_per_ton=cents_per_ton, tons=tons
+    ),
     "charge_fee": lambda s, *, amount, currency="usd": s.books.charge_fee(amount, currency),
 }

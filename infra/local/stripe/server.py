@@ -104,6 +104,9 @@ class App:
         if "rate_limited" in kinds:
             message = "Too many requests hit the API too quickly."
             raise Refused(message, status=HTTPStatus.TOO_MANY_REQUESTS, code="rate_limit", started=False)
+        if "forbidden" in kinds:
+            message = "The provided key does not have the required permissions for this endpoint."
+            raise Refused(message, status=HTTPStatus.FORBIDDEN, started=False)
         if "conflict" in kinds:
             message = "This object cannot be accessed right now because another request is accessing it."
             raise Refused(message, status=HTTPStatus.CONFLICT, code="lock_timeout", started=False)

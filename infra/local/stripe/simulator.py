@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from infra.local.stripe.books import Books
 from infra.local.stripe.checkout import Checkout
+from infra.local.stripe.climate import Climate
 from infra.local.stripe.errors import Object, Refused
 from infra.local.stripe.faults import Faults
 from infra.local.stripe.forms import PAGING, Spec, describe
@@ -43,6 +44,7 @@ _CALCULATION = (
     "currency! customer customer_details.address_source customer_details.address:map "
     "line_items.#.amount:int line_items.#.reference line_items.#.tax_behavior"
 )
+_ORDER = "product! metric_tons amount:int currency beneficiary.public_name metadata:map"
 _REFUND = "charge payment_intent amount:int reason metadata:map"
 
 
@@ -69,6 +71,7 @@ class Simulator:
         self.payments = Payments(self.world, self.books, self.methods, self.refunds, base_url)
         self.tax = Tax(self.world)
         self.checkout = Checkout(self.world, self.methods, self.payments, self.tax, base_url)
+        self.climate = Climate(self.world, self.books)
         self.webhooks = Webhooks(self.world, transport)
         self.faults = Faults()
         self.keys = IdempotencyKeys()
@@ -98,7 +101,7 @@ class Simulator:
         customers, intents, setups = "/v1/customers", "/v1/payment_intents", "/v1/setup_intents"
         methods, sessions, refunds = "/v1/payment_methods", "/v1/checkout/sessions", "/v1/refunds"
         confirm = "payment_method return_url off_session:bool error_on_requires_action:bool"
-        cancel = "cancellation_reason"
+        cancel, products, orders = "cancellation_reason", "/v1/climate/products", "/v1/climate/orders"
         return [
             ("POST", customers, _CUSTOMER, self.methods.create_customer),
             ("GET", customers, PAGING + " email", self.methods.list_customers),
@@ -130,6 +133,12 @@ class Simulator:
             ("GET", "/v1/disputes", PAGING + " charge payment_intent", self.refunds.list_disputes),
             ("GET", "/v1/disputes/:id", "", self.refunds.retrieve_dispute),
             ("POST", "/v1/tax/calculations", _CALCULATION, self.tax.calculate),
+            ("GET", products, PAGING, self.climate.list_products),
+            ("GET", products + "/:id", "", self.climate.retrieve_product),
+            ("POST", orders, _ORDER, self.climate.create),
+            ("GET", orders, PAGING, self.climate.list_orders),
+            ("GET", orders + "/:id", "", self.climate.retrieve),
+            ("POST", orders + "/:id/cancel", "", self.climate.cancel),
             ("GET", "/v1/balance", "", lambda _params: self.books.balance()),
             *self._list_plain("charge", "/v1/charges", "customer payment_intent"),
             *self._list_plain(

@@ -269,6 +269,7 @@ def test_only_functions_that_speak_with_stripe_may_read_its_keys(template):
         "OnStripeEventRole",
         "HealPaymentsRole",
         "RefillWalletsRole",
+        "BuyRemovalsRole",
         "ReconcilePaymentsRole",
     }
 

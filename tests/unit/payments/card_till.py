@@ -2,11 +2,12 @@
 
 from collections import Counter
 
-from chalicelib.payments.ports import PaymentPorts, StripeSecrets
+from chalicelib.payments.ports import ClimatePorts, PaymentPorts, StripeSecrets
 from chalicelib.payments.reconciling import reconcile
 from chalicelib.payments.service import CreateTopUp, create_top_up, heal
 from chalicelib.payments.settling import settle_payment
 from chalicelib.payments.stripe_gateway import connect
+from tests.fakes.climate import FakePurchaseStore, FakeResiduals
 from tests.fakes.payments import FakeEventQueue, FakePaymentStore
 from tests.unit.payments.test_gateway import KEY
 
@@ -25,6 +26,7 @@ class CardTill:
             FakeEventQueue(),
             lambda: payments,
             lambda: secrets,
+            ClimatePorts(FakePurchaseStore(seeded.cloud.db), lambda: payments, FakeResiduals()),
         )
         self.counts = Counter(told=0, healed=0, refunded=0, won=0, lost=0)
 

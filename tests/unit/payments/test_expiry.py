@@ -7,8 +7,8 @@ import pytest
 from stripe import WebhookSignature
 
 from chalicelib.payments.model import Session
+from chalicelib.payments.ports import ForeignPayment
 from chalicelib.payments.service import handle_event, heal, receive_event
-from chalicelib.payments.settling import ForeignPayment
 from tests.unit.payments.till import AMOUNT, SECRETS, Till
 
 EXPIRED = "checkout.session.expired"

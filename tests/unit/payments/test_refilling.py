@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 
 from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
 from chalicelib.payments.methods import list_methods, open_method_page, open_portal
-from chalicelib.payments.model import TopUp
+from chalicelib.payments.model import DOUBT_MS, KEY_LIFETIME_MS, TopUp
 from chalicelib.payments.orders import AutoTopUp, begin_attempt, end_attempt, is_due
 from chalicelib.payments.refilling import (
-    DOUBT_MS,
-    KEY_LIFETIME_MS,
     PutAutoTopUp,
     get_order,
     put_order,

@@ -7,8 +7,9 @@ import pytest
 
 from chalicelib.core.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound, Unavailable
 from chalicelib.payments.model import Payment
+from chalicelib.payments.ports import ForeignPayment
 from chalicelib.payments.service import heal, refund_top_up
-from chalicelib.payments.settling import ForeignPayment, settle_payment
+from chalicelib.payments.settling import settle_payment
 from tests.fakes import Crash
 from tests.unit.billing.books import check_books
 from tests.unit.payments.till import AMOUNT, CENTS, Till, dispute, refund

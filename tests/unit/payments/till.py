@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from chalicelib.billing.posting import find_balance
 from chalicelib.payments.model import Dispute, Refund
-from chalicelib.payments.ports import PaymentPorts, StripeSecrets
+from chalicelib.payments.ports import ClimatePorts, PaymentPorts, StripeSecrets
 from chalicelib.payments.service import CreateTopUp, create_top_up, handle_event, receive_event
 from tests.factories import seed_cloud
+from tests.fakes.climate import FakeClimate, FakePurchaseStore, FakeResiduals
 from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
 
 CENTS = 2_000
@@ -20,12 +21,14 @@ class Till:
         self.seeded = seeded or seed_cloud(credit_micros=0)
         self.stripe, self.queue = FakePayments(), FakeEventQueue()
         self.secrets = StripeSecrets(SECRETS, livemode=False)
+        self.climate, self.residuals = FakeClimate(), FakeResiduals()
         self.ports = PaymentPorts(
             FakePaymentStore(self.seeded.cloud.db),
             self.seeded.cloud.billing,
             self.queue,
             lambda: self.stripe,
             lambda: self.secrets,
+            ClimatePorts(FakePurchaseStore(self.seeded.cloud.db), lambda: self.climate, self.residuals),
         )
         self.account_id = self.seeded.renter.account_id
 
@@ -58,7 +61,9 @@ class Till:
         from stripe import WebhookSignature
 
         target = {"object": "payment_intent", "id": payment_id}
-        if not kind.startswith("payment_intent"):
+        if kind.startswith("climate.order"):
+            target = {"object": "climate.order", "id": payment_id}
+        elif not kind.startswith("payment_intent"):
             target = {"object": kind.split(".")[0], "id": "x_1", "payment_intent": payment_id}
         told = {"id": event_id, "type": kind, "livemode": False, "data": {"object": target}}
         body = json.dumps(told).encode()

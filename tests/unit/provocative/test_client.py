@@ -16,6 +16,7 @@ from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
+from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
@@ -115,6 +116,9 @@ def split_routes(text):
         (money_models.PaymentMethod, payments_schemas.PaymentMethodBody),
         (money_models.PaymentMethods, payments_schemas.PaymentMethodListBody),
         (money_models.AutoTopUp, payments_schemas.AutoTopUpBody),
+        (money_models.RemovalSettings, purchase_schemas.RemovalSettingsBody),
+        (money_models.RemovalDelivery, purchase_schemas.DeliveryBody),
+        (money_models.RemovalPurchase, purchase_schemas.RemovalPurchaseBody),
         (money_models.StatementHead, statements_schemas.HeadBody),
         (money_models.Statement, statements_schemas.StatementBody),
         (money_models.StatementStay, statements_schemas.StayBody),
