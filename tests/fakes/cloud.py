@@ -8,6 +8,7 @@ from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
 from chalicelib.carbon.grid import find_intensity
+from chalicelib.carbon.shifting import ForecastPlanner
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -29,6 +30,7 @@ from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
+from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.ledger import (
     FakeBudgetStore,
     FakeLedgerStore,
@@ -105,6 +107,7 @@ class FakeCloud:
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
             wallets=wallets,
+            planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
             audit=self.audit,
             outbox=self.webhook_store,
