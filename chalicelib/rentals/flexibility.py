@@ -43,7 +43,7 @@ _TEXTS: Mapping[Why, str] = {
     "no_slack": "It starts at once: the deadline leaves nothing to choose.",
     "already_lowest": "It starts at once: no later start is forecast to be cleaner.",
     "lower_later": "The grid is forecast to be cleanest then.",
-    "below_bound": "The grid is forecast to be at or below the threshold from then on.",
+    "below_bound": "The grid is forecast to be at or below the threshold then.",
     "deadline": "The grid is not forecast to fall to the threshold in time: it starts as late as it may.",
     "no_forecast": "It starts at once: nothing is forecast of the grid of any allowed region.",
     "forecast_too_short": "It starts at once: no forecast reaches as far as the work would run.",

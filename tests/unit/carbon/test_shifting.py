@@ -105,6 +105,27 @@ def test_a_provider_that_reaches_the_deadline_goes_before_one_that_does_not():
     assert plan(asked, operators).forecast.provider == "uk_carbon_intensity"
 
 
+class CountingStore(FakeIntensityStore):
+    reads = 0
+
+    def find_forecast(self, series, at_ms):
+        self.reads += 1
+        return super().find_forecast(series, at_ms)
+
+
+def test_many_that_are_due_at_one_instant_read_the_forecasts_once():
+    store = CountingStore(MemoryDatabase())
+    store.add_forecast(build_forecast(GERMANY, GERMAN))
+    planner = ForecastPlanner(store)
+    choices = {planner.plan_start(ask(), (HOME,), START_MS) for _ in range(9)}
+    assert len(choices) == 1
+    first = store.reads
+    assert first == 2, "one of each provider of the grid"
+    store.add_forecast(build_forecast(GERMANY, [0] * 12, made_ms=START_MS + 1))
+    assert planner.plan_start(ask(), (HOME,), START_MS + 1).forecast.mg_co2e_per_kwh == 0
+    assert store.reads == 2 * first
+
+
 def test_a_home_above_the_price_cap_is_still_what_the_saving_is_against():
     asked = ask(regions=(HOME, NORTH))
     both = build_forecast(GERMANY, GERMAN), build_forecast(SWEDEN, SWEDISH)

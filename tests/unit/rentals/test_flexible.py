@@ -3,6 +3,8 @@
 import contextlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import Conflict, InvalidInput
@@ -165,6 +167,43 @@ def test_forecasts_that_promise_better_for_ever_do_not_move_it_past_its_latest_s
     assert placed.state == "provisioning"
     assert seeded.cloud.clock.now_ms() <= START_MS + 10 * HOUR_MS
     assert len(placed.start_plan.replans) == 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    latest=st.integers(0, 12),
+    policy=st.sampled_from(["window", "threshold"]),
+    told=st.lists(st.tuples(*[st.lists(st.integers(0, 500), max_size=20)] * 2), min_size=14, max_size=14),
+    full=st.booleans(),
+)
+def test_whatever_is_forecast_hour_by_hour_it_has_gpus_or_is_in_every_line_by_its_latest_start(
+    latest, policy, told, full
+):
+    seeded = seed_two_regions(forecasts=False)
+    if full:
+        start(seeded, 4, key="busy", region=NORTH)
+        start(seeded, 4, key="busy too", region=HOME)
+    threshold = 200_000 if policy == "threshold" else None
+    rental = None
+    for hour, forecasts in enumerate(told[: latest + 1]):
+        now_ms = START_MS + hour * HOUR_MS
+        for series, grams in zip((SWEDEN, GERMANY), forecasts, strict=True):
+            if grams:
+                tell(seeded, series, grams, start_ms=now_ms, made_ms=now_ms)
+        if rental is None:
+            asked = leave_open(policy=policy, latest=latest, threshold=threshold)
+            rental = book(seeded, flexibility=asked)
+            pass_time(seeded)
+        else:
+            pass_time(seeded, hours=1)
+    reached = look(seeded, rental)
+    assert seeded.cloud.clock.now_ms() == START_MS + latest * HOUR_MS
+    assert reached.start_plan.choice.start_at_ms <= START_MS + latest * HOUR_MS
+    assert reached.policies.start_at_ms is None
+    if full:
+        assert len(reached.waiting.pools) == 2
+    else:
+        assert reached.state == "provisioning"
 
 
 def test_a_forecast_that_is_gone_when_it_is_due_delays_nothing(seeded):

@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.core.clock import format_instant
 from chalicelib.rentals.flexibility import HOUR_MS, MAX_DURATION_SECONDS
+from chalicelib.rentals.flexible_schemas import FlexibleBody, read_flexibility
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes.database import START_MS
 from tests.unit.carbon.grids import SWEDEN, build_forecast
@@ -114,6 +115,20 @@ def test_what_contradicts_itself_is_refused_and_said(platform, flexible, more, t
     assert status == HTTPStatus.BAD_REQUEST
     assert told in str(body)
     assert platform.cloud.db.table("rentals") == {}
+
+
+@pytest.mark.parametrize(
+    ("region", "regions", "read"),
+    [
+        ("any", None, ()),
+        ("any", ["b", "a"], ("b", "a")),
+        ("a", None, ("a",)),
+        ("a", ["b", "a", "c"], ("a", "b", "c")),
+    ],
+)
+def test_home_is_the_region_beside_the_others_or_the_first_of_them(region, regions, read):
+    body = FlexibleBody(start_deadline="2027-01-16T00:00:00Z", duration_seconds=60, regions=regions)
+    assert read_flexibility(body, region).regions == read
 
 
 def test_a_region_beside_the_others_is_home(platform):
