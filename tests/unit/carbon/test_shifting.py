@@ -71,6 +71,18 @@ def test_a_threshold_starts_in_the_first_hour_at_or_below_it_wherever_that_is():
     assert (never.start_at_ms, never.why) == (START_MS + 4 * HOUR_MS, "deadline")
 
 
+def test_a_region_that_comes_down_to_the_threshold_goes_before_one_that_never_does():
+    asked = ask(policy="threshold", threshold=120_000, regions=(HOME, NORTH))
+    # Home's forecast is short: it would have to start sooner.
+    both = build_forecast(GERMANY, [200] * 3), build_forecast(SWEDEN, (300, 300, 300, 100, 100, 100))
+    choice = plan(asked, *both)
+    assert (choice.start_at_ms, choice.regions, choice.why) == (
+        START_MS + 3 * HOUR_MS,
+        (NORTH, HOME),
+        "below_bound",
+    )
+
+
 @pytest.mark.parametrize("regions", [(HOME, "eu-west-3"), ("mars-1",)])
 def test_what_nothing_is_forecast_of_starts_at_once(regions):
     choice = plan(ask(regions=regions))

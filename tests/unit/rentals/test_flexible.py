@@ -1,6 +1,7 @@
 """Flexible starts: when and where the grid is clean, never past the deadline, capped as any other."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -235,6 +236,17 @@ def test_without_room_in_its_region_it_waits_there_and_takes_any_before_its_late
     assert seeded.cloud.db.table("tickets") == {}
     assert "rental.regions_opened" in list_acts(seeded, rental)
     assert look(seeded, busy).state == "running"
+
+
+def test_a_sweep_that_comes_late_goes_to_every_allowed_region_at_once(seeded):
+    start(seeded, 4, key="busy", region=NORTH)
+    seeded.cloud.clock.advance_seconds(59 * 60)
+    asked = replace(leave_open(policy="threshold", threshold=80_000), latest_start_ms=START_MS + 114 * 60_000)
+    rental = book(seeded, flexibility=asked)
+    assert rental.policies.start_at_ms == START_MS + HOUR_MS
+    assert rental.start_plan.open_regions == (NORTH,)
+    pass_time(seeded, seconds=50 * 60)
+    assert (look(seeded, rental).state, look(seeded, rental).region) == ("provisioning", HOME)
 
 
 def test_with_no_room_anywhere_it_stays_in_every_line_that_is_allowed_with_the_age_of_its_plan(seeded):
