@@ -25,7 +25,8 @@ MAX_THRESHOLD_MG_PER_KWH = 3_000_000
 class FlexibleBody(RequestBody):
     """Work that may wait: started when and where its grid is forecast to be clean."""
 
-    #: One of the two: it has started, or is done, by then.
+    #: One of the two: it has started, or is done, by then. What comes before the workload runs (its image) is
+    #: not counted in.
     start_deadline: Instant | None = None
     finish_by: Instant | None = None
     duration_seconds: Annotated[int, Field(ge=MIN_DURATION_SECONDS, le=MAX_DURATION_SECONDS)]

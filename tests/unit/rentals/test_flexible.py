@@ -362,12 +362,13 @@ def test_start_and_duration_are_the_plans_until_it_has_gpus(seeded, changed):
     assert change(Policies(9999)).policies.max_duration_seconds == 9999
 
 
-def test_stopped_and_resumed_it_is_placed_as_any_other(seeded):
+def test_stopped_and_resumed_it_is_placed_as_any_other_wherever_it_may_run(seeded):
     rental = book(seeded)
     pass_time(seeded, hours=2)
     seeded.report(look(seeded, rental), "running")
     stop_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
     seeded.report(look(seeded, rental), "terminated", wiped=True)
+    start(seeded, 4, key="busy", region=NORTH)
     at_ms = seeded.cloud.clock.now_ms() + HOUR_MS
     change_rental(
         seeded.cloud.rentals,
@@ -377,7 +378,8 @@ def test_stopped_and_resumed_it_is_placed_as_any_other(seeded):
         "rental.changed",
     )
     pass_time(seeded, hours=1)
-    assert (look(seeded, rental).state, look(seeded, rental).segment) == ("provisioning", 2)
+    again = look(seeded, rental)
+    assert (again.state, again.segment, again.region) == ("provisioning", 2, HOME)
 
 
 def test_it_is_ended_before_its_start_like_any_that_waits(seeded):
