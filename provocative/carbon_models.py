@@ -130,6 +130,61 @@ class BestStarts(TypedDict):
     excluded: dict[str, str]
 
 
+class UsedForecast(TypedDict):
+    provider: str
+    zone: str
+    generated_at: str
+    covers_until: str
+    mg_co2e_per_kwh: int
+    immediate_mg_co2e_per_kwh: int | None
+
+
+class WhyThen(TypedDict):
+    code: str
+    text: str
+
+
+class Replan(TypedDict):
+    at: str
+    planned_start_at: str
+    region: str
+    why: str
+
+
+class StartPlan(TypedDict):
+    policy: str
+    duration_seconds: int
+    latest_start_at: str
+    deadline: str
+    threshold_mg_per_kwh: int | None
+    planned_start_at: str
+    region: str
+    regions: list[str]
+    forecast: UsedForecast | None
+    expected_saving_permille: int | None
+    why: WhyThen
+    replanned: list[Replan]
+
+
+class CarbonSaving(TypedDict):
+    rental_id: str
+    status: str
+    missing: list[str]
+    policy: str
+    started_at: str | None
+    immediate_start_at: str
+    home_region: str
+    energy_millijoules: int
+    mg_co2e: int
+    immediate_mg_co2e: int
+    #: Negative: a start at once would have been better.
+    saved_mg_co2e: int
+    saved_permille: int
+    expected_saving_permille: int | None
+    estimated: bool
+    method: str
+
+
 class Emissions(TypedDict):
     scope: str
     mg_co2e: int

@@ -6,7 +6,7 @@ Instants are RFC 3339 text, money is micro-units of the currency (1,000,000 are 
 
 from typing import Any, Generic, TypedDict, TypeVar
 
-from provocative.carbon_models import Emissions
+from provocative.carbon_models import Emissions, StartPlan
 from provocative.requests import Port, Volume
 
 T = TypeVar("T")
@@ -252,6 +252,7 @@ class Rental(TypedDict):
     recovery: str
     spread_group: str | None
     policies: Policies
+    start_plan: StartPlan | None
     planned_end: PlannedEnd | None
     volume_host_id: str | None
     volume_lost_at: str | None

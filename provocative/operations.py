@@ -57,6 +57,7 @@ LINK_STATEMENT_PDF = Operation("GET", "/v1/statements/{month}/pdf")
 READ_BILLING_DETAILS = Operation("GET", "/v1/billing-details")
 PUT_BILLING_DETAILS = Operation("PUT", "/v1/billing-details")
 READ_RECEIPT = Operation("GET", "/v1/rentals/{rental_id}/receipt")
+READ_CARBON_SAVING = Operation("GET", "/v1/rentals/{rental_id}/carbon-saving")
 READ_QUOTA = Operation("GET", "/v1/quotas")
 PUT_QUOTA = Operation("PUT", "/v1/accounts/{account_id}/quotas")
 

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from provocative import operations as op
-from provocative.carbon_models import BestStarts, IntensityForecasts, Methodology, RegionalIntensity
+from provocative.carbon_models import (
+    BestStarts,
+    CarbonSaving,
+    IntensityForecasts,
+    Methodology,
+    RegionalIntensity,
+)
 from provocative.models import (
     Agreement,
     Availability,
@@ -202,6 +208,10 @@ class Rentals:
 
     def read_receipt(self, rental_id: str) -> Receipt:
         return cast("Receipt", self._transport.send(op.READ_RECEIPT, {"rental_id": rental_id}))
+
+    def read_carbon_saving(self, rental_id: str) -> CarbonSaving:
+        """What a flexible start saved. Raises Conflict (``not_flexible``): it was not left open."""
+        return cast("CarbonSaving", self._transport.send(op.READ_CARBON_SAVING, {"rental_id": rental_id}))
 
 
 class Reservations:

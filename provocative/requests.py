@@ -36,6 +36,18 @@ class IdlePolicy(TypedDict):
     action: NotRequired[Literal["stop", "terminate"]]
 
 
+class Flexible(TypedDict):
+    """A start that may wait. One of ``start_deadline`` and ``finish_by`` is needed."""
+
+    duration_seconds: int
+    start_deadline: NotRequired[str]
+    finish_by: NotRequired[str]
+    policy: NotRequired[Literal["none", "window", "threshold"]]
+    threshold_mg_per_kwh: NotRequired[int]
+    #: Where it may run, home first.
+    regions: NotRequired[list[str]]
+
+
 class RentalRequest(Workload, total=False):
     """Instants are RFC 3339. ``gpu_type`` is needed, unless the template says it."""
 
@@ -58,6 +70,7 @@ class RentalRequest(Workload, total=False):
     idle_policy: IdlePolicy
     start_at: str
     stop_at: str
+    flexible: Flexible
 
 
 class RentalChange(TypedDict, total=False):

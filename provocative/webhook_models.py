@@ -6,6 +6,7 @@ EventType = Literal[
     "rental.running",
     "rental.stopped",
     "rental.data_hold_ending",
+    "rental.start_moved",
     "rental.terminated",
     "rental.failed",
     "rental.interruption_announced",

@@ -66,8 +66,8 @@ class Seeded:
         """The agent has ended the workload, as was announced."""
         self.report(rental, "exited", preempted=True)
 
-    def dispatch(self) -> None:
-        dispatch_pool(self.cloud.rentals, name_pool(GPU_TYPE, REGION))
+    def dispatch(self, region: str = REGION) -> None:
+        dispatch_pool(self.cloud.rentals, name_pool(GPU_TYPE, region))
 
     def charge_all(self) -> None:
         waiting = self.cloud.charges.waiting
@@ -124,10 +124,12 @@ def give_credit(seeded: Seeded, account_id: str, amount_micros: int, *, key: str
     grant_credit(seeded.cloud.billing, seeded.operator, command, lambda _account_id: True)
 
 
-def add_host(seeded: Seeded, install_id: str, gpus: int = 8, fabric_id: str | None = None) -> Host:
+def add_host(
+    seeded: Seeded, install_id: str, gpus: int = 8, fabric_id: str | None = None, *, region: str = REGION
+) -> Host:
     cloud = seeded.cloud
     _, token = create_enrolment(
-        cloud.fleet, seeded.operator, cloud.catalog.store.read_catalog(), gpu_type=GPU_TYPE, region=REGION
+        cloud.fleet, seeded.operator, cloud.catalog.store.read_catalog(), gpu_type=GPU_TYPE, region=region
     )
     listed = [
         Gpu(f"GPU-{install_id}-{index}", f"00000000:{index:02X}:00.0", "H100", 81_559)

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import get_args
 
 from chalicelib import wiring
-from chalicelib.carbon import figures, planning, service
+from chalicelib.carbon import figures, planning, savings, service
 from chalicelib.carbon.intensity import WINDOW_MS, Signal
 from chalicelib.carbon.intensity_schemas import render_forecasts, render_intensity
 from chalicelib.carbon.planning import StartQuery
 from chalicelib.carbon.planning_schemas import render_starts
+from chalicelib.carbon.saving_schemas import render_saving
 from chalicelib.carbon.schemas import render_receipt
 from chalicelib.core.errors import InvalidInput
 from chalicelib.runtime.http import Answer, Api, Call
@@ -43,6 +44,15 @@ def read_receipt(call: Call, rental_id: str) -> Answer:
         wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
     )
     return Answer(render_receipt(receipt))
+
+
+@api.route("GET", "/v1/rentals/{rental_id}/carbon-saving", permission="rentals:read")
+def read_carbon_saving(call: Call, rental_id: str) -> Answer:
+    """Show what a flexible rental's start saved beside one at once, by the intensities that came."""
+    saving = savings.measure_rental_saving(
+        wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
+    )
+    return Answer(render_saving(saving))
 
 
 @api.route("GET", "/v1/carbon/intensity", permission="offers:read", query=INTENSITY_QUERY)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.rentals.dispatch import announce_end
+from chalicelib.rentals.flexible import open_regions, start_as_planned
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
 from chalicelib.rentals.model import PlannedEnd, Rental
 from chalicelib.rentals.policies import GRACE_MS
@@ -42,7 +43,7 @@ def do_due(ports: RentalPorts, now_ms: int) -> int:
 def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
     """Do what is due to one rental; return whether anything was."""
     if rental.waiting is not None:
-        leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
+        _look_at_wait(ports, rental, now_ms)
         return True
     if rental.data_hold is not None and find_next_step(rental.data_hold) <= now_ms:
         _look_at_data_hold(ports, rental, rental.data_hold, now_ms)
@@ -57,6 +58,18 @@ def act_on_due(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
         return True
     ends_at_ms, reason = min(list_ends(rental))
     return announce_end(ports, rental, PlannedEnd(reason, now_ms, max(ends_at_ms, now_ms + GRACE_MS)))
+
+
+def _look_at_wait(ports: RentalPorts, rental: Rental, now_ms: int) -> None:
+    """End a wait whose deadline has passed; else it is one for the best region that is long enough."""
+    expired = rental.deadline_at_ms is not None and rental.deadline_at_ms <= now_ms
+    if expired or rental.start_plan is None:
+        leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
+        return
+    open_regions(ports, rental, rental.start_plan, now_ms)
+    fresh = ports.store.get_rental(rental.rental_id)
+    if fresh is not None and fresh.state == "queued" and fresh.waiting is None:
+        _start_on_schedule(ports, fresh, now_ms)
 
 
 def _look_at_data_hold(ports: RentalPorts, rental: Rental, hold: DataHold, now_ms: int) -> None:
@@ -75,6 +88,9 @@ def _look_at_data_hold(ports: RentalPorts, rental: Rental, hold: DataHold, now_m
 
 def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
     """Start a rental at its hour; without room it stands in line."""
+    if rental.state == "queued" and rental.start_plan is not None:
+        start_as_planned(ports, rental, rental.start_plan, now_ms)
+        return True
     scheduled = replace(rental, policies=replace(rental.policies, start_at_ms=None))
     if rental.state == "stopped":
         tx = ports.transactions()

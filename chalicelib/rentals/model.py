@@ -12,6 +12,7 @@ from chalicelib.core.capacity import BillingClass, WhyNot
 from chalicelib.core.errors import Conflict
 from chalicelib.core.leases import Lease
 from chalicelib.core.workloads import Endpoint
+from chalicelib.rentals.flexibility import StartPlan
 from chalicelib.rentals.messages import GpuWarning, Interruption, count_warning
 from chalicelib.rentals.policies import Policies, find_end
 from chalicelib.rentals.retention import DataHold, Keeping
@@ -116,6 +117,8 @@ class Rental:
     reservation_id: str | None = None
     has_volume: bool = False
     policies: Policies = field(default_factory=Policies)
+    #: Of one that was left to start when and where its grid is clean.
+    start_plan: StartPlan | None = None
     #: Set when it runs: when its policies end this stay.
     ends_at_ms: int | None = None
     #: When the reservation that this stay redeems is over.
@@ -166,6 +169,14 @@ class Rental:
         if self.placement is not None:
             return self.placement.segment
         return self.past[-1].segment if self.past else 0
+
+    @property
+    def open_regions(self) -> tuple[str, ...] | None:
+        """Where a start that was planned may lead, the best first; ``None``: wherever it wants to go."""
+        plan = self.start_plan
+        if plan is None:
+            return None
+        return plan.choice.regions if self.segment else plan.open_regions
 
     @property
     def placements(self) -> tuple[Placement, ...]:

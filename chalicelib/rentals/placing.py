@@ -67,7 +67,7 @@ class Start:
 
 
 def find_prices(catalog: Catalog, rental: Rental, now_ms: int) -> list[Price]:
-    """Return the prices that a rental could pay, cheapest first, whatever its cap.
+    """Return the prices that a rental could pay, cheapest first or as its start is planned, whatever its cap.
 
     Raises:
         InvalidInput: ``unknown_gpu_type`` or ``unknown_region``.
@@ -75,6 +75,9 @@ def find_prices(catalog: Catalog, rental: Rental, now_ms: int) -> list[Price]:
     if rental.gpu_type not in catalog.gpu_types:
         raise InvalidInput("There is no such GPU type.", code="unknown_gpu_type")
     prices = catalog.find_prices(rental.gpu_type, rental.wanted_region, rental.billing_class, at_ms=now_ms)
+    regions = rental.open_regions
+    if regions is not None:
+        prices = [price for region in regions for price in prices if price.region == region]
     if not prices:
         raise InvalidInput("This GPU type is not offered in that region.", code="unknown_region")
     return prices

@@ -15,6 +15,7 @@ from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transactio
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.service import FleetStore
+from chalicelib.rentals.flexibility import Flexibility, StartChoice
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.policies import Activity
@@ -140,6 +141,17 @@ class Wallets(Protocol):
         ...
 
 
+class StartPlanner(Protocol):
+    """Implemented by carbon, which stands above."""
+
+    def plan_start(self, flexibility: Flexibility, regions: Sequence[str], now_ms: int) -> StartChoice:
+        """Choose when and in which of the regions work starts, by what is known of their grids.
+
+        Without a forecast it starts at once; the first of the flexibility's regions is home.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RentalPorts:
     store: RentalStore
@@ -149,6 +161,7 @@ class RentalPorts:
     catalog: CatalogStore
     cached_catalog: CachedCatalog
     wallets: Wallets
+    planner: StartPlanner
     idempotency: IdempotencyStore
     audit: AuditTrail
     outbox: Outbox

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 from chalicelib.core.capacity import Quota
 from chalicelib.core.clock import format_instant
+from chalicelib.rentals.flexible_schemas import read_flexibility, render_plan
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import Rental, list_actions
 from chalicelib.rentals.policies import IdlePolicy, Policies
@@ -33,7 +34,8 @@ def read_request(body: CreateRentalRequest) -> RentalRequest:
     return RentalRequest(
         gpu_type=body.gpu_type,
         gpu_count=body.gpu_count,
-        region=body.region,
+        # The plan's regions narrow it.
+        region="any" if body.flexible is not None and body.flexible.regions else body.region,
         workload=body.read_workload(),
         max_price_micros_per_gpu_hour=body.max_price_micros_per_gpu_hour,
         label=body.label,
@@ -52,6 +54,7 @@ def read_request(body: CreateRentalRequest) -> RentalRequest:
             body.start_at,
             body.stop_at,
         ),
+        flexibility=None if body.flexible is None else read_flexibility(body.flexible, body.region),
     )
 
 
@@ -137,6 +140,7 @@ def render_rental(rental: Rental, position: LinePosition | None = None) -> Renta
         recovery=rental.recovery,
         spread_group=rental.spread_group,
         policies=_render_policies(rental.policies),
+        start_plan=None if rental.start_plan is None else render_plan(rental.start_plan),
         planned_end=_render_planned_end(rental),
         volume_host_id=rental.volume_host_id,
         volume_lost_at=_format(rental.volume_lost_at_ms),

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from chalicelib.core.capacity import BillingClass
-from chalicelib.rentals.model import (
-    Recovery,
-)
+from chalicelib.rentals.flexible_schemas import FlexibleBody, StartPlanBody
+from chalicelib.rentals.model import Recovery
 from chalicelib.rentals.placing import MAX_NODES
 from chalicelib.rentals.policies import (
     MAX_DURATION_SECONDS,
@@ -57,6 +56,8 @@ class RentalForm(WorkloadFields):
     idle_policy: IdlePolicyBody | None = None
     start_at: Instant | None = None
     stop_at: Instant | None = None
+    #: When and where it starts is left to the forecasts of the grids.
+    flexible: FlexibleBody | None = None
 
 
 class CreateRentalRequest(RentalForm):
@@ -74,6 +75,28 @@ class CreateRentalRequest(RentalForm):
             raise ValueError("a cluster has no volumes and no spread_group: its nodes are apart already")
         if (self.billing_class == "reserved") != (self.reservation_id is not None):
             raise ValueError("billing_class reserved and reservation_id belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _check_flexible(self) -> "CreateRentalRequest":
+        flexible = self.flexible
+        if flexible is None:
+            return self
+        if self.start_at is not None or self.stop_at is not None or self.max_duration_seconds is not None:
+            raise ValueError(
+                "flexible says when it starts and how long it runs: leave out start_at, stop_at "
+                "and max_duration_seconds"
+            )
+        if self.reservation_id is not None or self.billing_class == "reserved":
+            raise ValueError("a reservation has a time and hosts of its own: it is not flexible")
+        if self.node_count > 1:
+            raise ValueError("a cluster is not flexible")
+        if self.on_no_capacity == "fail":
+            raise ValueError("a flexible rental waits in line: on_no_capacity fail does not go with it")
+        if self.deadline_at is not None and self.deadline_at < flexible.latest_start_ms:
+            raise ValueError("deadline_at is before the latest start that flexible allows")
+        if flexible.regions is not None and self.region not in {"any", *flexible.regions}:
+            raise ValueError("region is none of the regions that flexible allows")
         return self
 
 
@@ -199,6 +222,8 @@ class RentalBody(ResponseBody):
     recovery: str
     spread_group: str | None
     policies: PoliciesBody
+    #: Of one whose start was left open.
+    start_plan: StartPlanBody | None
     planned_end: PlannedEndBody | None
     volume_host_id: str | None
     volume_lost_at: str | None

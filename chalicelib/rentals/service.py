@@ -12,6 +12,8 @@ from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import HostCommand
+from chalicelib.rentals.flexibility import Flexibility
+from chalicelib.rentals.flexible import describe, plan_start
 from chalicelib.rentals.life import build_ticket, wait_in_line
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Recovery, Rental
@@ -47,6 +49,8 @@ class RentalRequest:
     reservation_id: str | None = None
     locked: bool = False
     policies: Policies = field(default_factory=Policies)
+    #: When and where it starts is left to the platform.
+    flexibility: Flexibility | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def create_rental(ports: RentalPorts, principal: Principal, command: CreateRenta
     """Place and start a rental, or put it in line, or replay the answer that this key got before.
 
     Raises:
-        InvalidInput: ``unknown_gpu_type``, ``unknown_region`` or ``deadline_passed``.
+        InvalidInput: ``unknown_gpu_type``, ``unknown_region`` or ``deadline_passed``; of a flexible start
+            what `flexible.plan_start` raises too.
         NoCapacity: no live host has that many free GPUs, and the request does not wait.
         Conflict: ``price_cap`` when every offer costs more than the request allows, and it does not wait.
         QuotaExceeded: the account may not have that many GPUs.
@@ -116,6 +121,8 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
     if request.deadline_at_ms is not None and request.deadline_at_ms <= now_ms:
         raise InvalidInput("deadline_at has passed.", code="deadline_passed")
     rentals = await_window(ports, build_rentals(ports, principal, request, now_ms), now_ms)
+    if request.flexibility is not None:
+        rentals = tuple(plan_start(ports, each, request.flexibility, now_ms) for each in rentals)
     bodies: list[str] = []
 
     def add(tx: Transaction, made: tuple[Rental, ...]) -> None:
@@ -219,7 +226,9 @@ def _schedule(ports: RentalPorts, start: Start) -> None:
     start.add(tx, start.rentals)
     for rental, workload in zip(start.rentals, start.workloads, strict=True):
         ports.store.add_rental(tx, rental, workload)
-        details = {"start_at_ms": rental.policies.start_at_ms}
+        details: dict[str, object] = {"start_at_ms": rental.policies.start_at_ms}
+        if rental.start_plan is not None:
+            details = describe(rental.start_plan)
         add_audit(ports, tx, rental, start.actor, "rental.created", details)
     tx.commit()
 
@@ -252,6 +261,7 @@ def change_rental(
 
     Raises:
         NotFound: there is no such rental, or it is another account's.
+        Conflict: as ``change`` raises it.
         Unavailable: it changed at the same time; try again.
     """
     rental = get_rental(ports, principal, rental_id)

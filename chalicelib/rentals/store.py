@@ -15,6 +15,7 @@ from chalicelib.core.leases import Lease
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.core.workloads import Endpoint, Port, Volume, Workload
+from chalicelib.rentals.flexibility import Flexibility, Replan, StartChoice, StartPlan, UsedForecast
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import (
     BillingState,
@@ -246,6 +247,7 @@ def _write_life(rental: Rental) -> dict[str, Any]:
             "start_at_ms": rental.policies.start_at_ms,
             "stop_at_ms": rental.policies.stop_at_ms,
         },
+        "start_plan": None if rental.start_plan is None else asdict(rental.start_plan),
         "planned_end": None if rental.planned_end is None else asdict(rental.planned_end),
         "ends_at_ms": rental.ends_at_ms,
         "reserved_until_ms": rental.reserved_until_ms,
@@ -285,6 +287,23 @@ def _read_policies(stored: Mapping[str, Any]) -> Policies:
         None if idle is None else IdlePolicy(**idle),
         stored["start_at_ms"],
         stored["stop_at_ms"],
+    )
+
+
+def read_start_plan(stored: Mapping[str, Any]) -> StartPlan:
+    """Return what `dataclasses.asdict` and JSON made of a plan."""
+    asked, choice, used = stored["flexibility"], stored["choice"], stored["choice"]["forecast"]
+    return StartPlan(
+        Flexibility(**{**asked, "regions": tuple(asked["regions"])}),
+        StartChoice(
+            choice["start_at_ms"],
+            tuple(choice["regions"]),
+            choice["why"],
+            None if used is None else UsedForecast(**used),
+        ),
+        stored["planned_at_ms"],
+        tuple(Replan(**each) for each in stored["replans"]),
+        stored["widened"],
     )
 
 
@@ -336,6 +355,7 @@ def _read(item: RentalItem) -> Rental:
         kept=tuple(Keeping(**each) for each in item.kept or []),
         data_hold=None if item.data_hold is None else DataHold(**item.data_hold),
         policies=_read_policies(item.policies),
+        start_plan=None if item.start_plan is None else read_start_plan(item.start_plan),
         planned_end=None if item.planned_end is None else PlannedEnd(**item.planned_end),
         ends_at_ms=item.ends_at_ms,
         reserved_until_ms=item.reserved_until_ms,

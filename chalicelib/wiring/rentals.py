@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @cache
 def rental_ports() -> "RentalPorts":
     from chalicelib.billing.wallet_store import DynamoWalletStore
+    from chalicelib.carbon.shifting import ForecastPlanner
+    from chalicelib.carbon.store import DynamoIntensityStore
     from chalicelib.compliance.store import DynamoAuditTrail
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
@@ -37,6 +39,7 @@ def rental_ports() -> "RentalPorts":
         catalog=catalog_ports().store,
         cached_catalog=cached_catalog(),
         wallets=DynamoWalletStore(),
+        planner=ForecastPlanner(DynamoIntensityStore()),
         idempotency=DynamoIdempotencyStore(),
         audit=DynamoAuditTrail(),
         outbox=webhook_store(),

@@ -100,7 +100,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "audit": "write",
     },
     "OnCapacityChanged": _PLACES,
-    "SweepLines": _PLACES,
+    # Planned starts are looked at again by the newest forecast.
+    "SweepLines": {**_PLACES, "grid": "read"},
     # What ran on an instance that is gone is failed over, and placed again.
     "ScalePools": {
         **_PLACES,

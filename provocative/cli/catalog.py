@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from provocative.cli import carbon_views, options
+from provocative.cli.flexible import show_saving
 from provocative.cli.output import (
     Column,
     format_instant,
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     verb(carbon, "forecast")(show_forecast)
     verb(carbon, "best-start")(show_best_start)
     verb(carbon, "methodology")(show_methodology)
+    verb(carbon, "saving")(show_saving)
     types = group(app, "gpu-types", "What operators sell.")
     verb(types, "set")(set_gpu_type)
 

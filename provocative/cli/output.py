@@ -198,11 +198,12 @@ def format_share(ppm: int | None) -> str:
 
 
 def format_milli(thousandths: int | None, unit: str) -> str:
-    """Return exact units from thousandths: ``45.5 g``."""
+    """Return exact units from thousandths: ``45.5 g``, ``-0.5 g``."""
     if thousandths is None:
         return "-"
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".") + f" {unit}"
+    whole, rest = divmod(abs(thousandths), 1000)
+    sign = "-" if thousandths < 0 else ""
+    return sign + f"{whole}.{rest:03d}".rstrip("0").rstrip(".") + f" {unit}"
 
 
 def or_dash(value: object) -> str:

@@ -5,6 +5,15 @@ from typing import Annotated, Any, cast
 import typer
 
 from provocative.cli import options
+from provocative.cli.flexible import (
+    CarbonPolicy,
+    Elsewhere,
+    FinishBy,
+    RunsFor,
+    StartBy,
+    Threshold,
+    read_flexible,
+)
 from provocative.cli.parsing import given
 from provocative.cli.session import Refused, Session
 from provocative.cli.verbs import verb
@@ -59,6 +68,12 @@ def rent(
     idle_action: options.IdleAction = None,
     start_at: options.StartAt = None,
     stop_at: options.StopAt = None,
+    finish_by: FinishBy = None,
+    start_by: StartBy = None,
+    runs_for: RunsFor = None,
+    carbon_policy: CarbonPolicy = None,
+    threshold: Threshold = None,
+    elsewhere: Elsewhere = None,
     lock: Annotated[bool, Option("--lock", help="Refuse to stop, restart or end it until unlocked.")] = False,
     wait: Annotated[bool, Option("--wait", "-w", help="Return when it runs.")] = False,
     wait_at_most: options.WaitAtMost = None,
@@ -87,6 +102,7 @@ def rent(
         idle_policy=read_idle_policy(idle_stop, idle_below, idle_action),
         start_at=start_at,
         stop_at=stop_at,
+        flexible=read_flexible(finish_by, start_by, runs_for, carbon_policy, threshold, region, elsewhere),
         locked=lock or None,
     )
     if gpu_type is None and template is None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import cast
 
 from provocative.carbon_models import BestStarts, IntensityPoint
+from provocative.cli.flexible import list_plan
 from provocative.cli.output import (
     Column,
     format_age,
@@ -215,6 +216,7 @@ def show_rental(rental: Rental, now: datetime) -> None:
             ("ended", format_known(rental["terminated_at"])),
             ("locked", "yes" if rental["locked"] else None),
             *_list_policies(rental),
+            *list_plan(rental),
             *_list_notices(rental),
             *(("endpoint", _describe_endpoint(each)) for each in rental["endpoints"]),
             ("you may", _list_actions(rental)),

@@ -9,6 +9,7 @@ from chalicelib.billing.ports import BillingPorts
 from chalicelib.billing.sealing import SealPorts
 from chalicelib.billing.tampering import TamperingPorts
 from chalicelib.carbon.service import read_figures
+from chalicelib.carbon.shifting import ForecastPlanner
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
 from chalicelib.fleet.maintenance import MaintenancePorts
@@ -110,6 +111,7 @@ class FakeCloud:
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
             wallets=wallets,
+            planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
             audit=self.audit,
             outbox=self.webhook_store,

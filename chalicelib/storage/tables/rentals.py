@@ -77,6 +77,7 @@ class RentalItem(RentalsTable):
     kept: JSONAttribute = JSONAttribute(null=True)
     data_hold: JSONAttribute = JSONAttribute(null=True)
     policies: JSONAttribute = JSONAttribute(null=True)
+    start_plan: JSONAttribute = JSONAttribute(null=True)
     planned_end: JSONAttribute = JSONAttribute(null=True)
     ends_at_ms = IntegerAttribute(null=True)
     reserved_until_ms = IntegerAttribute(null=True)

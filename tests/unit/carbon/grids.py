@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from chalicelib.carbon.electricity_maps_gateway import ElectricityMaps
 from chalicelib.carbon.grid import ELECTRICITY_MAPS, UK, WATTTIME
 from chalicelib.carbon.http_gateway import JsonFetcher
-from chalicelib.carbon.intensity import HOUR_MS, IntensityPoint, Series
+from chalicelib.carbon.intensity import HOUR_MS, Forecast, IntensityPoint, Series
 from chalicelib.carbon.uk_intensity_gateway import UkCarbonIntensity
 from chalicelib.carbon.watttime_gateway import WattTime
 from infra.local.grid.server import PASSWORD, TOKEN, USERNAME, GridSimulator, run_grid
@@ -31,6 +31,23 @@ def build_point(series=GERMANY, start_ms=HOUR, mg=300_000, **changes):
         "estimated": False,
     }
     return IntensityPoint(series=series, valid_from_ms=start_ms, mg_co2e_per_kwh=mg, **(fields | changes))
+
+
+def build_forecast(series, grams, *, start_ms=START_MS, made_ms=START_MS):
+    """One figure an hour, in g/kWh."""
+    points = tuple(
+        build_point(
+            series,
+            start_ms + number * HOUR_MS,
+            mg * 1000,
+            kind="forecast",
+            estimated=True,
+            generated_at_ms=made_ms,
+            fetched_at_ms=made_ms,
+        )
+        for number, mg in enumerate(grams)
+    )
+    return Forecast(series, made_ms, points)
 
 
 def build_providers(clock, url, fetch=None):

@@ -10,7 +10,7 @@ import pytest
 import app
 from chalicelib.accounts import schemas as accounts_schemas
 from chalicelib.billing import schemas as billing_schemas
-from chalicelib.carbon import intensity_schemas, planning_schemas
+from chalicelib.carbon import intensity_schemas, planning_schemas, saving_schemas
 from chalicelib.carbon import schemas as carbon_schemas
 from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
@@ -20,6 +20,7 @@ from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
+from chalicelib.rentals import flexible_schemas
 from chalicelib.rentals import schemas as rentals_schemas
 from chalicelib.reporting import schemas as reporting_schemas
 from chalicelib.reservations import schemas as reservations_schemas
@@ -142,6 +143,11 @@ def split_routes(text):
         (carbon_models.Sci, carbon_schemas.SciBody),
         (carbon_models.BestStart, planning_schemas.BestStartBody),
         (carbon_models.BestStarts, planning_schemas.BestStartsBody),
+        (carbon_models.CarbonSaving, saving_schemas.CarbonSavingBody),
+        (carbon_models.StartPlan, flexible_schemas.StartPlanBody),
+        (carbon_models.UsedForecast, flexible_schemas.UsedForecastBody),
+        (carbon_models.Replan, flexible_schemas.ReplanBody),
+        (carbon_models.WhyThen, flexible_schemas.WhyBody),
         (carbon_models.Accounted, carbon_schemas.AccountedBody),
         (carbon_models.Overhead, carbon_schemas.OverheadBody),
         (carbon_models.IntensityPoint, intensity_schemas.PointBody),

@@ -7,7 +7,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provocative.cli.output import Column, choose_columns, format_exact_duration, format_micros, format_share
+from provocative.cli.output import (
+    Column,
+    choose_columns,
+    format_exact_duration,
+    format_micros,
+    format_milli,
+    format_share,
+)
 from provocative.cli.parsing import (
     parse_bytes,
     parse_duration,
@@ -113,3 +120,10 @@ def test_a_narrow_terminal_leaves_out_the_least_important_and_never_an_id():
     assert choose_columns(columns, rows, 10) == [0]
     # Nothing is in it: it is not shown, however wide the terminal is.
     assert choose_columns(columns, [["x", "-", "b"]], 80) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("thousandths", "shown"), [(45_500, "45.5 g"), (0, "0 g"), (-500, "-0.5 g"), (-2_000, "-2 g")]
+)
+def test_thousandths_are_exact_also_where_something_was_lost(thousandths, shown):
+    assert format_milli(thousandths, "g") == shown

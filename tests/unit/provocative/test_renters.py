@@ -10,7 +10,7 @@ from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.webhooks.dispatch import deliver
 from tests.factories import GPU_TYPE, REGION
 from tests.fakes.database import START_MS
-from tests.unit.carbon.grids import SWEDEN, build_point
+from tests.unit.carbon.grids import SWEDEN, build_forecast, build_point
 
 
 def rent(terminal, *more, gpus="1"):
@@ -272,3 +272,32 @@ def test_the_methodology_is_read_with_its_formulas_sources_and_tables(terminal):
     assert "3600000000 mJ" in shown
     assert "791260" in shown
     assert terminal.read("carbon", "methodology")["sections"][0]["key"] == "energy"
+
+
+def test_a_start_is_left_open_until_a_deadline_and_shown_with_why_it_waits(terminal):
+    terminal.platform.grid.store.add_forecast(build_forecast(SWEDEN, (40, 10, 30)))
+    asked = ("--region", REGION, "--finish-by", format_instant(START_MS + 3 * 3_600_000), "--runs-for", "1h")
+    started = rent(terminal, *asked)
+    assert started["start_plan"]["planned_start_at"] == format_instant(START_MS + 3_600_000)
+    shown = " ".join(terminal("show", started["rental_id"]).out.split())
+    assert "The grid is forecast to be cleanest then" in shown
+    assert "75.0 %" in shown
+    saving = terminal("carbon", "saving", started["rental_id"]).out
+    assert "provisional" in saving
+    assert f"0 g CO2e in {REGION}" in saving
+    below = rent(terminal, *asked, "--threshold", "30.5", "--or-region", REGION)
+    assert (below["start_plan"]["policy"], below["start_plan"]["threshold_mg_per_kwh"]) == (
+        "threshold",
+        30_500,
+    )
+
+
+def test_what_is_missing_of_a_flexible_start_is_asked_for(terminal):
+    for options, told in {
+        ("--runs-for", "1h"): "By when?",
+        ("--threshold", "30"): "By when?",
+        ("--finish-by", "+3h"): "For how long?",
+        ("--start-by", "+3h", "--runs-for", "1h", "--or-region", REGION): "Which region is home?",
+    }.items():
+        assert told in terminal("rent", "-g", GPU_TYPE, *options, "--", "true", code=2).err
+    assert not terminal.gateway.requests

@@ -22,6 +22,7 @@ ROUTES = {
     "PUT /v1/accounts/{account_id}/agreement": {"operator"},
     "GET /v1/offers": {"operator", "renter"},
     "GET /v1/prices/history": {"operator", "renter"},
+    "GET /v1/rentals/{rental_id}/carbon-saving": {"renter"},
     "GET /v1/carbon/intensity": {"operator", "renter"},
     "GET /v1/carbon/reports": {"renter"},
     "GET /v1/carbon/reports/{period}": {"renter"},
