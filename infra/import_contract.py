@@ -164,6 +164,7 @@ KINDS = {
     "rolling": "service",
     "building": "service",
     "comparisons": "model",
+    "residuals": "service",
     "pages": "schemas",
     "methodology": "service",
     "methodology_schemas": "schemas",

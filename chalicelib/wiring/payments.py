@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.wiring.rentals import billing_ports
+from chalicelib.wiring.statements import statement_ports
 from chalicelib.wiring.system import aws_client, bind_tables, clock, settings, sqs_client
 
 if TYPE_CHECKING:
@@ -48,17 +49,12 @@ def connect_stripe() -> "StripePayments":
     return connect(found["api_key"], api_base, taxed=found.get("tax") is True)
 
 
-class NoReports:
-    """No month is reported: no removals are bought."""
-
-    def find_residual_mg(self, _account_id: str, _month: str) -> int | None:
-        """See `payments.ports.ResidualReader`."""
-        return None
-
-
 def residual_reader() -> "ResidualReader":
-    """Here the carbon reports of months are connected."""
-    return NoReports()
+    from chalicelib.reporting.content_gateway import JsonContents
+    from chalicelib.reporting.residuals import MonthlyResiduals
+    from chalicelib.reporting.store import DynamoReportStore
+
+    return MonthlyResiduals(DynamoReportStore(), statement_ports().documents, JsonContents(), clock())
 
 
 @cache

@@ -36,9 +36,16 @@ def _read_power_limits() -> dict[str, int]:
     return {each.name: each.power_limit_watts for each in types}
 
 
-class _NoPurchases:
-    def find_purchased(self, _account_id: str, _month: str) -> Mapping[str, int]:
-        return {}
+class _Purchases:
+    """`reporting.ports.PurchaseReader`."""
+
+    def find_purchased(self, account_id: str, month: str) -> Mapping[str, int]:
+        from chalicelib.payments.purchase_store import DynamoPurchaseStore
+        from chalicelib.payments.purchasing import find_purchased_mg
+
+        found = find_purchased_mg(DynamoPurchaseStore(), account_id, month)
+        masses = {"ordered": found.open_mg, "confirmed": found.confirmed_mg, "delivered": found.delivered_mg}
+        return {state: mass for state, mass in masses.items() if mass}
 
 
 @cache
@@ -56,7 +63,7 @@ def report_ports() -> "ReportPorts":
         rentals=rentals.store,
         hosts=rentals.fleet,
         shares=removal_ports().store,
-        purchases=_NoPurchases(),
+        purchases=_Purchases(),
         files=statement_ports().documents,
         codec=JsonContents(),
         read_figures=_read_figures,

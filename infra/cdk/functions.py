@@ -12,7 +12,8 @@ from constructs import Construct
 
 from chalicelib.billing.tampering import CHANGES
 from infra.cdk.bytecode import prepare_archive
-from infra.cdk.permissions import TABLE_ACCESS, Resources, build_statements
+from infra.cdk.permissions import Resources, build_statements
+from infra.cdk.table_access import TABLE_ACCESS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: SAM event of each queue or stream consumer -> properties that Chalice cannot express (aws/chalice#2029).

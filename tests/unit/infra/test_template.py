@@ -13,8 +13,8 @@ from chalicelib.runtime.observability import METRICS_NAMESPACE
 from chalicelib.webhooks.delivery_gateway import LIMIT_SECONDS
 from chalicelib.webhooks.model import MAX_ENDPOINTS
 from chalicelib.wiring.webhooks import ATTEMPTS_AT_ONCE
-from infra.cdk.permissions import TABLE_ACCESS
 from infra.cdk.queues import MAX_RECEIVES
+from infra.cdk.table_access import TABLE_ACCESS
 from infra.cdk.tables import TABLES
 from infra.local.paths import ROOT, VENV_BIN
 
