@@ -144,6 +144,7 @@ KINDS = {
     "fetching": "service",
     "figures": "service",
     "intensity_schemas": "schemas",
+    "energy_schemas": "schemas",
     "planning": "service",
     "planning_schemas": "schemas",
     "shifting": "service",

@@ -245,3 +245,21 @@ class Methodology(TypedDict):
 
     version: str
     sections: list[MethodSection]
+
+
+class GpuHour(TypedDict):
+    """What one GPU used in one UTC hour, such as 2026-11-30T09."""
+
+    hour: str
+    gpu_uuid: str
+    epoch: int
+    energy_millijoules: int
+    estimated_millijoules: int
+    intervals: int
+
+
+class GpuHours(TypedDict):
+    rental_id: str
+    day: str
+    energy_millijoules: int
+    items: list[GpuHour]

@@ -7,6 +7,7 @@ from provocative import operations as op
 from provocative.carbon_models import (
     BestStarts,
     CarbonSaving,
+    GpuHours,
     IntensityForecasts,
     Methodology,
     RegionalIntensity,
@@ -205,6 +206,13 @@ class Rentals:
     def read_log(self, rental_id: str) -> Log:
         """Raises NotFound (``log_not_fetched``): none was asked for, or it did not come yet."""
         return cast("Log", self._transport.send(op.READ_LOG, {"rental_id": rental_id}))
+
+    def list_gpu_hours(self, rental_id: str, *, day: str | None = None) -> GpuHours:
+        """``day``: 2026-11-30, UTC; today without one."""
+        query = {"day": day}
+        return cast(
+            "GpuHours", self._transport.send(op.LIST_GPU_HOURS, {"rental_id": rental_id}, query=query)
+        )
 
     def read_receipt(self, rental_id: str) -> Receipt:
         return cast("Receipt", self._transport.send(op.READ_RECEIPT, {"rental_id": rental_id}))

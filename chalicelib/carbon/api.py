@@ -5,18 +5,21 @@ from typing import get_args
 
 from chalicelib import wiring
 from chalicelib.carbon import figures, planning, savings, service
+from chalicelib.carbon.energy_schemas import render_gpu_hours
 from chalicelib.carbon.intensity import WINDOW_MS, Signal
 from chalicelib.carbon.intensity_schemas import render_forecasts, render_intensity
 from chalicelib.carbon.planning import StartQuery
 from chalicelib.carbon.planning_schemas import render_starts
 from chalicelib.carbon.saving_schemas import render_saving
 from chalicelib.carbon.schemas import render_receipt
+from chalicelib.core.clock import format_hour
 from chalicelib.core.errors import InvalidInput
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import read_choice, read_instant, read_integer
 
 api = Api(__name__, wiring.authenticate)
 
+ENERGY_QUERY = frozenset({"day"})
 INTENSITY_QUERY = frozenset({"region", "signal", "from", "to"})
 FORECAST_QUERY = frozenset({"region", "signal", "at"})
 START_QUERY = frozenset(
@@ -53,6 +56,14 @@ def read_carbon_saving(call: Call, rental_id: str) -> Answer:
         wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
     )
     return Answer(render_saving(saving))
+
+
+@api.route("GET", "/v1/rentals/{rental_id}/energy", permission="rentals:read", query=ENERGY_QUERY)
+def list_gpu_hours(call: Call, rental_id: str) -> Answer:
+    """Show what each GPU of a rental used in each hour of a UTC day; of today without one."""
+    day = call.query.get("day", format_hour(wiring.clock().now_ms())[:10])
+    found = service.list_gpu_hours(wiring.billing_ports(), call.principal, rental_id, day)
+    return Answer(render_gpu_hours(rental_id, day, found))
 
 
 @api.route("GET", "/v1/carbon/intensity", permission="offers:read", query=INTENSITY_QUERY)

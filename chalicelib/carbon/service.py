@@ -90,6 +90,41 @@ def build_receipt(ports: BillingPorts, grid: IntensityStore, principal: Principa
     )
 
 
+@dataclass(frozen=True, slots=True)
+class GpuHour:
+    """What one GPU used under one lease in one UTC hour."""
+
+    hour: str
+    gpu_uuid: str
+    epoch: int
+    energy_millijoules: int
+    estimated_millijoules: int
+    intervals: int
+
+
+def list_gpu_hours(ports: BillingPorts, principal: Principal, rental_id: str, day: str) -> list[GpuHour]:
+    """Return what each GPU of a rental used in each hour of a UTC day, by hour, GPU and lease.
+
+    Raises:
+        NotFound: there is no such rental, or it is another account's.
+        InvalidInput: ``invalid_instant``: it is no day.
+    """
+    parse_instant(f"{day}T00:00:00Z")
+    get_rental(ports.rentals, principal, rental_id)
+    found = (
+        GpuHour(
+            each.hour,
+            each.gpu_uuid,
+            each.epoch,
+            each.energy_millijoules,
+            each.estimated_millijoules,
+            each.intervals,
+        )
+        for each in ports.meters.list_day_energy(rental_id, day)
+    )
+    return sorted(found, key=lambda each: (each.hour, each.gpu_uuid, each.epoch))
+
+
 def compute_footprint(gpu_type: str, meters: Sequence[Meter], emissions: Emissions) -> Footprint | None:
     """Return the embodied share of the GPUs' proven time, and the SCI of it (ISO/IEC 21031).
 

@@ -63,13 +63,16 @@ class DynamoMeterStore:
         return [_read(row) for row in rows]
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
-        rows = EnergyItem.query(
-            keys.rental(rental_id), EnergyItem.sk.startswith(keys.ENERGY_PREFIX), consistent_read=True
-        )
-        return [_read_energy(row) for row in rows]
+        return self._list_energy(rental_id, "")
 
     def list_hour_energy(self, rental_id: str, hour: str) -> list[HourlyEnergy]:
-        prefix = f"{keys.ENERGY_PREFIX}{hour}#"
+        return self._list_energy(rental_id, f"{hour}#")
+
+    def list_day_energy(self, rental_id: str, day: str) -> list[HourlyEnergy]:
+        return self._list_energy(rental_id, f"{day}T")
+
+    def _list_energy(self, rental_id: str, begins: str) -> list[HourlyEnergy]:
+        prefix = f"{keys.ENERGY_PREFIX}{begins}"
         rows = EnergyItem.query(
             keys.rental(rental_id), EnergyItem.sk.startswith(prefix), consistent_read=True
         )

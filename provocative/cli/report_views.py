@@ -1,5 +1,6 @@
 """How carbon reports look on a terminal."""
 
+from provocative.carbon_models import GpuHours
 from provocative.cli.output import Column, format_instant, print_facts, print_line, print_table
 from provocative.report_models import CarbonReport, ReportHead, ReportSum
 
@@ -72,6 +73,27 @@ def show_report(found: CarbonReport) -> None:
     ]
     print_table(columns, rows, empty="Nothing ran.")
     print_line("The three are never netted; only what is final is verified.")
+
+
+def show_gpu_hours(found: GpuHours) -> None:
+    columns = [
+        Column("HOUR"),
+        Column("GPU"),
+        Column("ENERGY", right=True),
+        Column("ESTIMATED", right=True),
+        Column("INTERVALS", right=True),
+    ]
+    rows = [
+        [
+            each["hour"][11:],
+            each["gpu_uuid"],
+            _energy(each["energy_millijoules"]),
+            _energy(each["estimated_millijoules"]),
+            str(each["intervals"]),
+        ]
+        for each in found["items"]
+    ]
+    print_table(columns, rows, empty=f"No energy has come of {found['day']}.")
 
 
 def _mass(mass_mg: int | None) -> str:

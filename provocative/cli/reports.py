@@ -9,7 +9,7 @@ from provocative.cli import options
 from provocative.cli.output import print_line
 from provocative.cli.paging import fetch_page, show_page
 from provocative.cli.parsing import given
-from provocative.cli.report_views import show_heads, show_report
+from provocative.cli.report_views import show_gpu_hours, show_heads, show_report
 from provocative.cli.session import Refused, Session
 from provocative.cli.verbs import group, verb
 
@@ -22,6 +22,8 @@ _Site = Annotated[
     str | None, typer.Option("--site", metavar="REGION", help="Of a site instead, for operators.")
 ]
 _Version = Annotated[int | None, typer.Option("--version", metavar="N", help="Not the last, but this one.")]
+_Rental = Annotated[str, typer.Argument(metavar="RENTAL", help="Whose GPUs.")]
+_Day = Annotated[str | None, typer.Option("--day", metavar="DAY", help="Such as 2026-11-29; UTC.")]
 _Days = Annotated[bool, typer.Option("--days", help="By day instead of by month.")]
 
 
@@ -29,6 +31,12 @@ def register(app: typer.Typer) -> None:
     nested = group(app, "carbon-reports", "Energy and emissions by month and day.", carbon_reports)
     verb(nested)(show)
     verb(nested)(download)
+    verb(app)(energy)
+
+
+def energy(session: Session, rental_id: _Rental, *, day: _Day = None) -> None:
+    """Show what each GPU of a rental used, hour by hour, on a day (UTC); today without one."""
+    session.show(session.client.rentals.list_gpu_hours(rental_id, day=day), show_gpu_hours)
 
 
 def carbon_reports(

@@ -141,6 +141,9 @@ class FakeMeterStore(MemoryStore):
     def list_hour_energy(self, rental_id: str, hour: str) -> list[HourlyEnergy]:
         return [row for row in self.list_energy(rental_id) if row.hour == hour]
 
+    def list_day_energy(self, rental_id: str, day: str) -> list[HourlyEnergy]:
+        return [row for row in self.list_energy(rental_id) if row.hour.startswith(day)]
+
     def mark_slowed(self, tx: Any, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
         rows = self.db.table("meters")
 

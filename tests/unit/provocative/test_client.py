@@ -10,7 +10,7 @@ import pytest
 import app
 from chalicelib.accounts import schemas as accounts_schemas
 from chalicelib.billing import schemas as billing_schemas
-from chalicelib.carbon import intensity_schemas, planning_schemas, saving_schemas
+from chalicelib.carbon import energy_schemas, intensity_schemas, planning_schemas, saving_schemas
 from chalicelib.carbon import schemas as carbon_schemas
 from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
@@ -150,6 +150,8 @@ def split_routes(text):
         (carbon_models.WhyThen, flexible_schemas.WhyBody),
         (carbon_models.Accounted, carbon_schemas.AccountedBody),
         (carbon_models.Overhead, carbon_schemas.OverheadBody),
+        (carbon_models.GpuHour, energy_schemas.GpuHourBody),
+        (carbon_models.GpuHours, energy_schemas.GpuHoursBody),
         (carbon_models.IntensityPoint, intensity_schemas.PointBody),
         (carbon_models.RegionalIntensity, intensity_schemas.RegionalIntensityBody),
         (carbon_models.IntensityForecast, intensity_schemas.ForecastBody),

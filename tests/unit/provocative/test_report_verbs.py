@@ -57,6 +57,20 @@ def test_a_day_is_listed_shown_and_downloaded(terminal, tmp_path):
     assert "no such report" in terminal("carbon-reports", "show", "2020-01", code=3).err
 
 
+def test_the_energy_of_each_gpu_is_shown_by_the_hour_of_a_day(terminal):
+    day = end_day(terminal)
+    (rental,) = terminal.platform.cloud.db.table("rentals").values()
+    found = terminal.read("energy", rental.rental_id, "--day", day)
+    assert found["energy_millijoules"] == 3_600_000_000
+    assert sum(each["energy_millijoules"] for each in found["items"]) == 3_600_000_000
+    assert {each["gpu_uuid"] for each in found["items"]} == {rental.leases[0].gpu_uuid}
+    shown = terminal("energy", rental.rental_id, "--day", day).out
+    assert rental.leases[0].gpu_uuid in shown
+    assert "No energy has come" in terminal("energy", rental.rental_id).out
+    assert "RFC 3339" in terminal("energy", rental.rental_id, "--day", "monday", code=1).err
+    terminal("energy", "rnt_nobodys", code=3)
+
+
 def test_a_site_is_for_operators_alone(terminal):
     day = end_day(terminal)
     shown = " ".join(terminal("carbon-reports", "show", day, "--site", REGION, role="operator").out.split())

@@ -72,6 +72,7 @@ ROUTES = {
     "POST /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/logs": {"renter"},
     "GET /v1/rentals/{rental_id}/receipt": {"renter"},
+    "GET /v1/rentals/{rental_id}/energy": {"renter"},
     "POST /v1/reservations": {"renter"},
     "GET /v1/reservations": {"renter"},
     "GET /v1/reservations/availability": {"renter"},
