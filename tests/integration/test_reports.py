@@ -20,7 +20,7 @@ from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.metering.service import Report as Told
 from chalicelib.metering.service import apply_report, store_telemetry
 from chalicelib.reporting.building import build
-from chalicelib.reporting.functions import make_carbon_reports, roll_up_energy
+from chalicelib.reporting.functions import roll_up_energy
 from chalicelib.reporting.model import DAY_MS, Due, Owner, Period, name_day
 from chalicelib.reporting.service import list_reports, read_report
 from infra.local.cloud import EmbeddedCloud
@@ -142,10 +142,29 @@ def test_a_mark_that_was_made_again_meanwhile_is_not_lost(wired: None) -> None:
     assert later not in list(ports.store.list_due(5))
 
 
-def test_the_function_makes_what_is_due(wired: None) -> None:
+def invoke(cloud: EmbeddedCloud, name: str) -> None:
+    """Run a scheduled function as it is deployed, with its own role."""
+    client = cloud.aws.client("lambda")
+    pages = client.get_paginator("list_functions").paginate()
+    (found,) = {
+        each["FunctionName"] for page in pages for each in page["Functions"] if name in each["FunctionName"]
+    }
+    answer = client.invoke(FunctionName=found, Payload=json.dumps(TICK).encode())
+    assert "FunctionError" not in answer, answer["Payload"].read().decode()
+
+
+def test_the_deployed_functions_roll_up_and_report_with_their_own_roles(
+    cloud: EmbeddedCloud, wired: None
+) -> None:
     ports, owner = wiring.report_ports(), Owner("account", f"acc_{uuid.uuid4().hex}")
-    tx = ports.transactions()
-    ports.store.mark_due(tx, Due(1, owner, Period("2026-01-02"), 1))
-    tx.commit()
-    make_carbon_reports(TICK, None)
-    assert ports.store.find_report(owner, Period("2026-01-02")) is not None
+    periods = (Period("2026-01-02"), Period("2026-01"))
+    for at_ms, period in enumerate(periods, start=1):
+        tx = ports.transactions()
+        ports.store.mark_due(tx, Due(at_ms, owner, period, at_ms))
+        tx.commit()
+    invoke(cloud, "roll_up_energy")
+    invoke(cloud, "make_carbon_reports")
+    for period in periods:
+        report = ports.store.find_report(owner, period)
+        assert report is not None, "the month was made of its day's document"
+        assert ports.files.read(report.name_document("pdf")).read().startswith(b"%PDF-")
