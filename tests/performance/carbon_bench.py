@@ -33,9 +33,9 @@ from tests.performance.bench import OUTPUT
 from tests.performance.consumption import Consumption, watch_consumption
 
 RENTALS, HOSTS, DAYS, GPUS = 1_000, 100, 30, 8
-#: Of the month's rentals, those of the account whose report is held to the bars, and of most others; those of a
+#: Of the rentals, those of the account whose report is held to the bars, and of most others; those of a
 #: large one: the emulator answers no page of a larger one in the 3 s that a read may take.
-OWN_RENTALS, LARGE_RENTALS = 10, 190
+OWN_RENTALS, LARGE_RENTALS = 10, 50
 MONTH = Period("2026-09")
 ROWS_IN_TRANSACTION = 50
 #: List prices, us-east-1 (aws.amazon.com/dynamodb, /sqs, /lambda and /s3 pricing): units, requests and
