@@ -20,7 +20,9 @@ from infra.openapi.sources import find_function
 Schema = dict[str, Any]
 #: What the record of a keyed creation holds, and every repeat of it answers.
 STORED_STATUS = HTTPStatus.CREATED
+_CALLS = frozenset({"call", "_call"})
 _QUERIES = frozenset({"call.query", "query"})
+_QUERY_TYPE = "Mapping[str, str]"
 
 
 class Undetermined(Exception):
@@ -77,6 +79,7 @@ def _list_functions(view: FunctionType) -> Iterator[ast.FunctionDef]:
     while waiting:
         function = waiting.pop()
         tree = find_function(function.__module__, function.__name__)
+        _check_names(tree)
         yield tree
         for node in ast.walk(tree):
             called = view.__globals__.get(node.id) if isinstance(node, ast.Name) else None
@@ -89,8 +92,16 @@ def _list_functions(view: FunctionType) -> Iterator[ast.FunctionDef]:
                 waiting.append(called)
 
 
+def _check_names(tree: ast.FunctionDef) -> None:
+    """What a call is read by has one name everywhere: another one would hide what is read."""
+    for each in tree.args.args:
+        said = "" if each.annotation is None else ast.unparse(each.annotation)
+        if (said == "Call" and each.arg not in _CALLS) or (said == _QUERY_TYPE and each.arg != "query"):
+            raise Undetermined(f"{tree.name} calls its {said} {each.arg}")
+
+
 def _is_call(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in {"call", "_call"}
+    return isinstance(node, ast.Name) and node.id in _CALLS
 
 
 def _read_queries(nodes: list[ast.AST], names: Mapping[str, Any]) -> dict[str, Schema]:

@@ -11,7 +11,7 @@ from chalicelib.core.errors import Conflict
 from chalicelib.rentals.schemas import CreateRentalRequest
 from chalicelib.runtime.api_document import DOCUMENT
 from chalicelib.runtime.bodies import RequestBody, ResponseBody, parse_body
-from chalicelib.runtime.http import Answer, Api
+from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_choice
 from infra import checks
 from infra.openapi.document import render_document
@@ -273,6 +273,11 @@ def reading_what_is_made_up(call) -> Answer[ThingBody]:
     return Answer(ThingBody(count=1))
 
 
+def by_another_name(request: Call) -> Answer[ThingBody]:
+    """Show a thing."""
+    return Answer(ThingBody(count=len(request.idempotency_key)))
+
+
 def find_status():
     return HTTPStatus.OK
 
@@ -284,6 +289,7 @@ def find_status():
         (of_no_body, {}, "an answer that is no body"),
         (with_a_hidden_status, {}, "a status that is not to be seen"),
         (said_to_be_empty, {}, "another answer than it gives"),
+        (by_another_name, {}, "by_another_name calls its Call request"),
         (silent, {}, "silent says nothing of itself"),
         (reading_one, {}, "['size'], and not both"),
         (reading_one, {"query": PAGING}, "['cursor', 'limit', 'size'], and not both"),
