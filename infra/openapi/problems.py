@@ -104,7 +104,9 @@ def list_codes() -> dict[int, list[str]]:
     found: dict[int, set[str]] = {status: set() for status in NAMES}
     classes = {each.__name__: each for each in _list_errors(errors.DomainError)}
     for error in classes.values():
-        found[_find_status(error, error.code)].add(error.code)
+        # What has no status is a sign between a service and its store, and never leaves them.
+        if (status := _find_status(error, error.code)) != HTTPStatus.INTERNAL_SERVER_ERROR:
+            found[status].add(error.code)
     for path in sorted((ROOT / "chalicelib").rglob("*.py")):
         source = path.read_text()
         for name, code in _list_raised(ast.parse(source)) if "code=" in source else ():
