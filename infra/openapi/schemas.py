@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from infra.openapi.sources import find_class, read_lines
 
@@ -26,18 +26,19 @@ def build_schemas(
     requests: Iterable[type[BaseModel]], responses: Iterable[type[BaseModel]]
 ) -> tuple[dict[type[BaseModel], Schema], dict[str, Schema]]:
     """Return a reference to each model, and all schemas by name."""
-    wanted = [*((each, "validation") for each in requests), *((each, "serialization") for each in responses)]
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        *((each, "validation") for each in requests),
+        *((each, "serialization") for each in responses),
+    ]
     references, found = models_json_schema(
-        wanted,  # type: ignore[arg-type]
-        ref_template=REFERENCE + "{model}",
-        schema_generator=_Schemas,
+        wanted, ref_template=REFERENCE + "{model}", schema_generator=_Schemas
     )
     models = {name: model for model in _list_models(BaseModel) for name in _list_names(model)}
     schemas = {}
     for name, schema in found["$defs"].items():
         _describe(schema, models[name])
         schemas[_shorten(name)] = _shorten_references(schema)
-    short = {model: _shorten_references(reference) for (model, _), reference in references.items()}
+    short = {model: _shorten_references(references[model, mode]) for model, mode in wanted}
     return short, dict(sorted(schemas.items()))
 
 

@@ -31,7 +31,10 @@ class Undetermined(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``queries`` are schemas by parameter; ``headers`` those that it reads by name."""
+    """``queries`` are schemas by parameter, ``headers`` those that it reads by name.
+
+    ``models`` are what the body may be, none where it is none of ours; no ``media_type`` where there is none.
+    """
 
     queries: Mapping[str, Schema]
     required: frozenset[str]
@@ -105,6 +108,7 @@ def _is_call(node: ast.expr) -> bool:
 
 
 def _read_queries(nodes: list[ast.AST], names: Mapping[str, Any]) -> dict[str, Schema]:
+    defaults = dict(_list_defaults(nodes))
     found: dict[str, Schema] = {name: {"type": "string"} for name in _read_names(nodes, _QUERIES)}
     found |= {name: {"type": "string"} for name in _read_required(nodes)}
     for node in nodes:
@@ -112,16 +116,16 @@ def _read_queries(nodes: list[ast.AST], names: Mapping[str, Any]) -> dict[str, S
             reader = _READERS.get(names.get(node.func.id, node.func.id))
             if reader is not None:
                 name, schema = reader(node, names)
-                found[name] = schema
-    for node in nodes:
-        if not isinstance(node, ast.BoolOp) or not isinstance(node.op, ast.Or):
-            continue
-        call, default = node.values[0], node.values[1]
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            reader = _READERS.get(names.get(call.func.id, call.func.id))
-            if reader is not None and isinstance(default, ast.Constant) and default.value:
-                found[reader(call, names)[0]]["default"] = default.value
+                found[name] = schema | ({"default": defaults[node]} if node in defaults else {})
     return found
+
+
+def _list_defaults(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, Any]]:
+    """What stands in for a value that is not given: ``read_choice(...) or "day"``."""
+    for node in nodes:
+        match node:
+            case ast.BoolOp(op=ast.Or(), values=[read, ast.Constant(value=value)]) if value:
+                yield read, value
 
 
 def _read_names(nodes: list[ast.AST], sources: set[str] | frozenset[str]) -> Iterator[str]:
@@ -147,7 +151,7 @@ def _read_required(nodes: list[ast.AST]) -> Iterator[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "require":
             for each in node.args[1:]:
                 assert isinstance(each, ast.Constant)
-                yield each.value
+                yield str(each.value)
 
 
 def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
@@ -189,9 +193,8 @@ def _list_answers(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr | None, ast.e
     """Status and headers of each ``Answer(...)``."""
     for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Answer":
-            named = {each.arg: each.value for each in node.keywords}
-            placed = dict(zip(("body", "status", "headers"), node.args, strict=False))
-            given = {**placed, **named}
+            given = dict(zip(("body", "status", "headers"), node.args, strict=False))
+            given |= {str(each.arg): each.value for each in node.keywords}
             yield given.get("status"), given.get("headers")
 
 
@@ -227,7 +230,7 @@ def _read_sent_headers(nodes: list[ast.AST]) -> Iterator[str]:
     for _, headers in _list_answers(nodes):
         for each in [headers] if not isinstance(headers, ast.Name) else _list_assigned(nodes, headers.id):
             if isinstance(each, ast.Dict):
-                yield from (key.value for key in each.keys if isinstance(key, ast.Constant))
+                yield from (str(key.value) for key in each.keys if isinstance(key, ast.Constant))
 
 
 def _read_answer(view: FunctionType) -> tuple[str, tuple[type[BaseModel], ...]]:
