@@ -3,17 +3,21 @@
 import ast
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from chalicelib.core import errors
+from chalicelib.rentals.rules import ACTIONS, ALLOWED, explain_refusal
 from chalicelib.runtime import http, problems
 from infra.local.paths import ROOT
-from infra.openapi.views import Reading
+from infra.openapi.views import Reading, Undetermined
 
 Schema = dict[str, Any]
 #: What the gateway says before we are asked. Source: AWS, API Gateway response types.
 _GATEWAY_CODES = {HTTPStatus.TOO_MANY_REQUESTS: ["gateway_THROTTLED"]}
 _INTERNAL_CODE = "internal_error"
+#: Whose code is the reason that a rule gives.
+_REFUSING_MODULE = ROOT / "chalicelib" / "rentals" / "model.py"
 #: Component of each status, and what it means.
 NAMES: Mapping[int, tuple[str, str]] = {
     400: ("BadRequest", "The request is wrong, and will be wrong again; `errors` says where."),
@@ -100,7 +104,11 @@ def build_responses() -> dict[str, Schema]:
 
 
 def list_codes() -> dict[int, list[str]]:
-    """Every code by its status: of the classes, and of the places in the code that give one of their own."""
+    """Every code by its status: of the classes, and of the places in the code that give one of their own.
+
+    Raises:
+        Undetermined: a place gives one that is no constant.
+    """
     found: dict[int, set[str]] = {status: set() for status in NAMES}
     classes = {each.__name__: each for each in _list_errors(errors.DomainError)}
     for error in classes.values():
@@ -109,9 +117,10 @@ def list_codes() -> dict[int, list[str]]:
             found[status].add(error.code)
     for path in sorted((ROOT / "chalicelib").rglob("*.py")):
         source = path.read_text()
-        for name, code in _list_raised(ast.parse(source)) if "code=" in source else ():
+        for name, value in _list_raised(ast.parse(source)) if "code=" in source else ():
             if name in classes:
-                found[_find_status(classes[name], code)].add(code)
+                for code in _read_codes(value, path):
+                    found[_find_status(classes[name], code)].add(code)
     found[HTTPStatus.INTERNAL_SERVER_ERROR].add(_INTERNAL_CODE)
     for status, codes in _GATEWAY_CODES.items():
         found[status].update(codes)
@@ -132,10 +141,24 @@ def _find_status(error: type[errors.DomainError], code: str) -> int:
     return problems.get_status(made).value
 
 
-def _list_raised(tree: ast.Module) -> Iterator[tuple[str, str]]:
+def _read_codes(value: ast.expr, path: Path) -> set[str]:
+    if isinstance(value, ast.Constant):
+        return {str(value.value)}
+    if path == _REFUSING_MODULE:
+        return {
+            code
+            for state in ALLOWED
+            for action in ACTIONS
+            for locked in (False, True)
+            if (code := explain_refusal(state, action, locked=locked)) is not None
+        }
+    raise Undetermined(f"{path.relative_to(ROOT)} raises {ast.unparse(value)}, which is not to be seen")
+
+
+def _list_raised(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     """Yield class and code of each error that is made with a code of its own."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             for each in node.keywords:
-                if each.arg == "code" and isinstance(each.value, ast.Constant):
-                    yield ast.unparse(node.func).rpartition(".")[2], str(each.value.value)
+                if each.arg == "code":
+                    yield ast.unparse(node.func).rpartition(".")[2], each.value

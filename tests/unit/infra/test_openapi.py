@@ -14,6 +14,7 @@ from chalicelib.runtime.bodies import RequestBody, ResponseBody, parse_body
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_choice
 from infra import checks
+from infra.openapi import problems
 from infra.openapi.document import render_document
 from infra.openapi.examples import EXAMPLES, PARAMETERS
 from infra.openapi.views import Undetermined
@@ -210,7 +211,14 @@ def test_refusals_are_problem_documents_with_the_codes_of_the_code():
     assert "no_capacity" in responses["Conflict"]["x-codes"]
     assert "budget_exhausted" in responses["PaymentRequired"]["x-codes"]
     assert "bad_signature" in responses["BadRequest"]["x-codes"]
+    assert "locked" in responses["Conflict"]["x-codes"]
     assert Conflict.code in responses["Conflict"]["x-codes"]
+
+
+def test_a_code_that_is_no_constant_is_an_error_where_nobody_says_what_it_may_be(monkeypatch):
+    monkeypatch.setattr(problems, "_REFUSING_MODULE", DOCUMENT)
+    with pytest.raises(Undetermined, match="rentals/model.py raises refusal"):
+        problems.list_codes()
 
 
 @pytest.mark.parametrize(
