@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check format lock bench bench-agent bench-scheduler bench-billing bench-carbon reproduce history bank ledger mutants simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check openapi format lock bench bench-agent bench-scheduler bench-billing bench-carbon reproduce history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ check: .venv/.ready ## Format, lint, types, import contracts, drift and secrets
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.checks
+
+openapi: .venv/.ready ## Write the API's document from the routes
+	@$(BIN)/python -m infra.openapi
 
 format: .venv/.ready ## Rewrite the code in the project's format
 	$(BIN)/ruff format .

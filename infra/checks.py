@@ -7,7 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import app
+from chalicelib.runtime.api_document import DOCUMENT
 from infra.documents import check_page
+from infra.openapi.document import render_document
+from infra.openapi.views import Undetermined
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {
@@ -107,12 +111,25 @@ def check_documents() -> Iterator[str]:
         yield from check_page(name, files[name], files)
 
 
+def check_api_document() -> Iterator[str]:
+    """The API's document says what routes and bodies say now."""
+    where = DOCUMENT.relative_to(ROOT)
+    try:
+        wanted = render_document(app.APIS)
+    except Undetermined as error:
+        yield f"{where} cannot be written: {error}"
+        return
+    if not DOCUMENT.is_file() or DOCUMENT.read_text(encoding="utf-8") != wanted:
+        yield f"{where} is not what the routes say; run `make openapi`"
+
+
 CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     check_locks,
     check_secrets,
     check_paths,
     check_packages,
     check_documents,
+    check_api_document,
 )
 
 

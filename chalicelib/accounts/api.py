@@ -5,6 +5,7 @@ from http import HTTPStatus
 from chalicelib import wiring
 from chalicelib.accounts import service
 from chalicelib.accounts.schemas import (
+    AccountBody,
     AccountRequest,
     IssuedKeyBody,
     KeyListBody,
@@ -20,7 +21,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("POST", "/v1/accounts", permission="accounts:write", body=AccountRequest)
-def create_account(call: Call) -> Answer:
+def create_account(call: Call) -> Answer[AccountBody]:
     """Create a renter's account."""
     body: AccountRequest = call.read_body(AccountRequest)
     account = service.create_account(
@@ -30,7 +31,7 @@ def create_account(call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/accounts/{account_id}/api-keys", permission="keys:write", body=KeyRequest)
-def create_key(call: Call, account_id: str) -> Answer:
+def create_key(call: Call, account_id: str) -> Answer[IssuedKeyBody]:
     """Create a key for an account; its text is shown once."""
     body: KeyRequest = call.read_body(KeyRequest)
     issued = service.create_key(wiring.account_ports(), call.principal, account_id, label=body.label)
@@ -39,7 +40,7 @@ def create_key(call: Call, account_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/api-keys", permission="keys:read", query=PAGING)
-def list_keys(call: Call) -> Answer:
+def list_keys(call: Call) -> Answer[KeyListBody]:
     """List the keys of the caller's account."""
     store = wiring.account_ports().store
     page = store.list_keys(
@@ -50,7 +51,7 @@ def list_keys(call: Call) -> Answer:
 
 
 @api.route("DELETE", "/v1/api-keys/{key_id}", permission="keys:write")
-def revoke_key(call: Call, key_id: str) -> Answer:
+def revoke_key(call: Call, key_id: str) -> Answer[None]:
     """Revoke a key; it stops working at once."""
     service.revoke_key(wiring.account_ports(), call.principal, key_id)
     return Answer(status=HTTPStatus.NO_CONTENT)

@@ -6,13 +6,18 @@ from chalicelib import wiring
 from chalicelib.billing import crediting, ordering, sealing, service
 from chalicelib.billing.ports import Wallet
 from chalicelib.billing.schemas import (
+    BudgetBody,
     BudgetChange,
     BudgetRequest,
     BudgetsBody,
     ChargeRequest,
     CreditRequest,
+    EntriesBody,
+    ProofBody,
     ReversalRequest,
     SpendLimitRequest,
+    UsageBody,
+    WalletBody,
     render_budget,
     render_entries,
     render_proof,
@@ -33,13 +38,13 @@ DEFAULT_USAGE_MS = 30 * 86_400_000
 
 
 @api.route("GET", "/v1/wallet", permission="wallet:read")
-def read_wallet(call: Call) -> Answer:
+def read_wallet(call: Call) -> Answer[WalletBody]:
     """Show the caller's wallet."""
     return Answer(render_wallet(service.read_wallet(wiring.billing_ports(), call.principal.account_id)))
 
 
 @api.route("PUT", "/v1/wallet/spend-limit", permission="wallet:write", body=SpendLimitRequest)
-def put_spend_limit(call: Call) -> Answer:
+def put_spend_limit(call: Call) -> Answer[WalletBody]:
     """Bound what all running stays may cost an hour; a start beyond it is refused."""
     body: SpendLimitRequest = call.read_body(SpendLimitRequest)
     wallet = service.set_spend_limit(wiring.billing_ports(), call.principal, body.limit_micros_per_hour)
@@ -47,7 +52,7 @@ def put_spend_limit(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/ledger-entries", permission="wallet:read", query=PAGING)
-def list_ledger_entries(call: Call) -> Answer:
+def list_ledger_entries(call: Call) -> Answer[EntriesBody]:
     """List what was posted to the wallet, newest first, with the reason of each entry."""
     page = service.list_entries(
         wiring.billing_ports(),
@@ -59,13 +64,13 @@ def list_ledger_entries(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/ledger-entries/proofs/{day}", permission="wallet:read")
-def prove_ledger(call: Call, day: str) -> Answer:
+def prove_ledger(call: Call, day: str) -> Answer[ProofBody]:
     """Prove at which entry the caller's ledger stood when a day (UTC) was sealed."""
     return Answer(render_proof(sealing.prove_head(wiring.seal_ports(), call.principal.account_id, day)))
 
 
 @api.route("GET", "/v1/usage", permission="wallet:read", query=_USAGE)
-def read_usage(call: Call) -> Answer:
+def read_usage(call: Call) -> Answer[UsageBody]:
     """Sum what was used by hour, day or month, in all or by rental, label or GPU type; the last 30 days."""
     now_ms = wiring.clock().now_ms()
     bucket = read_choice(call.query, "bucket", BUCKETS) or "day"
@@ -78,7 +83,7 @@ def read_usage(call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/budgets", permission="budgets:write", body=BudgetRequest)
-def create_budget(call: Call) -> Answer:
+def create_budget(call: Call) -> Answer[BudgetBody]:
     """Set what the account, a label or a rental may spend in a month or in all."""
     body: BudgetRequest = call.read_body(BudgetRequest)
     command = service.CreateBudget(
@@ -99,21 +104,21 @@ def create_budget(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/budgets", permission="budgets:read")
-def list_budgets(call: Call) -> Answer:
+def list_budgets(call: Call) -> Answer[BudgetsBody]:
     """List the account's budgets: what is spent, set aside and left of each."""
     found = service.list_budgets(wiring.billing_ports(), call.principal.account_id)
     return Answer(BudgetsBody(items=[render_budget(each) for each in found]))
 
 
 @api.route("GET", "/v1/budgets/{budget_id}", permission="budgets:read")
-def get_budget(call: Call, budget_id: str) -> Answer:
+def get_budget(call: Call, budget_id: str) -> Answer[BudgetBody]:
     """Show one budget."""
     found = service.get_budget(wiring.billing_ports(), call.principal.account_id, budget_id)
     return Answer(render_budget(found))
 
 
 @api.route("PATCH", "/v1/budgets/{budget_id}", permission="budgets:write", body=BudgetChange)
-def change_budget(call: Call, budget_id: str) -> Answer:
+def change_budget(call: Call, budget_id: str) -> Answer[BudgetBody]:
     """Change a budget; what is above a lower limit is stopped with its next charge."""
     body: BudgetChange = call.read_body(BudgetChange)
     command = service.ChangeBudget(body.limit_micros, body.hard_stop, body.alert_percents)
@@ -122,14 +127,14 @@ def change_budget(call: Call, budget_id: str) -> Answer:
 
 
 @api.route("DELETE", "/v1/budgets/{budget_id}", permission="budgets:write")
-def remove_budget(call: Call, budget_id: str) -> Answer:
+def remove_budget(call: Call, budget_id: str) -> Answer[None]:
     """Remove a budget; what ran under it goes on."""
     service.remove_budget(wiring.billing_ports(), call.principal, budget_id)
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
 @api.route("POST", "/v1/accounts/{account_id}/credits", permission="credits:write", body=CreditRequest)
-def grant_credit(call: Call, account_id: str) -> Answer:
+def grant_credit(call: Call, account_id: str) -> Answer[WalletBody]:
     """Credit an account, once per Idempotency-Key; promotional credit may expire."""
     body: CreditRequest = call.read_body(CreditRequest)
     command = crediting.GrantCredit(
@@ -148,7 +153,7 @@ def grant_credit(call: Call, account_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/accounts/{account_id}/charges", permission="credits:write", body=ChargeRequest)
-def charge_account(call: Call, account_id: str) -> Answer:
+def charge_account(call: Call, account_id: str) -> Answer[WalletBody]:
     """Charge an account for something beside GPU time, once per Idempotency-Key."""
     body: ChargeRequest = call.read_body(ChargeRequest)
     command = ordering.ChargeAccount(
@@ -165,7 +170,7 @@ def charge_account(call: Call, account_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/reversals", permission="credits:write", body=ReversalRequest)
-def reverse_posting(call: Call) -> Answer:
+def reverse_posting(call: Call) -> Answer[WalletBody]:
     """Post the opposite of a charge or a credit; both stay in the books. A repeat changes nothing."""
     body: ReversalRequest = call.read_body(ReversalRequest)
     command = crediting.ReversePosting(body.journal_key, body.reason)

@@ -5,17 +5,21 @@ from typing import get_args
 
 from chalicelib import wiring
 from chalicelib.carbon import figures, planning, savings, service
-from chalicelib.carbon.energy_schemas import render_gpu_hours
+from chalicelib.carbon.energy_schemas import GpuHoursBody, render_gpu_hours
 from chalicelib.carbon.intensity import WINDOW_MS, Signal
-from chalicelib.carbon.intensity_schemas import render_forecasts, render_intensity
+from chalicelib.carbon.intensity_schemas import (
+    ForecastListBody,
+    RegionalIntensityBody,
+    render_forecasts,
+    render_intensity,
+)
 from chalicelib.carbon.planning import StartQuery
-from chalicelib.carbon.planning_schemas import render_starts
-from chalicelib.carbon.saving_schemas import render_saving
-from chalicelib.carbon.schemas import render_receipt
+from chalicelib.carbon.planning_schemas import BestStartsBody, render_starts
+from chalicelib.carbon.saving_schemas import CarbonSavingBody, render_saving
+from chalicelib.carbon.schemas import ReceiptBody, render_receipt
 from chalicelib.core.clock import format_hour
-from chalicelib.core.errors import InvalidInput
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import read_choice, read_instant, read_integer
+from chalicelib.runtime.listing import read_choice, read_instant, read_integer, require
 
 api = Api(__name__, wiring.authenticate)
 
@@ -41,7 +45,7 @@ _SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
 @api.route("GET", "/v1/rentals/{rental_id}/receipt", permission="rentals:read")
-def read_receipt(call: Call, rental_id: str) -> Answer:
+def read_receipt(call: Call, rental_id: str) -> Answer[ReceiptBody]:
     """Show a rental's statement: time, money, energy, emissions."""
     receipt = service.build_receipt(
         wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
@@ -50,7 +54,7 @@ def read_receipt(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/rentals/{rental_id}/carbon-saving", permission="rentals:read")
-def read_carbon_saving(call: Call, rental_id: str) -> Answer:
+def read_carbon_saving(call: Call, rental_id: str) -> Answer[CarbonSavingBody]:
     """Show what a flexible rental's start saved beside one at once, by the intensities that came."""
     saving = savings.measure_rental_saving(
         wiring.billing_ports(), wiring.grid_ports().store, call.principal, rental_id
@@ -59,7 +63,7 @@ def read_carbon_saving(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/rentals/{rental_id}/energy", permission="rentals:read", query=ENERGY_QUERY)
-def list_gpu_hours(call: Call, rental_id: str) -> Answer:
+def list_gpu_hours(call: Call, rental_id: str) -> Answer[GpuHoursBody]:
     """Show what each GPU of a rental used in each hour of a UTC day; of today without one."""
     day = call.query.get("day", format_hour(wiring.clock().now_ms())[:10])
     found = service.list_gpu_hours(wiring.billing_ports(), call.principal, rental_id, day)
@@ -67,7 +71,7 @@ def list_gpu_hours(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/carbon/intensity", permission="offers:read", query=INTENSITY_QUERY)
-def list_intensity(call: Call) -> Answer:
+def list_intensity(call: Call) -> Answer[RegionalIntensityBody]:
     """Show what is known of a region's grid in a range, the last day by itself."""
     region, signal = _read_grid(call.query)
     to_ms = read_instant(call.query, "to") or wiring.clock().now_ms()
@@ -78,7 +82,7 @@ def list_intensity(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/carbon/forecast", permission="offers:read", query=FORECAST_QUERY)
-def list_forecasts(call: Call) -> Answer:
+def list_forecasts(call: Call) -> Answer[ForecastListBody]:
     """Show what each provider last forecast of a region's grid, as it was known now or at an instant."""
     region, signal = _read_grid(call.query)
     at_ms = read_instant(call.query, "at") or wiring.clock().now_ms()
@@ -87,14 +91,15 @@ def list_forecasts(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/carbon/best-starts", permission="offers:read", query=START_QUERY)
-def list_best_starts(call: Call) -> Answer:
+def list_best_starts(call: Call) -> Answer[BestStartsBody]:
     """Rank when and where work of some hours starts best, by what is forecast of the grids now."""
     region, signal = _read_grid(call.query)
     now_ms = wiring.clock().now_ms()
+    require(call.query, "duration_seconds", "deadline")
     duration = read_integer(call.query, "duration_seconds", minimum=1, maximum=MAX_DURATION_SECONDS)
     deadline_ms = read_instant(call.query, "deadline")
-    if duration is None or deadline_ms is None:
-        raise InvalidInput("duration_seconds and deadline are needed.")
+    assert duration is not None
+    assert deadline_ms is not None
     query = StartQuery(
         home_region=region,
         regions=frozenset(filter(None, call.query.get("regions", "").split(","))),
@@ -117,6 +122,5 @@ def list_best_starts(call: Call) -> Answer:
 
 def _read_grid(query: Mapping[str, str]) -> tuple[str, Signal]:
     """Raises InvalidInput: there is no region, or an unknown signal."""
-    if "region" not in query:
-        raise InvalidInput("region is needed.")
+    require(query, "region")
     return query["region"], read_choice(query, "signal", _SIGNALS) or "average"

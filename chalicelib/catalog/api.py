@@ -9,11 +9,16 @@ from chalicelib.catalog import agreements, offers, service, templates
 from chalicelib.catalog.model import GpuType, PriceKey
 from chalicelib.catalog.schemas import (
     MAX_PRICE_MICROS,
+    AgreementBody,
     AgreementRequest,
+    GpuTypeBody,
     GpuTypeRequest,
     OfferListBody,
+    PriceBody,
+    PriceHistoryBody,
     PriceRequest,
     ReplaceTemplateRequest,
+    TemplateBody,
     TemplateListBody,
     TemplateRequest,
     VolumePriceBody,
@@ -33,7 +38,7 @@ from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_choice, read_instant, read_integer, read_limit
+from chalicelib.runtime.listing import PAGING, read_choice, read_instant, read_integer, read_limit, require
 from chalicelib.runtime.workload_bodies import MAX_GPUS_PER_RENTAL
 
 api = Api(__name__, wiring.authenticate)
@@ -60,7 +65,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
 @api.route("GET", "/v1/offers", permission="offers:read", query=OFFER_QUERY)
-def list_offers(call: Call) -> Answer:
+def list_offers(call: Call) -> Answer[OfferListBody]:
     """List what can be rented now, with why a request would not fit."""
     principal, catalog = call.principal, wiring.cached_catalog().get(fresh=True)
     found = offers.list_offers(
@@ -76,11 +81,10 @@ def list_offers(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/prices/history", permission="offers:read", query=HISTORY_QUERY)
-def list_price_history(call: Call) -> Answer:
+def list_price_history(call: Call) -> Answer[PriceHistoryBody]:
     """List the prices of a pool and class that were ever set or announced, newest first."""
     query = call.query
-    if "gpu_type" not in query or "region" not in query:
-        raise InvalidInput("gpu_type and region are needed.")
+    require(query, "gpu_type", "region")
     billing_class = read_choice(query, "billing_class", BILLING_CLASSES) or "on_demand"
     key = PriceKey(_check_name(query["gpu_type"]), _check_name(query["region"]), billing_class)
     from_ms, to_ms = read_instant(query, "from"), read_instant(query, "to")
@@ -96,21 +100,21 @@ def list_price_history(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/agreement", permission="offers:read")
-def get_agreement(call: Call) -> Answer:
+def get_agreement(call: Call) -> Answer[AgreementBody]:
     """Show what the caller's account pays by agreement."""
     agreement = agreements.read_agreement(wiring.catalog_ports(), call.principal.account_id)
     return Answer(render_agreement(agreement, wiring.settings().currency))
 
 
 @api.route("GET", "/v1/accounts/{account_id}/agreement", permission="catalog:write")
-def get_account_agreement(_call: Call, account_id: str) -> Answer:
+def get_account_agreement(_call: Call, account_id: str) -> Answer[AgreementBody]:
     """Show what an account pays by agreement."""
     agreement = agreements.read_agreement(wiring.catalog_ports(), account_id)
     return Answer(render_agreement(agreement, wiring.settings().currency))
 
 
 @api.route("PUT", "/v1/accounts/{account_id}/agreement", permission="catalog:write", body=AgreementRequest)
-def put_agreement(call: Call, account_id: str) -> Answer:
+def put_agreement(call: Call, account_id: str) -> Answer[AgreementBody]:
     """Replace what an account pays by agreement, if it is still at the version that was read."""
     body: AgreementRequest = call.read_body(AgreementRequest)
     agreement = agreements.put_agreement(
@@ -124,7 +128,7 @@ def put_agreement(call: Call, account_id: str) -> Answer:
 
 
 @api.route("PUT", "/v1/gpu-types/{gpu_type}", permission="catalog:write", body=GpuTypeRequest)
-def put_gpu_type(call: Call, gpu_type: str) -> Answer:
+def put_gpu_type(call: Call, gpu_type: str) -> Answer[GpuTypeBody]:
     """Create or replace a GPU type."""
     body: GpuTypeRequest = call.read_body(GpuTypeRequest)
     entity = GpuType(
@@ -140,7 +144,7 @@ def put_gpu_type(call: Call, gpu_type: str) -> Answer:
 
 
 @api.route("PUT", "/v1/gpu-types/{gpu_type}/prices/{region}", permission="catalog:write", body=PriceRequest)
-def put_price(call: Call, gpu_type: str, region: str) -> Answer:
+def put_price(call: Call, gpu_type: str, region: str) -> Answer[PriceBody]:
     """Set the price per GPU-hour of a class in a region, from now or from an instant to come."""
     body: PriceRequest = call.read_body(PriceRequest)
     price = service.put_price(
@@ -158,7 +162,7 @@ def put_price(call: Call, gpu_type: str, region: str) -> Answer:
 
 
 @api.route("PUT", "/v1/volume-prices/{region}", permission="catalog:write", body=VolumePriceRequest)
-def put_volume_price(call: Call, region: str) -> Answer:
+def put_volume_price(call: Call, region: str) -> Answer[VolumePriceBody]:
     """Set what a stopped rental's volume costs in a region; rentals that are placed already keep theirs."""
     body: VolumePriceRequest = call.read_body(VolumePriceRequest)
     micros = body.price_micros_per_gib_hour
@@ -169,7 +173,7 @@ def put_volume_price(call: Call, region: str) -> Answer:
 
 
 @api.route("GET", "/v1/volume-prices", permission="offers:read")
-def list_volume_prices(_call: Call) -> Answer:
+def list_volume_prices(_call: Call) -> Answer[VolumePricesBody]:
     """Show what volumes of stopped rentals cost, by region."""
     prices = wiring.catalog_ports().store.read_catalog().volume_prices_micros
     currency = wiring.settings().currency
@@ -181,7 +185,7 @@ def list_volume_prices(_call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/templates", permission="templates:write", body=TemplateRequest)
-def create_template(call: Call) -> Answer:
+def create_template(call: Call) -> Answer[TemplateBody]:
     """Keep defaults of a rental under a name, once per Idempotency-Key."""
     body: TemplateRequest = call.read_body(TemplateRequest)
     command = templates.CreateTemplate(
@@ -196,7 +200,7 @@ def create_template(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/templates", permission="templates:read", query=PAGING)
-def list_templates(call: Call) -> Answer:
+def list_templates(call: Call) -> Answer[TemplateListBody]:
     """List the account's templates and everybody's public ones, newest first."""
     page = wiring.template_ports().store.list_visible(
         call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
@@ -206,14 +210,14 @@ def list_templates(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/templates/{template_id}", permission="templates:read")
-def get_template(call: Call, template_id: str) -> Answer:
+def get_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Show a template."""
     found = templates.read_template(wiring.template_ports(), call.principal, template_id)
     return Answer(render_template(found))
 
 
 @api.route("PUT", "/v1/templates/{template_id}", permission="templates:write", body=ReplaceTemplateRequest)
-def replace_template(call: Call, template_id: str) -> Answer:
+def replace_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Replace a template of the caller's account, if it is still at the version that was read."""
     body: ReplaceTemplateRequest = call.read_body(ReplaceTemplateRequest)
     changed = templates.replace_template(
@@ -223,7 +227,7 @@ def replace_template(call: Call, template_id: str) -> Answer:
 
 
 @api.route("DELETE", "/v1/templates/{template_id}", permission="templates:write")
-def remove_template(call: Call, template_id: str) -> Answer:
+def remove_template(call: Call, template_id: str) -> Answer[None]:
     """Remove a template of the caller's account."""
     templates.remove_template(wiring.template_ports(), call.principal, template_id)
     return Answer(status=HTTPStatus.NO_CONTENT)

@@ -11,7 +11,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("GET", "/v1/audit", permission="audit:read", query=PAGING | {"target", "actor"})
-def list_audit(call: Call) -> Answer:
+def list_audit(call: Call) -> Answer[AuditListBody]:
     """List what was done to a target (a host, a rental, a pool) or by an actor (a key), newest first."""
     page = service.list_entries(
         wiring.audit_reader(),

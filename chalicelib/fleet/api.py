@@ -7,6 +7,9 @@ from chalicelib.core.paging import MAX_LIMIT
 from chalicelib.fleet import operations, service
 from chalicelib.fleet.model import derive_signing_key
 from chalicelib.fleet.schemas import (
+    CredentialsBody,
+    EnrolledHostBody,
+    EnrolmentBody,
     EnrolmentRequest,
     HostActionRequest,
     HostBody,
@@ -24,7 +27,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("POST", "/v1/enrolments", permission="hosts:write", body=EnrolmentRequest)
-def create_enrolment(call: Call) -> Answer:
+def create_enrolment(call: Call) -> Answer[EnrolmentBody]:
     """Create a one-time token with which a machine becomes a host."""
     body: EnrolmentRequest = call.read_body(EnrolmentRequest)
     catalog = wiring.cached_catalog().get(fresh=True)
@@ -35,7 +38,7 @@ def create_enrolment(call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/hosts", public=True, body=HostRequest)
-def enrol_host(call: Call) -> Answer:
+def enrol_host(call: Call) -> Answer[EnrolledHostBody]:
     """Become a host, with an enrolment token as the bearer."""
     body: HostRequest = call.read_body(HostRequest)
     ports = wiring.fleet_ports()
@@ -53,14 +56,14 @@ def enrol_host(call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/hosts/{host_id}/credentials", permission="hosts:connect")
-def issue_credentials(call: Call, host_id: str) -> Answer:
+def issue_credentials(call: Call, host_id: str) -> Answer[CredentialsBody]:
     """Give a host an hour's credentials for its queues."""
     credentials = service.issue_credentials(wiring.fleet_ports(), call.principal, host_id)
     return Answer(render_credentials(credentials))
 
 
 @api.route("GET", "/v1/hosts", permission="hosts:read")
-def list_hosts(_call: Call) -> Answer:
+def list_hosts(_call: Call) -> Answer[HostListBody]:
     """List the hosts of every pool."""
     page = service.list_hosts(wiring.fleet_ports(), wiring.cached_catalog().get(fresh=True))
     now_ms = wiring.clock().now_ms()
@@ -68,13 +71,13 @@ def list_hosts(_call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/hosts/{host_id}", permission="hosts:read")
-def read_host(_call: Call, host_id: str) -> Answer:
+def read_host(_call: Call, host_id: str) -> Answer[HostBody]:
     """Show one host with its GPUs, leases and health."""
     return Answer(_show_host(host_id))
 
 
 @api.route("POST", "/v1/hosts/{host_id}/actions", permission="hosts:write", body=HostActionRequest)
-def act_on_host(call: Call, host_id: str) -> Answer:
+def act_on_host(call: Call, host_id: str) -> Answer[HostBody]:
     """Cordon, uncordon or retire a host, free a GPU that is stuck, or clear the faults of what was mended."""
     body: HostActionRequest = call.read_body(HostActionRequest)
     ports, reason = wiring.operation_ports(), body.reason or ""

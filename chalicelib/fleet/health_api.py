@@ -9,6 +9,7 @@ from chalicelib.fleet import maintenance
 from chalicelib.fleet.health_schemas import (
     IncidentListBody,
     WindowActionRequest,
+    WindowBody,
     WindowListBody,
     WindowRequest,
     read_window,
@@ -24,7 +25,7 @@ _BY_HOST = PAGING | {"host_id"}
 
 
 @api.route("GET", "/v1/incidents", permission="hosts:read", query=_BY_HOST)
-def list_incidents(call: Call) -> Answer:
+def list_incidents(call: Call) -> Answer[IncidentListBody]:
     """List incidents of the fleet, or of one host, newest first."""
     page = wiring.watch_ports().incidents.list_incidents(
         call.query.get("host_id") or None,
@@ -37,7 +38,7 @@ def list_incidents(call: Call) -> Answer:
 
 
 @api.route("POST", "/v1/maintenance-windows", permission="hosts:write", body=WindowRequest)
-def plan_window(call: Call) -> Answer:
+def plan_window(call: Call) -> Answer[WindowBody]:
     """Announce maintenance of a host, once per Idempotency-Key; its renters are told."""
     fingerprint = compute_fingerprint("POST /v1/maintenance-windows", call.raw_body)
     command = read_window(call.read_body(WindowRequest), call.idempotency_key, fingerprint)
@@ -47,7 +48,7 @@ def plan_window(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/maintenance-windows", permission="hosts:read", query=_BY_HOST)
-def list_windows(call: Call) -> Answer:
+def list_windows(call: Call) -> Answer[WindowListBody]:
     """List windows that are to come or under way, the next step first; or all of one host, newest first."""
     store, limit = wiring.maintenance_ports().store, read_limit(call.query)
     start, host_id = decode_cursor(call.query.get("cursor")), call.query.get("host_id")
@@ -60,7 +61,7 @@ def list_windows(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/maintenance-windows/{window_id}", permission="hosts:read")
-def get_window(_call: Call, window_id: str) -> Answer:
+def get_window(_call: Call, window_id: str) -> Answer[WindowBody]:
     """Show one maintenance window."""
     return Answer(render_window(maintenance.get_window(wiring.maintenance_ports(), window_id)))
 
@@ -71,7 +72,7 @@ def get_window(_call: Call, window_id: str) -> Answer:
     permission="hosts:write",
     body=WindowActionRequest,
 )
-def act_on_window(call: Call, window_id: str) -> Answer:
+def act_on_window(call: Call, window_id: str) -> Answer[WindowBody]:
     """Cancel a window: the host opens again, its renters are told."""
     call.read_body(WindowActionRequest)
     window = maintenance.cancel_window(wiring.maintenance_ports(), call.principal, window_id)

@@ -7,11 +7,13 @@ from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.payments import methods, refilling, service
 from chalicelib.payments.schemas import (
+    AutoTopUpBody,
     AutoTopUpRequest,
     PageBody,
     PageRequest,
     PaymentMethodListBody,
     RefundRequest,
+    TopUpBody,
     TopUpListBody,
     TopUpRequest,
     render_method,
@@ -25,7 +27,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("POST", "/v1/top-ups", permission="top-ups:write", body=TopUpRequest)
-def create_top_up(call: Call) -> Answer:
+def create_top_up(call: Call) -> Answer[TopUpBody]:
     """Open a page of Stripe on which an amount is paid, once per Idempotency-Key."""
     body: TopUpRequest = call.read_body(TopUpRequest)
     command = service.CreateTopUp(
@@ -39,7 +41,7 @@ def create_top_up(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/top-ups", permission="top-ups:read", query=PAGING)
-def list_top_ups(call: Call) -> Answer:
+def list_top_ups(call: Call) -> Answer[TopUpListBody]:
     """List the account's top-ups, newest first."""
     page = service.list_top_ups(
         wiring.payment_ports(),
@@ -52,13 +54,13 @@ def list_top_ups(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/top-ups/{top_up_id}", permission="top-ups:read")
-def get_top_up(call: Call, top_up_id: str) -> Answer:
+def get_top_up(call: Call, top_up_id: str) -> Answer[TopUpBody]:
     """Show one top-up: whether it was paid, refunded, disputed."""
     return Answer(render_top_up(service.get_top_up(wiring.payment_ports(), call.principal, top_up_id)))
 
 
 @api.route("POST", "/v1/top-ups/{top_up_id}/refunds", permission="credits:write", body=RefundRequest)
-def refund_top_up(call: Call, top_up_id: str) -> Answer:
+def refund_top_up(call: Call, top_up_id: str) -> Answer[TopUpBody]:
     """Give money back the way it came, once per Idempotency-Key."""
     body: RefundRequest = call.read_body(RefundRequest)
     top_up = service.refund_top_up(
@@ -68,7 +70,7 @@ def refund_top_up(call: Call, top_up_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/payment-methods", permission="top-ups:write", body=PageRequest)
-def save_payment_method(call: Call) -> Answer:
+def save_payment_method(call: Call) -> Answer[PageBody]:
     """Open a page of Stripe on which a payment method is saved, once per Idempotency-Key."""
     body: PageRequest = call.read_body(PageRequest)
     # Another request under the same key is another page: nothing is paid on either.
@@ -78,35 +80,35 @@ def save_payment_method(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/payment-methods", permission="top-ups:read")
-def list_payment_methods(call: Call) -> Answer:
+def list_payment_methods(call: Call) -> Answer[PaymentMethodListBody]:
     """List the saved payment methods, as Stripe has them now."""
     found = methods.list_methods(wiring.payment_ports(), call.principal.account_id)
     return Answer(PaymentMethodListBody(items=[render_method(each) for each in found]))
 
 
 @api.route("DELETE", "/v1/payment-methods/{payment_method_id}", permission="top-ups:write")
-def remove_payment_method(call: Call, payment_method_id: str) -> Answer:
+def remove_payment_method(call: Call, payment_method_id: str) -> Answer[None]:
     """Forget a saved payment method; an auto top-up that is paid from it pauses."""
     refilling.remove_method(wiring.payment_ports(), call.principal, payment_method_id)
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
 @api.route("POST", "/v1/billing-portal", permission="top-ups:write", body=PageRequest)
-def open_billing_portal(call: Call) -> Answer:
+def open_billing_portal(call: Call) -> Answer[PageBody]:
     """Open Stripe's own page for the account's payment methods and receipts."""
     body: PageRequest = call.read_body(PageRequest)
     return Answer(PageBody(url=methods.open_portal(wiring.payment_ports(), call.principal, body.return_url)))
 
 
 @api.route("GET", "/v1/auto-top-up", permission="top-ups:read")
-def get_auto_top_up(call: Call) -> Answer:
+def get_auto_top_up(call: Call) -> Answer[AutoTopUpBody]:
     """Show the account's auto top-up, and whether it is at work."""
     order = refilling.get_order(wiring.payment_ports(), call.principal.account_id)
     return Answer(render_order(order, wiring.clock().now_ms()))
 
 
 @api.route("PUT", "/v1/auto-top-up", permission="top-ups:write", body=AutoTopUpRequest)
-def put_auto_top_up(call: Call) -> Answer:
+def put_auto_top_up(call: Call) -> Answer[AutoTopUpBody]:
     """Fill the wallet up from a saved method whenever less than the threshold is available."""
     body: AutoTopUpRequest = call.read_body(AutoTopUpRequest)
     command = refilling.PutAutoTopUp(
@@ -117,14 +119,14 @@ def put_auto_top_up(call: Call) -> Answer:
 
 
 @api.route("DELETE", "/v1/auto-top-up", permission="top-ups:write")
-def remove_auto_top_up(call: Call) -> Answer:
+def remove_auto_top_up(call: Call) -> Answer[None]:
     """Switch the account's auto top-up off; a payment that has begun comes to its end."""
     refilling.remove_order(wiring.payment_ports(), call.principal)
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
 @api.route("POST", "/v1/stripe/events", public=True)
-def receive_stripe_event(call: Call) -> Answer:
+def receive_stripe_event(call: Call) -> Answer[None]:
     """Take in a webhook of Stripe; its signature is what lets it in."""
     signature = call.headers.get("stripe-signature", "")
     service.receive_event(wiring.payment_ports(), call.raw_body, signature)

@@ -4,7 +4,9 @@ from chalicelib import wiring
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.payments import purchasing
 from chalicelib.payments.purchase_schemas import (
+    RemovalPurchaseBody,
     RemovalPurchaseListBody,
+    RemovalSettingsBody,
     RemovalSettingsRequest,
     render_purchase,
     render_settings,
@@ -17,14 +19,14 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("GET", "/v1/removal-purchases/settings", permission="wallet:read")
-def get_removal_settings(call: Call) -> Answer:
+def get_removal_settings(call: Call) -> Answer[RemovalSettingsBody]:
     """Show whether the account buys removals, and for how much a month at most."""
     settings = purchasing.get_settings(wiring.payment_ports(), call.principal.account_id)
     return Answer(render_settings(settings, wiring.settings().currency))
 
 
 @api.route("PUT", "/v1/removal-purchases/settings", permission="wallet:write", body=RemovalSettingsRequest)
-def put_removal_settings(call: Call) -> Answer:
+def put_removal_settings(call: Call) -> Answer[RemovalSettingsBody]:
     """Buy removals for each month's residual emissions from now on, or no more."""
     body: RemovalSettingsRequest = call.read_body(RemovalSettingsRequest)
     wanted = RemovalSettings(
@@ -35,7 +37,7 @@ def put_removal_settings(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/removal-purchases", permission="wallet:read", query=PAGING)
-def list_removal_purchases(call: Call) -> Answer:
+def list_removal_purchases(call: Call) -> Answer[RemovalPurchaseListBody]:
     """List what was bought month by month, newest first."""
     page = purchasing.list_purchases(
         wiring.payment_ports(),
@@ -48,7 +50,7 @@ def list_removal_purchases(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/removal-purchases/{month}", permission="wallet:read")
-def get_removal_purchase(call: Call, month: str) -> Answer:
+def get_removal_purchase(call: Call, month: str) -> Answer[RemovalPurchaseBody]:
     """Show what was bought for one month, and how far it is."""
     found = purchasing.get_purchase(wiring.payment_ports(), call.principal.account_id, month)
     return Answer(render_purchase(found))

@@ -19,8 +19,12 @@ from chalicelib.rentals.rendering import (
 from chalicelib.rentals.schemas import (
     ActionRequest,
     ChangeRentalRequest,
+    ClusterBody,
     CreateRentalRequest,
+    LogBody,
+    QuotaBody,
     QuotaRequest,
+    RentalBody,
     RentalForm,
     RentalListBody,
 )
@@ -32,7 +36,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("POST", "/v1/rentals", permission="rentals:write", body=RentalForm)
-def create_rental(call: Call) -> Answer:
+def create_rental(call: Call) -> Answer[RentalBody | ClusterBody]:
     """Rent whole GPUs of one host, or of several, and start a workload on them."""
     body = _complete(call)
     created = service.create_rental(
@@ -60,7 +64,7 @@ def _complete(call: Call) -> CreateRentalRequest:
 
 
 @api.route("GET", "/v1/rentals", permission="rentals:read", query=PAGING)
-def list_rentals(call: Call) -> Answer:
+def list_rentals(call: Call) -> Answer[RentalListBody]:
     """List the account's rentals, newest first."""
     page = wiring.rental_ports().store.list_rentals(
         call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
@@ -70,7 +74,7 @@ def list_rentals(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/rentals/{rental_id}", permission="rentals:read")
-def get_rental(call: Call, rental_id: str) -> Answer:
+def get_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Show one rental, and where it stands in line if it waits."""
     rental_ports = wiring.rental_ports()
     rental = ports.get_rental(rental_ports, call.principal, rental_id)
@@ -78,7 +82,7 @@ def get_rental(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("PATCH", "/v1/rentals/{rental_id}", permission="rentals:write", body=ChangeRentalRequest)
-def change_rental(call: Call, rental_id: str) -> Answer:
+def change_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Change label, lock and policies."""
     body: ChangeRentalRequest = call.read_body(ChangeRentalRequest)
     rental = service.change_rental(
@@ -92,7 +96,7 @@ def change_rental(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/rentals/{rental_id}/actions", permission="rentals:write", body=ActionRequest)
-def act_on_rental(call: Call, rental_id: str) -> Answer:
+def act_on_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Terminate, stop, resume or restart a rental; `actions` of the rental says what may be done now."""
     body: ActionRequest = call.read_body(ActionRequest)
     rental_ports, principal = wiring.rental_ports(), call.principal
@@ -109,13 +113,13 @@ def act_on_rental(call: Call, rental_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/quotas", permission="rentals:read")
-def get_quota(call: Call) -> Answer:
+def get_quota(call: Call) -> Answer[QuotaBody]:
     """Show how many GPUs the account may have at once, and has."""
     return Answer(render_quota(wiring.rental_ports().scheduling.get_quota(call.principal.account_id)))
 
 
 @api.route("PUT", "/v1/accounts/{account_id}/quotas", permission="accounts:write", body=QuotaRequest)
-def put_quota(call: Call, account_id: str) -> Answer:
+def put_quota(call: Call, account_id: str) -> Answer[QuotaBody]:
     """Set an account's quota."""
     body: QuotaRequest = call.read_body(QuotaRequest)
     if not wiring.account_exists(account_id):
@@ -125,13 +129,13 @@ def put_quota(call: Call, account_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/rentals/{rental_id}/logs", permission="rentals:write")
-def request_log(call: Call, rental_id: str) -> Answer:
+def request_log(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Fetch the end of the workload's log from its host; GET shows it when it has come."""
     rental = service.request_log(wiring.rental_ports(), call.principal, rental_id)
     return Answer(render_rental(rental), HTTPStatus.ACCEPTED, {"Retry-After": "5"})
 
 
 @api.route("GET", "/v1/rentals/{rental_id}/logs", permission="rentals:read")
-def read_log(call: Call, rental_id: str) -> Answer:
+def read_log(call: Call, rental_id: str) -> Answer[LogBody]:
     """Show the end of the workload's log as it was last fetched."""
     return Answer(render_log(service.read_log(wiring.rental_ports(), call.principal, rental_id)))

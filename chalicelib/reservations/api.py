@@ -3,15 +3,18 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.core.errors import InvalidInput, NotFound
+from chalicelib.core.errors import NotFound
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.reservations import ports, service
 from chalicelib.reservations.schemas import (
     MAX_GPUS_PER_HOST,
+    AvailabilityBody,
     CreateReservationRequest,
     ReservationActionRequest,
+    ReservationBody,
     ReservationListBody,
+    ReservedQuotaBody,
     ReservedQuotaRequest,
     read_request,
     render_availability,
@@ -19,7 +22,7 @@ from chalicelib.reservations.schemas import (
     render_reservation,
 )
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_instant, read_integer, read_limit
+from chalicelib.runtime.listing import PAGING, read_instant, read_integer, read_limit, require
 
 api = Api(__name__, wiring.authenticate)
 
@@ -27,7 +30,7 @@ _PREVIEW = frozenset({"gpu_type", "region", "from", "to", "gpu_count"})
 
 
 @api.route("POST", "/v1/reservations", permission="reservations:write", body=CreateReservationRequest)
-def create_reservation(call: Call) -> Answer:
+def create_reservation(call: Call) -> Answer[ReservationBody]:
     """Book GPUs on one host, or several whole hosts, from one quarter of an hour to another."""
     body: CreateReservationRequest = call.read_body(CreateReservationRequest)
     now_ms = wiring.clock().now_ms()
@@ -46,7 +49,7 @@ def create_reservation(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/reservations", permission="reservations:read", query=PAGING)
-def list_reservations(call: Call) -> Answer:
+def list_reservations(call: Call) -> Answer[ReservationListBody]:
     """List the account's reservations, newest first."""
     page = wiring.reservation_ports().store.list_reservations(
         call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
@@ -57,11 +60,9 @@ def list_reservations(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/reservations/availability", permission="reservations:read", query=_PREVIEW)
-def preview_availability(call: Call) -> Answer:
+def preview_availability(call: Call) -> Answer[AvailabilityBody]:
     """Show hour by hour what one host could promise."""
-    missing = sorted(name for name in _PREVIEW - {"gpu_count"} if not call.query.get(name))
-    if missing:
-        raise InvalidInput(f"Name the query parameter {missing[0]}.")
+    require(call.query, "gpu_type", "region", "from", "to")
     preview = service.preview(
         wiring.reservation_ports(),
         call.principal.account_id,
@@ -75,7 +76,7 @@ def preview_availability(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/reservations/quota", permission="reservations:read")
-def get_reservation_quota(call: Call) -> Answer:
+def get_reservation_quota(call: Call) -> Answer[ReservedQuotaBody]:
     """Show how many GPUs the account may have in reservations that are not over, and has."""
     return Answer(render_quota(wiring.reservation_ports().store.get_quota(call.principal.account_id)))
 
@@ -86,7 +87,7 @@ def get_reservation_quota(call: Call) -> Answer:
     permission="accounts:write",
     body=ReservedQuotaRequest,
 )
-def put_reservation_quota(call: Call, account_id: str) -> Answer:
+def put_reservation_quota(call: Call, account_id: str) -> Answer[ReservedQuotaBody]:
     """Set how many GPUs an account may have in reservations that are not over."""
     body: ReservedQuotaRequest = call.read_body(ReservedQuotaRequest)
     if not wiring.account_exists(account_id):
@@ -96,7 +97,7 @@ def put_reservation_quota(call: Call, account_id: str) -> Answer:
 
 
 @api.route("GET", "/v1/reservations/{reservation_id}", permission="reservations:read")
-def get_reservation(call: Call, reservation_id: str) -> Answer:
+def get_reservation(call: Call, reservation_id: str) -> Answer[ReservationBody]:
     """Show one reservation, and which of its GPUs are in use."""
     reservation = ports.get_reservation(wiring.reservation_ports(), call.principal, reservation_id)
     return Answer(render_reservation(reservation, wiring.clock().now_ms()))
@@ -108,7 +109,7 @@ def get_reservation(call: Call, reservation_id: str) -> Answer:
     permission="reservations:write",
     body=ReservationActionRequest,
 )
-def act_on_reservation(call: Call, reservation_id: str) -> Answer:
+def act_on_reservation(call: Call, reservation_id: str) -> Answer[ReservationBody]:
     """Cancel a reservation; what the early-cancel rule keeps is in the answer."""
     call.read_body(ReservationActionRequest)
     reservation = service.cancel_reservation(wiring.reservation_ports(), call.principal, reservation_id)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InvalidInput
@@ -28,7 +28,9 @@ def _read_instant(value: object) -> int:
 
 
 #: RFC 3339 outside, milliseconds since the epoch inside.
-Instant = Annotated[int, BeforeValidator(_read_instant)]
+Instant = Annotated[
+    int, BeforeValidator(_read_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 
 class RequestBody(BaseModel):

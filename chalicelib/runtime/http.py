@@ -1,14 +1,15 @@
 """The HTTP edge: one wrapper authenticates, authorises, parses and maps errors for every route.
 
 A route declares the permission it needs, or that it is public; one that declares neither fails at import.
-Views are ``(call, **path_parameters) -> Answer``: parse, one service call, schema.
+Views are ``(call, **path_parameters) -> Answer[Body]``: parse, one service call, schema. What a route
+declares, and what its view is annotated with, is what the API's document says of it (`infra.openapi`).
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
@@ -32,6 +33,11 @@ from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, 
 NO_QUERY: frozenset[str] = frozenset()
 MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
+
+T_co = TypeVar("T_co", covariant=True)
+#: What an answer holds that is no body of ours, with the media type under which its headers send it.
+Html = Annotated[str, "text/html"]
+Json = Annotated[str, "application/json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a view returns. ``body`` may be bytes that were rendered earlier (an idempotent replay)."""
+class Answer(Generic[T_co]):
+    """What a view returns. ``body`` may be a text that was rendered earlier (an idempotent replay)."""
 
-    body: BaseModel | str | None = None
+    body: T_co | str | None = None
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,15 +98,21 @@ class Operation:
     path: str
     name: str
     permission: str | None
+    view: "View"
+    body: type[RequestBody] | None
+    query: frozenset[str]
 
 
-View = Callable[..., Answer]
+View = Callable[..., Answer[Any]]
 
 
 class Api:
-    """The routes of one slice. ``authenticate`` turns a key into a principal or raises Unauthenticated."""
+    """The routes of one slice. ``authenticate`` turns a key into a principal or raises Unauthenticated.
 
-    def __init__(self, import_name: str, authenticate: Callable[[str], Principal]) -> None:
+    Without it all routes are public.
+    """
+
+    def __init__(self, import_name: str, authenticate: Callable[[str], Principal] | None = None) -> None:
         self.blueprint = Blueprint(import_name)
         self.operations: list[Operation] = []
         self._authenticate = authenticate
@@ -118,10 +130,12 @@ class Api:
         """Declare a route.
 
         Raises:
-            ValueError: neither a permission nor ``public=True``, or both.
+            ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
         """
         if (permission is None) == (not public):
             raise ValueError(f"{method} {path} must declare a permission or be public")
+        if permission is not None and self._authenticate is None:
+            raise ValueError(f"{method} {path} needs a permission, and nobody reads keys here")
 
         def declare(view: View) -> View:
             @functools.wraps(view)
@@ -129,7 +143,7 @@ class Api:
                 request = self.blueprint.current_request
                 return self._answer(view, request, parameters, permission, body, query)
 
-            self.operations.append(Operation(method, path, view.__name__, permission))
+            self.operations.append(Operation(method, path, view.__name__, permission, view, body, query))
             # Any content type reaches us, so that the refusal is a problem document too.
             self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
             return view
@@ -181,6 +195,7 @@ class Api:
         call = Call(None, b"", {}, request.headers, request_id)
         principal = None
         if permission is not None:
+            assert self._authenticate is not None
             principal = self._authenticate(call.bearer)
             if permission not in principal.permissions:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
@@ -216,7 +231,7 @@ def _decode_parameter(value: str) -> str:
     return decoded
 
 
-def _render(answer: Answer, request_id: str) -> Response:
+def _render(answer: Answer[Any], request_id: str) -> Response:
     body = answer.body.model_dump_json() if isinstance(answer.body, BaseModel) else (answer.body or "")
     return Response(
         body=body,

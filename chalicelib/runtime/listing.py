@@ -12,6 +12,13 @@ C = TypeVar("C", bound=str)
 _MAX_DIGITS = 18
 
 
+def require(query: Mapping[str, str], *names: str) -> None:
+    """Raises InvalidInput: one of them is not given, or empty."""
+    missing = [name for name in names if not query.get(name)]
+    if missing:
+        raise InvalidInput(f"Name the query parameter {missing[0]}.")
+
+
 def read_limit(query: Mapping[str, str]) -> int:
     """Raises InvalidInput: ``limit`` is not a whole number from 1 to ``MAX_LIMIT``."""
     text = query.get("limit", str(DEFAULT_LIMIT))

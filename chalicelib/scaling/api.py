@@ -8,6 +8,7 @@ from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.scaling import service
 from chalicelib.scaling.schemas import (
     PlanListBody,
+    PoolBody,
     PoolListBody,
     PoolRequest,
     read_settings,
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
 @api.route("GET", "/v1/pools", permission="pools:read")
-def list_pools(_call: Call) -> Answer:
+def list_pools(_call: Call) -> Answer[PoolListBody]:
     """List the pools that scale by themselves, with what was launched and has not ended."""
     return Answer(
         PoolListBody(items=[render_pool(view) for view in service.list_pools(wiring.scaling_ports())])
@@ -29,13 +30,13 @@ def list_pools(_call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/pools/{gpu_type}/{region}", permission="pools:read")
-def read_pool(_call: Call, gpu_type: str, region: str) -> Answer:
+def read_pool(_call: Call, gpu_type: str, region: str) -> Answer[PoolBody]:
     """Show one pool."""
     return Answer(render_pool(service.read_pool(wiring.scaling_ports(), gpu_type, region)))
 
 
 @api.route("PUT", "/v1/pools/{gpu_type}/{region}", permission="pools:write", body=PoolRequest)
-def put_pool(call: Call, gpu_type: str, region: str) -> Answer:
+def put_pool(call: Call, gpu_type: str, region: str) -> Answer[PoolBody]:
     """Say what a pool may buy, and what it is to keep."""
     body: PoolRequest = call.read_body(PoolRequest)
     if _NAME.fullmatch(gpu_type) is None:
@@ -47,7 +48,7 @@ def put_pool(call: Call, gpu_type: str, region: str) -> Answer:
 
 
 @api.route("GET", "/v1/scaling/plan", permission="pools:read")
-def show_plan(_call: Call) -> Answer:
+def show_plan(_call: Call) -> Answer[PlanListBody]:
     """Show what the next minute would do, pool by pool. Nothing is done, and EC2 is not asked."""
     ports = wiring.scaling_ports()
     views = [service.preview_plan(ports, settings) for settings in ports.store.list_pools()]

@@ -13,6 +13,7 @@ from chalicelib.webhooks.schemas import (
     EndpointBody,
     EndpointBodyRequest,
     EndpointListBody,
+    EventBody,
     EventListBody,
     SecretEndpointBody,
     render_endpoint,
@@ -23,7 +24,7 @@ api = Api(__name__, wiring.authenticate)
 
 
 @api.route("POST", "/v1/webhook-endpoints", permission="webhooks:write", body=EndpointBodyRequest)
-def create_webhook_endpoint(call: Call) -> Answer:
+def create_webhook_endpoint(call: Call) -> Answer[SecretEndpointBody]:
     """Add an endpoint; its secret is shown once."""
     body: EndpointBodyRequest = call.read_body(EndpointBodyRequest)
     request = service.EndpointRequest(
@@ -42,14 +43,14 @@ def create_webhook_endpoint(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/webhook-endpoints", permission="webhooks:read")
-def list_webhook_endpoints(call: Call) -> Answer:
+def list_webhook_endpoints(call: Call) -> Answer[EndpointListBody]:
     """List the account's endpoints: ten at most."""
     endpoints = wiring.webhook_ports().store.get_endpoints(call.principal.account_id)
     return Answer(EndpointListBody(items=[render_endpoint(each) for each in endpoints.items]))
 
 
 @api.route("GET", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:read")
-def get_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
+def get_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EndpointBody]:
     """Show an endpoint."""
     found = service.get_endpoint(wiring.webhook_ports(), call.principal, endpoint_id)
     return Answer(render_endpoint(found))
@@ -58,7 +59,7 @@ def get_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
 @api.route(
     "PATCH", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:write", body=ChangeEndpointRequest
 )
-def change_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
+def change_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EndpointBody]:
     """Change an endpoint, or switch it on or off."""
     body: ChangeEndpointRequest = call.read_body(ChangeEndpointRequest)
     changed = service.change_endpoint(wiring.webhook_ports(), call.principal, endpoint_id, body.read_change())
@@ -66,14 +67,14 @@ def change_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
 
 
 @api.route("DELETE", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:write")
-def remove_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
+def remove_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[None]:
     """Remove an endpoint; what waits for it is not sent."""
     service.remove_endpoint(wiring.webhook_ports(), call.principal, endpoint_id)
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 
 @api.route("POST", "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", permission="webhooks:write")
-def rotate_webhook_secret(call: Call, endpoint_id: str) -> Answer:
+def rotate_webhook_secret(call: Call, endpoint_id: str) -> Answer[SecretEndpointBody]:
     """Give an endpoint a new secret, shown once; the old one signs too for another 24 h."""
     rotated = service.rotate_secret(wiring.webhook_ports(), call.principal, endpoint_id)
     rendered = render_endpoint(rotated.endpoint).model_dump()
@@ -81,14 +82,14 @@ def rotate_webhook_secret(call: Call, endpoint_id: str) -> Answer:
 
 
 @api.route("POST", "/v1/webhook-endpoints/{endpoint_id}/test", permission="webhooks:write")
-def test_webhook_endpoint(call: Call, endpoint_id: str) -> Answer:
+def test_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EventBody]:
     """Send an event of type ``test`` to one endpoint."""
     event = service.send_test(wiring.webhook_ports(), call.principal, endpoint_id)
     return Answer(render_event(event), HTTPStatus.ACCEPTED)
 
 
 @api.route("GET", "/v1/webhook-events", permission="webhooks:read", query=PAGING)
-def list_webhook_events(call: Call) -> Answer:
+def list_webhook_events(call: Call) -> Answer[EventListBody]:
     """List the account's events of the last 30 days, newest first, each delivery with its last attempt."""
     page = wiring.webhook_ports().store.list_events(
         call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
@@ -99,13 +100,13 @@ def list_webhook_events(call: Call) -> Answer:
 
 
 @api.route("GET", "/v1/webhook-events/{event_id}", permission="webhooks:read")
-def get_webhook_event(call: Call, event_id: str) -> Answer:
+def get_webhook_event(call: Call, event_id: str) -> Answer[EventBody]:
     """Show an event and every attempt to deliver it."""
     return Answer(render_event(service.get_event(wiring.webhook_ports(), call.principal, event_id)))
 
 
 @api.route("POST", "/v1/webhook-events/{event_id}/replay", permission="webhooks:write")
-def replay_webhook_event(call: Call, event_id: str) -> Answer:
+def replay_webhook_event(call: Call, event_id: str) -> Answer[EventBody]:
     """Deliver an event again, under its own id."""
     event = service.replay_event(wiring.webhook_ports(), call.principal, event_id)
     return Answer(render_event(event), HTTPStatus.ACCEPTED)

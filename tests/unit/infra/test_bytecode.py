@@ -2,7 +2,11 @@
 
 import zipfile
 
+from chalice.deploy.packager import LambdaDeploymentPackager
+from chalice.utils import OSUtils
+
 from infra.cdk.bytecode import is_wanted, prepare_archive
+from infra.checks import ROOT
 
 
 def test_tools_that_are_run_by_hand_are_left_out_and_what_functions_import_stays(tmp_path):
@@ -21,3 +25,11 @@ def test_tools_that_are_run_by_hand_are_left_out_and_what_functions_import_stays
 def test_of_the_data_of_botocore_only_what_is_called_is_wanted():
     assert is_wanted("python/botocore/data/sqs/2012-11-05/service-2.json.gz")
     assert not is_wanted("python/botocore/data/s3/2006-03-01/service-2.json.gz")
+
+
+def test_the_document_of_the_api_is_packaged_beside_the_module_that_serves_it():
+    packager = LambdaDeploymentPackager(OSUtils(), None, None)
+    packaged = {name for _, name in packager._iter_app_filenames(str(ROOT))}
+    assert "chalicelib/runtime/openapi.json" in packaged
+    assert is_wanted("chalicelib/runtime/openapi.json")
+    assert not any(name.startswith("infra/") for name in packaged)

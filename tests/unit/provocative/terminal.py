@@ -18,6 +18,7 @@ from provocative.cli.app import run
 from provocative.cli.session import Surroundings
 from tests.fakes.statements import FakeDocuments
 from tests.unit.platform import Platform
+from tests.unit.runtime.contract import hold_to_document
 from tests.unit.runtime.gateway import Context, build_event
 
 URL = "https://api.example"
@@ -78,6 +79,7 @@ class Gateway(httpx.BaseTransport):
             answered = app.app(event, Context())
         finally:
             logging.disable(logging.NOTSET)
+        hold_to_document(event, answered)
         headers = {name: values[-1] for name, values in answer_headers(answered).items()}
         return httpx.Response(answered["statusCode"], headers=headers, text=answered["body"] or "")
 

@@ -50,6 +50,8 @@ MACHINES = {
     ("POST", "/v1/hosts"),
     ("POST", "/v1/hosts/{host_id}/credentials"),
     ("POST", "/v1/stripe/events"),
+    # For tools.
+    ("GET", "/openapi.json"),
     # For browsers.
     ("GET", "/v1/certificates/{serial}/page"),
     ("GET", "/v1/carbon/methodology/page"),

@@ -10,6 +10,7 @@ from chalice.app import Chalice
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.principal import Principal
 from chalicelib.runtime.http import Api
+from tests.unit.runtime.contract import hold_to_document
 
 RENTER = Principal("acc_1", "renter", "key_1", frozenset({"things:read"}))
 
@@ -72,6 +73,7 @@ def build_event(
 
 def call(app: Chalice, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
     answer = app(event, Context())
+    hold_to_document(event, answer)
     body = answer["body"]
     headers = {name: values[-1] for name, values in answer.get("multiValueHeaders", {}).items()}
     return answer["statusCode"], json.loads(body) if body else {}, headers | answer.get("headers", {})
