@@ -22,6 +22,7 @@ from provocative.requests import (
     GpuTypeRequest,
     HostAction,
     HostActionRequest,
+    KeyRequest,
     PoolRequest,
     PriceRequest,
     TermRequest,
@@ -39,10 +40,10 @@ class Accounts:
     def create(self, name: str) -> Account:
         return cast("Account", self._transport.send(op.CREATE_ACCOUNT, body={"name": name}))
 
-    def create_key(self, account_id: str, label: str) -> IssuedKey:
+    def create_key(self, account_id: str, request: KeyRequest) -> IssuedKey:
         """The key's text is in this answer and nowhere else."""
         path = {"account_id": account_id}
-        return cast("IssuedKey", self._transport.send(op.CREATE_KEY, path, body={"label": label}))
+        return cast("IssuedKey", self._transport.send(op.CREATE_KEY, path, body=request))
 
     def list_keys(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """Of the caller's account."""

@@ -33,7 +33,9 @@ def create_account(call: Call) -> Answer:
 def create_key(call: Call, account_id: str) -> Answer:
     """Create a key for an account; its text is shown once."""
     body: KeyRequest = call.read_body(KeyRequest)
-    issued = service.create_key(wiring.account_ports(), call.principal, account_id, label=body.label)
+    issued = service.create_key(
+        wiring.account_ports(), call.principal, account_id, label=body.label, limits=body.read_limits()
+    )
     rendered = render_key(issued.key).model_dump()
     return Answer(IssuedKeyBody(**rendered, key=issued.token), HTTPStatus.CREATED)
 

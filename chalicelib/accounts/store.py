@@ -2,12 +2,15 @@
 
 from typing import Any, cast
 
+from pynamodb.exceptions import UpdateError
+
 from chalicelib.accounts.model import Account, ApiKey, Installation
-from chalicelib.core.errors import Conflict
+from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.core.principal import Role
+from chalicelib.core.principal import KeyLimits, Role
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -83,6 +86,10 @@ class DynamoAccountStore:
             digest=key.digest,
             created_at_ms=key.created_at_ms,
             host_id=key.host_id,
+            permissions=key.limits.permissions,
+            networks=set(key.limits.networks) or None,
+            expires_at_ms=key.limits.expires_at_ms,
+            predecessor_id=key.predecessor_id,
         )
         dynamo(tx).put(item, ApiKeyItem.pk.does_not_exist(), unexpected("The key"))
 
@@ -96,6 +103,17 @@ class DynamoAccountStore:
             unexpected("The key"),
         )
 
+    def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
+        key = keys.api_key(key_id)
+        used, stored = ApiKeyItem.last_used_at_ms, ApiKeyItem.pk.exists()
+        try:
+            ApiKeyItem(key, key).update(
+                [used.set(now_ms)], stored & (used.does_not_exist() | (used < day_start_ms))
+            )
+        except UpdateError as error:
+            if not is_condition_failure(error):
+                raise Unavailable("The use of the key could not be written down.") from error
+
 
 def _read_key(item: ApiKeyItem) -> ApiKey:
     return ApiKey(
@@ -107,4 +125,12 @@ def _read_key(item: ApiKeyItem) -> ApiKey:
         created_at_ms=item.created_at_ms,
         host_id=item.host_id,
         revoked_at_ms=item.revoked_at_ms,
+        limits=KeyLimits(
+            None if item.permissions is None else frozenset(item.permissions),
+            tuple(sorted(item.networks or ())),
+            item.expires_at_ms,
+        ),
+        predecessor_id=item.predecessor_id,
+        successor_id=item.successor_id,
+        last_used_at_ms=item.last_used_at_ms,
     )

@@ -13,7 +13,7 @@ from provocative.cli.parsing import given, parse_instant, parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
 from provocative.models import Account, IssuedKey
-from provocative.requests import CreditRequest
+from provocative.requests import CreditRequest, KeyRequest
 
 _AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="acc_….")]
 _KeyId = Annotated[str, typer.Argument(metavar="KEY", help="As keys shows it, key_….")]
@@ -27,6 +27,18 @@ _TopUpId = Annotated[str, typer.Argument(metavar="TOP_UP", help="top_….")]
 _JournalKey = Annotated[str, typer.Argument(metavar="ENTRY", help="The key that ledger shows.")]
 _Gpus = Annotated[int, typer.Argument(metavar="GPUS", min=0, help="At once.")]
 _Name = Annotated[str, typer.Option("--label", "-l", metavar="TEXT", help="What the key is for.")]
+_Permissions = Annotated[
+    list[str] | None,
+    typer.Option("--permission", metavar="NAME", help="Such as rentals:read; without it all. Repeatable."),
+]
+_Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="CIDR", help="From there alone: 203.0.113.0/24. Repeatable."),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option("--expires-at", metavar="INSTANT", parser=parse_instant, help="Within 365 days."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -130,14 +142,26 @@ def keys(
     show_page(session, page, show_keys)
 
 
-def create_key(session: Session, account_id: _AccountId, *, label: _Name) -> None:
-    """Make a key for an account. It is shown once."""
+def create_key(
+    session: Session,
+    account_id: _AccountId,
+    *,
+    label: _Name,
+    permission: _Permissions = None,
+    network: _Networks = None,
+    expires_at: _Until = None,
+) -> None:
+    """Make a key for an account, which may do no more than yours. It is shown once."""
+    request: KeyRequest = given(
+        label=label, permissions=permission, allowed_networks=network, expires_at=expires_at
+    )
+    made = session.client.accounts.create_key(account_id, request)
+    session.show(made, lambda body: _show_issued(session, body))
 
-    def render(body: IssuedKey) -> None:
-        session.say(f"{body['key_id']}, '{body['label']}', of {body['account_id']}. It is shown once:")
-        print_line(body["key"])
 
-    session.show(session.client.accounts.create_key(account_id, label), render)
+def _show_issued(session: Session, key: IssuedKey) -> None:
+    session.say(f"{key['key_id']}, '{key['label']}', of {key['account_id']}. It is shown once:")
+    print_line(key["key"])
 
 
 def revoke(session: Session, key_id: _KeyId, *, yes: options.Yes = False) -> None:

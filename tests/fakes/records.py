@@ -88,3 +88,9 @@ class FakeAccountStore(MemoryStore):
             rows[key_id] = replace(rows[key_id], revoked_at_ms=at_ms)
 
         tx.add(lambda: None if key_id in rows else Unavailable("key"), effect)
+
+    def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
+        key = self.db.table("keys")[key_id]
+        if key.last_used_at_ms is None or key.last_used_at_ms < day_start_ms:
+            self.db.table("keys")[key_id] = replace(key, last_used_at_ms=now_ms)
+            self.db.table("uses").setdefault(key_id, []).append(now_ms)
