@@ -50,6 +50,16 @@ class Accounts:
         query = {"limit": limit, "cursor": cursor}
         return cast("Page[Key]", self._transport.send(op.LIST_KEYS, query=query))
 
+    def rotate_key(
+        self, key_id: str, overlap_seconds: int | None = None, *, idempotency_key: str | None = None
+    ) -> IssuedKey:
+        """Get a key's successor; the key itself stays valid for the overlap, a day unless one is given."""
+        body = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
+        answer = self._transport.send(
+            op.ROTATE_KEY, {"key_id": key_id}, body=body, idempotency_key=idempotency_key
+        )
+        return cast("IssuedKey", answer)
+
     def revoke_key(self, key_id: str) -> None:
         self._transport.send(op.REVOKE_KEY, {"key_id": key_id})
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from chalicelib.accounts.limits import MAX_NETWORKS
 from chalicelib.accounts.model import Account, ApiKey
+from chalicelib.accounts.rotating import DEFAULT_OVERLAP_MS, MAX_OVERLAP_MS
 from chalicelib.core.clock import format_instant
 from chalicelib.core.principal import KeyLimits
 from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
@@ -40,6 +41,11 @@ class KeyRequest(RequestBody):
     def read_limits(self) -> KeyLimits:
         permissions = None if self.permissions is None else frozenset(self.permissions)
         return KeyLimits(permissions, tuple(self.allowed_networks), self.expires_at)
+
+
+class RotationRequest(RequestBody):
+    #: For so long the key that is rotated stays valid.
+    overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MS // 1000)] = DEFAULT_OVERLAP_MS // 1000
 
 
 class KeyBody(ResponseBody):

@@ -39,6 +39,9 @@ class AccountStore(Protocol):
     def add_account(self, tx: Transaction, account: Account) -> None: ...
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
+    def retire_key(self, tx: Transaction, key_id: str, successor_id: str, expires_at_ms: int) -> None:
+        """Name a key's successor and end. Fails with Conflict when it has one, or is revoked."""
+
     def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
         """Write down a use unless one is written since ``day_start_ms``.
 

@@ -11,6 +11,7 @@ from chalicelib.wiring.accounts import (
     audit_reader,
     authenticate,
     find_operator_account,
+    rotation_ports,
 )
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
@@ -75,6 +76,7 @@ __all__ = [
     "rental_ports",
     "report_ports",
     "reservation_ports",
+    "rotation_ports",
     "scaling_ports",
     "seal_ports",
     "settings",

@@ -9,7 +9,7 @@ from provocative.cli.fleet_views import show_keys
 from provocative.cli.money_views import show_quota, show_top_up, show_wallet
 from provocative.cli.output import print_line
 from provocative.cli.paging import fetch_page, show_page
-from provocative.cli.parsing import given, parse_instant, parse_money
+from provocative.cli.parsing import given, parse_duration, parse_instant, parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
 from provocative.models import Account, IssuedKey
@@ -35,6 +35,10 @@ _Networks = Annotated[
     list[str] | None,
     typer.Option("--network", metavar="CIDR", help="From there alone: 203.0.113.0/24. Repeatable."),
 ]
+_Overlap = Annotated[
+    int | None,
+    typer.Option("--overlap", metavar="DURATION", parser=parse_duration, help="0s to 7d; 24h unless given."),
+]
 _Until = Annotated[
     str | None,
     typer.Option("--expires-at", metavar="INSTANT", parser=parse_instant, help="Within 365 days."),
@@ -50,8 +54,9 @@ def register(app: typer.Typer) -> None:
     verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
     verb(accounts, "reserved-quota")(set_reserved_quota)
-    nested = group(app, "keys", "Keys of the API: list, create, revoke.", keys)
+    nested = group(app, "keys", "Keys of the API: list, create, rotate, revoke.", keys)
     verb(nested, "create")(create_key)
+    verb(nested)(rotate)
     verb(nested)(revoke)
 
 
@@ -156,6 +161,18 @@ def create_key(
         label=label, permissions=permission, allowed_networks=network, expires_at=expires_at
     )
     made = session.client.accounts.create_key(account_id, request)
+    session.show(made, lambda body: _show_issued(session, body))
+
+
+def rotate(
+    session: Session,
+    key_id: _KeyId,
+    *,
+    overlap: _Overlap = None,
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Make a key's successor with the same limits, shown once; the key ends after the overlap."""
+    made = session.client.accounts.rotate_key(key_id, overlap, idempotency_key=idempotency_key)
     session.show(made, lambda body: _show_issued(session, body))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from chalicelib.accounts.rotating import RotationPorts
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
@@ -73,6 +74,7 @@ class FakeCloud:
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
         )
+        self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
         self.webhook_store, self.sender = FakeWebhookStore(self.db), FakeSender()
         self.webhooks = WebhookPorts(
             self.webhook_store,

@@ -37,6 +37,7 @@ class Platform:
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
+            rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
             webhook_ports=cloud.webhooks,
             dispatch_ports=cloud.dispatch,

@@ -1,4 +1,4 @@
-"""A key does what its role may within what it was issued with; it issues none that may do more than itself."""
+"""A key does what its role may within what it was issued with, and issues none that may do more."""
 
 import pytest
 from hypothesis import given, settings

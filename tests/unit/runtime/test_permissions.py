@@ -9,6 +9,7 @@ from chalicelib.accounts.model import PERMISSIONS
 ROUTES = {
     "POST /v1/accounts": {"operator"},
     "POST /v1/accounts/{account_id}/api-keys": {"operator", "renter"},
+    "POST /v1/api-keys/{key_id}/rotate": {"operator", "renter"},
     "POST /v1/accounts/{account_id}/charges": {"operator"},
     "POST /v1/accounts/{account_id}/credits": {"operator"},
     "GET /v1/api-keys": {"operator", "renter"},
