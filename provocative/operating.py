@@ -63,6 +63,11 @@ class Accounts:
     def revoke_key(self, key_id: str) -> None:
         self._transport.send(op.REVOKE_KEY, {"key_id": key_id})
 
+    def report_leaked_key(self, token: str, *, url: str | None = None) -> None:
+        """Report a key that others can read, and where; it is revoked at once if it is one."""
+        body = {"token": token} if url is None else {"token": token, "url": url}
+        self._transport.send(op.REPORT_LEAKED_KEY, body=body)
+
     def grant_credit(
         self, account_id: str, request: CreditRequest, *, idempotency_key: str | None = None
     ) -> Wallet:

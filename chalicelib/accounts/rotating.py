@@ -1,7 +1,7 @@
 """Rotation: a key gets a successor of the same kind and ends itself, in one transaction, once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.accounts.limits import renew_limits
 from chalicelib.accounts.model import DAY_MS, ApiKey, build_token, compute_digest, derive_secret
@@ -33,7 +33,7 @@ class RotateKey:
 
     key_id: str
     overlap_ms: int
-    bearer: str
+    bearer: str = field(repr=False)
     idempotency_key: str
     fingerprint: str
     render: Callable[[ApiKey], str]
@@ -45,7 +45,7 @@ class RotatedKey:
     """``token`` is the successor's text; a repeat of the request shows it again, and nothing else does."""
 
     body: str
-    token: str
+    token: str = field(repr=False)
     replayed: bool
 
 

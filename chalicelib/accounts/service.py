@@ -39,6 +39,9 @@ class AccountStore(Protocol):
     def add_account(self, tx: Transaction, account: Account) -> None: ...
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
+    def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
+        """Fails with Conflict when it is revoked already."""
+
     def retire_key(self, tx: Transaction, key_id: str, successor_id: str, expires_at_ms: int) -> None:
         """Name a key's successor and end. Fails with Conflict when it has one, or is revoked."""
 

@@ -19,8 +19,8 @@ def _already_bootstrapped(_old: Any) -> Conflict:
     return Conflict("Another bootstrap ran at the same time; run it again.", code="already_bootstrapped")
 
 
-def _no_longer_rotatable(old: Any) -> Conflict:
-    if old is not None and old.successor_id is not None:
+def _no_longer_live(old: Any) -> Conflict:
+    if old is not None and old.revoked_at_ms is None and old.successor_id is not None:
         return Conflict("The key has a successor already.", code="already_rotated")
     return Conflict("The key is no longer valid; issue another.", code="key_not_live")
 
@@ -109,6 +109,16 @@ class DynamoAccountStore:
             unexpected("The key"),
         )
 
+    def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
+        key = keys.api_key(key_id)
+        dynamo(tx).update(
+            ApiKeyItem,
+            (key, key),
+            [ApiKeyItem.revoked_at_ms.set(at_ms)],
+            ApiKeyItem.pk.exists() & ApiKeyItem.revoked_at_ms.does_not_exist(),
+            _no_longer_live,
+        )
+
     def retire_key(self, tx: Transaction, key_id: str, successor_id: str, expires_at_ms: int) -> None:
         key = keys.api_key(key_id)
         dynamo(tx).update(
@@ -118,7 +128,7 @@ class DynamoAccountStore:
             ApiKeyItem.pk.exists()
             & ApiKeyItem.successor_id.does_not_exist()
             & ApiKeyItem.revoked_at_ms.does_not_exist(),
-            _no_longer_rotatable,
+            _no_longer_live,
         )
 
     def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:

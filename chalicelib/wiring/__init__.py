@@ -41,7 +41,7 @@ from chalicelib.wiring.system import (
     sqs_client,
 )
 from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
-from chalicelib.wiring.webhooks import dispatch_ports, read_event_reference, webhook_ports
+from chalicelib.wiring.webhooks import dispatch_ports, leak_ports, read_event_reference, webhook_ports
 
 __all__ = [
     "account_exists",
@@ -63,6 +63,7 @@ __all__ = [
     "instances",
     "keep_for_reservations",
     "known_regions",
+    "leak_ports",
     "list_pools",
     "maintenance_ports",
     "meter_ports",

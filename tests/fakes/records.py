@@ -89,6 +89,14 @@ class FakeAccountStore(MemoryStore):
 
         tx.add(lambda: None if key_id in rows else Unavailable("key"), effect)
 
+    def revoke_leaked_key(self, tx: Any, key_id: str, at_ms: int) -> None:
+        rows = self.db.table("keys")
+
+        def check() -> DomainError | None:
+            return None if rows[key_id].revoked_at_ms is None else Conflict("dead", code="key_not_live")
+
+        tx.add(check, lambda: rows.__setitem__(key_id, replace(rows[key_id], revoked_at_ms=at_ms)))
+
     def retire_key(self, tx: Any, key_id: str, successor_id: str, expires_at_ms: int) -> None:
         rows = self.db.table("keys")
 

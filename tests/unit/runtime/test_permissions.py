@@ -114,6 +114,7 @@ ROUTES = {
     "GET /v1/top-ups/{top_up_id}": {"renter"},
     "POST /v1/top-ups/{top_up_id}/refunds": {"operator"},
     "POST /v1/stripe/events": "public",
+    "POST /v1/leaked-keys": "public",
     "POST /v1/webhook-endpoints": {"renter"},
     "GET /v1/webhook-endpoints": {"renter"},
     "GET /v1/webhook-endpoints/{endpoint_id}": {"renter"},
