@@ -55,7 +55,8 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
     Raises:
         NotFound: no such key, or not the caller's.
         Conflict: ``already_rotated``, ``key_not_live``: it is revoked or expired, ``operator_key``,
-            ``host_key``: a host gets another by enrolling again.
+            ``host_key``: a host gets another by enrolling again, ``predecessor_live``: two keys of a line
+            work already.
         Forbidden: ``key_exceeds_issuer``: the key, or its successor, may do more than the caller.
         IdempotencyMismatch: the Idempotency-Key was used for another request, or by another key.
     """
@@ -67,6 +68,7 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
         return _repeat(command, answered, secret)
     key = find_key(accounts, principal, command.key_id)
     _check_live(key, now_ms)
+    _check_alone(accounts, key, now_ms)
     issued = _build_successor(accounts, principal, key, secret)
     body = command.render(issued.key)
     record = IdempotencyRecord(
@@ -118,6 +120,16 @@ def _check_live(key: ApiKey, now_ms: int) -> None:
         )
     if key.revoked_at_ms is not None or key.is_expired(now_ms):
         raise Conflict("The key is no longer valid; issue another.", code="key_not_live")
+
+
+def _check_alone(accounts: AccountPorts, key: ApiKey, now_ms: int) -> None:
+    before = None if key.predecessor_id is None else accounts.store.get_key(key.predecessor_id)
+    if before is not None and before.revoked_at_ms is None and not before.is_expired(now_ms):
+        raise Conflict(
+            "The key before this one still works; revoke it, or wait for its end.",
+            code="predecessor_live",
+            extra={"predecessor_id": before.key_id},
+        )
 
 
 def _choose_end(key: ApiKey, ends_at_ms: int) -> int:

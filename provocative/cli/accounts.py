@@ -1,5 +1,6 @@
 """Verbs of accounts, keys, credits and quotas."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -35,6 +36,7 @@ _Networks = Annotated[
     list[str] | None,
     typer.Option("--network", metavar="CIDR", help="From there alone: 203.0.113.0/24. Repeatable."),
 ]
+_FoundAt = Annotated[str | None, typer.Option("--url", metavar="URL", help="Where it was found.")]
 _Overlap = Annotated[
     int | None,
     typer.Option("--overlap", metavar="DURATION", parser=parse_duration, help="0s to 7d; 24h unless given."),
@@ -54,10 +56,11 @@ def register(app: typer.Typer) -> None:
     verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
     verb(accounts, "reserved-quota")(set_reserved_quota)
-    nested = group(app, "keys", "Keys of the API: list, create, rotate, revoke.", keys)
+    nested = group(app, "keys", "Keys of the API: list, create, rotate, revoke, report a leak.", keys)
     verb(nested, "create")(create_key)
     verb(nested)(rotate)
     verb(nested)(revoke)
+    verb(nested)(report_leak)
 
 
 def create(session: Session, name: _Text) -> None:
@@ -186,3 +189,13 @@ def revoke(session: Session, key_id: _KeyId, *, yes: options.Yes = False) -> Non
     session.confirm(f"End {key_id}? Whoever uses it is refused at once.", yes=yes)
     session.client.accounts.revoke_key(key_id)
     session.show({"key_id": key_id, "revoked": True}, lambda _: print_line(f"{key_id} is revoked."))
+
+
+def report_leak(session: Session, *, url: _FoundAt = None) -> None:
+    """Report a key that others can read, asked for or from standard input. If it is one, it is revoked."""
+    if sys.stdin.isatty():
+        found = typer.prompt("Key (not shown)", hide_input=True, err=True)
+    else:
+        found = sys.stdin.readline()
+    session.client.accounts.report_leaked_key(found.strip(), url=url)
+    session.show({"received": True}, lambda _: print_line("Received. If it is a key, it works no more."))

@@ -117,7 +117,21 @@ def test_a_key_is_rotated_once(ring):
     with pytest.raises(Conflict) as refused:
         ring.rotate(old.key.key_id, key="twice")
     assert (refused.value.code, refused.value.extra) == ("already_rotated", {"successor_id": first.body})
-    assert ring.rotate(first.body, key="next").body != first.body
+
+
+def test_two_keys_of_a_line_work_at_most(ring):
+    old = ring.issue()
+    first = ring.rotate(old.key.key_id)
+    with pytest.raises(Conflict) as refused:
+        ring.rotate(first.body, key="next")
+    assert (refused.value.code, refused.value.extra) == (
+        "predecessor_live",
+        {"predecessor_id": old.key.key_id},
+    )
+    ring.cloud.clock.value_ms += DEFAULT_OVERLAP_MS
+    second = ring.rotate(first.body, key="next")
+    revoke_key(ring.cloud.accounts, ring.seeded.renter, first.body)
+    assert ring.rotate(second.body, key="last").body != second.body
 
 
 def test_a_repeat_shows_the_same_successor_and_another_request_under_its_key_is_refused(ring):
