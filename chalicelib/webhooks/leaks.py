@@ -32,7 +32,9 @@ def report_leak(ports: LeakPorts, token: str, url: str | None) -> None:
         key = find_valid_key(accounts, token, now_ms)
     except Unauthenticated:
         return
-    told: dict[str, object] = {"key_id": key.key_id} | ({} if url is None else {"url": url})
+    told: dict[str, object] = {"key_id": key.key_id}
+    if url is not None:
+        told["url"] = url
     tx = accounts.transactions()
     accounts.store.revoke_leaked_key(tx, key.key_id, now_ms)
     event = Event(accounts.ids.new_id("evt"), key.account_id, "key.leaked", now_ms, told)
