@@ -10,6 +10,7 @@ from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.principal import KeyLimits
 from tests.factories import add_host, add_renter, seed_cloud
 from tests.fakes import Crash
+from tests.fakes.database import START_MS
 
 SCOPES = frozenset({"rentals:read", "keys:write"})
 NETWORKS = ("203.0.113.0/24",)
@@ -174,10 +175,13 @@ def test_rotating_a_stronger_key_is_no_way_to_its_rights(ring, target):
     assert ring.find(strong.key.key_id) == strong.key
 
 
-def test_a_key_that_expires_rotates_none_that_does_not(ring):
-    brief = ring.issue(expires_at_ms=ring.cloud.clock.now_ms() + DAY_MS)
+@pytest.mark.parametrize(
+    "limit", [{"permissions": SCOPES}, {"networks": NETWORKS}, {"expires_at_ms": START_MS + DAY_MS}]
+)
+def test_each_limit_alone_keeps_a_key_from_rotating_one_without(ring, limit):
+    held = ring.issue(**limit)
     with pytest.raises(Forbidden):
-        ring.rotate(ring.admin.key.key_id, by=brief.token)
+        ring.rotate(ring.admin.key.key_id, by=held.token)
 
 
 def test_a_key_of_another_account_is_as_missing_as_one_that_never_was(ring):
