@@ -168,6 +168,9 @@ KINDS = {
     "residuals": "service",
     "pages": "schemas",
     "methodology": "service",
+    "limits": "model",
+    "rotating": "service",
+    "leaks": "service",
     "methodology_schemas": "schemas",
     "methodology_page": "schemas",
 }

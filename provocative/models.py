@@ -37,6 +37,15 @@ class Key(TypedDict):
     label: str
     created_at: str
     revoked_at: str | None
+    #: ``None``: all of the role.
+    permissions: list[str] | None
+    #: Empty: from anywhere.
+    allowed_networks: list[str]
+    expires_at: str | None
+    #: The first use of the last day (UTC) on which it was used.
+    last_used_at: str | None
+    predecessor_id: str | None
+    successor_id: str | None
 
 
 class IssuedKey(Key):

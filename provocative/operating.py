@@ -22,6 +22,7 @@ from provocative.requests import (
     GpuTypeRequest,
     HostAction,
     HostActionRequest,
+    KeyRequest,
     PoolRequest,
     PriceRequest,
     TermRequest,
@@ -39,18 +40,33 @@ class Accounts:
     def create(self, name: str) -> Account:
         return cast("Account", self._transport.send(op.CREATE_ACCOUNT, body={"name": name}))
 
-    def create_key(self, account_id: str, label: str) -> IssuedKey:
+    def create_key(self, account_id: str, request: KeyRequest) -> IssuedKey:
         """The key's text is in this answer and nowhere else."""
         path = {"account_id": account_id}
-        return cast("IssuedKey", self._transport.send(op.CREATE_KEY, path, body={"label": label}))
+        return cast("IssuedKey", self._transport.send(op.CREATE_KEY, path, body=request))
 
     def list_keys(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Key]:
         """Of the caller's account."""
         query = {"limit": limit, "cursor": cursor}
         return cast("Page[Key]", self._transport.send(op.LIST_KEYS, query=query))
 
+    def rotate_key(
+        self, key_id: str, overlap_seconds: int | None = None, *, idempotency_key: str | None = None
+    ) -> IssuedKey:
+        """Get a key's successor; the key itself stays valid for the overlap, a day unless one is given."""
+        body = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
+        answer = self._transport.send(
+            op.ROTATE_KEY, {"key_id": key_id}, body=body, idempotency_key=idempotency_key
+        )
+        return cast("IssuedKey", answer)
+
     def revoke_key(self, key_id: str) -> None:
         self._transport.send(op.REVOKE_KEY, {"key_id": key_id})
+
+    def report_leaked_key(self, token: str, *, url: str | None = None) -> None:
+        """Report a key that others can read, and where; it is revoked at once if it is one."""
+        body = {"token": token} if url is None else {"token": token, "url": url}
+        self._transport.send(op.REPORT_LEAKED_KEY, body=body)
 
     def grant_credit(
         self, account_id: str, request: CreditRequest, *, idempotency_key: str | None = None

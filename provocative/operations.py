@@ -19,6 +19,8 @@ class Operation:
 CREATE_ACCOUNT = Operation("POST", "/v1/accounts", repeatable=False)
 CREATE_KEY = Operation("POST", "/v1/accounts/{account_id}/api-keys", repeatable=False)
 LIST_KEYS = Operation("GET", "/v1/api-keys")
+ROTATE_KEY = Operation("POST", "/v1/api-keys/{key_id}/rotate", keyed=True)
+REPORT_LEAKED_KEY = Operation("POST", "/v1/leaked-keys")
 REVOKE_KEY = Operation("DELETE", "/v1/api-keys/{key_id}")
 
 READ_WALLET = Operation("GET", "/v1/wallet")

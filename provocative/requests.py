@@ -164,6 +164,15 @@ class PoolRequest(TypedDict, total=False):
     options: list[PoolOption]
 
 
+class KeyRequest(TypedDict):
+    """A key has the limits of the one that issues it, and these."""
+
+    label: str
+    permissions: NotRequired[list[str]]
+    allowed_networks: NotRequired[list[str]]
+    expires_at: NotRequired[str]
+
+
 class CreditRequest(TypedDict):
     """``promo`` is spent before what was paid, and may expire."""
 

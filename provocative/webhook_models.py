@@ -20,6 +20,7 @@ EventType = Literal[
     "auto_top_up.paused",
     "credit.posted",
     "statement.issued",
+    "key.leaked",
     "test",
 ]
 

@@ -3,16 +3,19 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.accounts import service
+from chalicelib.accounts import rotating, service
 from chalicelib.accounts.schemas import (
     AccountBody,
     AccountRequest,
     IssuedKeyBody,
+    KeyBody,
     KeyListBody,
     KeyRequest,
+    RotationRequest,
     render_account,
     render_key,
 )
+from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
@@ -34,7 +37,9 @@ def create_account(call: Call) -> Answer[AccountBody]:
 def create_key(call: Call, account_id: str) -> Answer[IssuedKeyBody]:
     """Create a key for an account; its text is shown once."""
     body: KeyRequest = call.read_body(KeyRequest)
-    issued = service.create_key(wiring.account_ports(), call.principal, account_id, label=body.label)
+    issued = service.create_key(
+        wiring.account_ports(), call.principal, account_id, label=body.label, limits=body.read_limits()
+    )
     rendered = render_key(issued.key).model_dump()
     return Answer(IssuedKeyBody(**rendered, key=issued.token), HTTPStatus.CREATED)
 
@@ -55,3 +60,24 @@ def revoke_key(call: Call, key_id: str) -> Answer[None]:
     """Revoke a key; it stops working at once."""
     service.revoke_key(wiring.account_ports(), call.principal, key_id)
     return Answer(status=HTTPStatus.NO_CONTENT)
+
+
+@api.route("POST", "/v1/api-keys/{key_id}/rotate", permission="keys:write", body=RotationRequest)
+def rotate_key(call: Call, key_id: str) -> Answer[IssuedKeyBody]:
+    """Issue a key's successor, shown to this request and its repeats; the key itself expires soon."""
+    body: RotationRequest = call.read_body(RotationRequest)
+    # Another key cannot repeat the request: the successor's secret depends on the one that asked.
+    operation = f"POST /v1/api-keys/{key_id}/rotate {call.principal.key_id}"
+    command = rotating.RotateKey(
+        key_id=key_id,
+        overlap_ms=body.overlap_seconds * 1000,
+        bearer=call.bearer,
+        idempotency_key=call.idempotency_key,
+        fingerprint=compute_fingerprint(operation, call.raw_body),
+        render=lambda key: render_key(key).model_dump_json(),
+        read_id=lambda text: KeyBody.model_validate_json(text).key_id,
+    )
+    rotated = rotating.rotate_key(wiring.rotation_ports(), call.principal, command)
+    rendered = KeyBody.model_validate_json(rotated.body).model_dump()
+    headers = {"Idempotency-Replayed": "true"} if rotated.replayed else {}
+    return Answer(IssuedKeyBody(**rendered, key=rotated.token), HTTPStatus.CREATED, headers)

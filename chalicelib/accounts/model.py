@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chalicelib.core.errors import Unauthenticated
-from chalicelib.core.principal import Principal, Role
+from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
 
 TokenKind = Literal["live", "enrol"]
 
@@ -64,6 +64,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"pc_(live|enrol)_([0-9a-hjkmnp-tv-z]{26})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
+SECRET_LENGTH, CHECKSUM_LENGTH = 32, 6
+DAY_MS = 86_400_000
 _PREFIXES: Mapping[TokenKind, str] = {"live": "key", "enrol": "enr"}
 
 
@@ -77,7 +79,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """``digest`` is HMAC-SHA256 (hex) of the whole key under the installation's pepper."""
+    """``digest`` is HMAC-SHA256 (hex) of the whole key under the installation's pepper.
+
+    ``last_used_at_ms`` is the first use of the last day (UTC) on which it was used.
+    """
 
     key_id: str
     account_id: str
@@ -87,6 +92,17 @@ class ApiKey:
     created_at_ms: int
     host_id: str | None = None
     revoked_at_ms: int | None = None
+    limits: KeyLimits = NO_LIMITS
+    predecessor_id: str | None = None
+    #: Set by its rotation, which may happen once.
+    successor_id: str | None = None
+    last_used_at_ms: int | None = None
+
+    def is_expired(self, now_ms: int) -> bool:
+        return self.limits.expires_at_ms is not None and now_ms >= self.limits.expires_at_ms
+
+    def is_used_first_today(self, now_ms: int) -> bool:
+        return self.last_used_at_ms is None or self.last_used_at_ms < start_day(now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +142,41 @@ def build_principal(key: ApiKey) -> Principal:
         account_id=key.account_id,
         role=key.role,
         key_id=key.key_id,
-        permissions=PERMISSIONS[key.role],
+        permissions=select_permissions(key.role, key.limits),
         host_id=key.host_id,
+        limits=key.limits,
     )
+
+
+def select_permissions(role: Role, limits: KeyLimits) -> frozenset[str]:
+    """Return what a key may do: what it was issued with, as far as its role still has it."""
+    granted = PERMISSIONS[role]
+    return granted if limits.permissions is None else granted & limits.permissions
+
+
+def start_day(now_ms: int) -> int:
+    """Return the first instant of the UTC day."""
+    return now_ms - now_ms % DAY_MS
+
+
+def derive_secret(bearer: str, key_id: str, idempotency_key: str, pepper: bytes) -> str:
+    """Return the secret of a key's successor, in base 62 (190 bits).
+
+    A repeat of the rotation finds it again, so that it is stored nowhere. It takes both the pepper and the
+    text of the key that asked, of which only the one is ours.
+    """
+    message = f"key-rotation:{key_id}:{idempotency_key}:{bearer}".encode()
+    return _encode(int.from_bytes(hmac.new(pepper, message, hashlib.sha512).digest()), SECRET_LENGTH)
 
 
 def _checksum(body: str) -> str:
     # CRC-32 finds every typing error in one burst of 32 bits; it guards against mistakes, not attackers.
-    number = zlib.crc32(body.encode())
+    return _encode(zlib.crc32(body.encode()), CHECKSUM_LENGTH)
+
+
+def _encode(number: int, length: int) -> str:
     characters = ""
-    for _ in range(6):
+    for _ in range(length):
         number, digit = divmod(number, 62)
         characters = _BASE62[digit] + characters
     return characters

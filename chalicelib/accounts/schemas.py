@@ -4,11 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from chalicelib.accounts.limits import MAX_NETWORKS
 from chalicelib.accounts.model import Account, ApiKey
+from chalicelib.accounts.rotating import DEFAULT_OVERLAP_MS, MAX_OVERLAP_MS
 from chalicelib.core.clock import format_instant
-from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.core.principal import KeyLimits
+from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+Permissions = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]], Field(min_length=1, max_length=64)
+]
+Networks = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=MAX_NETWORKS)]
 
 
 class AccountRequest(RequestBody):
@@ -25,6 +32,20 @@ class AccountBody(ResponseBody):
 class KeyRequest(RequestBody):
     label: Name
     role: Literal["renter"] = "renter"
+    #: ``None``: all that the calling key has.
+    permissions: Permissions | None = None
+    #: Empty: from wherever the calling key may be used.
+    allowed_networks: Networks = Field(default_factory=list)
+    expires_at: Instant | None = None
+
+    def read_limits(self) -> KeyLimits:
+        permissions = None if self.permissions is None else frozenset(self.permissions)
+        return KeyLimits(permissions, tuple(self.allowed_networks), self.expires_at)
+
+
+class RotationRequest(RequestBody):
+    #: For so long the key that is rotated stays valid.
+    overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MS // 1000)] = DEFAULT_OVERLAP_MS // 1000
 
 
 class KeyBody(ResponseBody):
@@ -34,6 +55,15 @@ class KeyBody(ResponseBody):
     label: str
     created_at: str
     revoked_at: str | None
+    #: ``None``: all of the role, also what it is given later.
+    permissions: list[str] | None
+    #: Empty: from anywhere.
+    allowed_networks: list[str]
+    expires_at: str | None
+    #: The first use of the last day (UTC) on which it was used.
+    last_used_at: str | None
+    predecessor_id: str | None
+    successor_id: str | None
 
 
 class IssuedKeyBody(KeyBody):
@@ -56,11 +86,22 @@ def render_account(account: Account) -> AccountBody:
 
 
 def render_key(key: ApiKey) -> KeyBody:
+    permissions = key.limits.permissions
     return KeyBody(
         key_id=key.key_id,
         account_id=key.account_id,
         role=key.role,
         label=key.label,
         created_at=format_instant(key.created_at_ms),
-        revoked_at=None if key.revoked_at_ms is None else format_instant(key.revoked_at_ms),
+        revoked_at=_render_instant(key.revoked_at_ms),
+        permissions=None if permissions is None else sorted(permissions),
+        allowed_networks=list(key.limits.networks),
+        expires_at=_render_instant(key.limits.expires_at_ms),
+        last_used_at=_render_instant(key.last_used_at_ms),
+        predecessor_id=key.predecessor_id,
+        successor_id=key.successor_id,
     )
+
+
+def _render_instant(at_ms: int | None) -> str | None:
+    return None if at_ms is None else format_instant(at_ms)

@@ -1,9 +1,11 @@
 """Use cases of accounts: bootstrap, accounts, keys, authentication."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from chalicelib.accounts.limits import settle_limits
 from chalicelib.accounts.model import (
     Account,
     ApiKey,
@@ -13,11 +15,12 @@ from chalicelib.accounts.model import (
     compute_digest,
     is_same_digest,
     parse_token,
+    start_day,
 )
-from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
-from chalicelib.core.principal import Principal, Role
+from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
 
 BOOTSTRAP_ACTOR = "bootstrap"
 
@@ -36,6 +39,18 @@ class AccountStore(Protocol):
     def add_account(self, tx: Transaction, account: Account) -> None: ...
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
+    def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
+        """Fails with Conflict when it is revoked already."""
+
+    def retire_key(self, tx: Transaction, key_id: str, successor_id: str, expires_at_ms: int) -> None:
+        """Name a key's successor and end. Fails with Conflict when it has one, or is revoked."""
+
+    def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
+        """Write down a use unless one is written since ``day_start_ms``.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +115,14 @@ def create_account(ports: AccountPorts, principal: Principal, *, name: str, curr
     return account
 
 
-def create_key(ports: AccountPorts, principal: Principal, account_id: str, *, label: str) -> IssuedKey:
-    """Create a renter's key for ``account_id``.
+def create_key(
+    ports: AccountPorts, principal: Principal, account_id: str, *, label: str, limits: KeyLimits = NO_LIMITS
+) -> IssuedKey:
+    """Create a renter's key for ``account_id``; where no limit is given, the calling key's own holds.
 
     Raises:
         NotFound: no such account, or not the caller's.
+        InvalidInput, Forbidden: as `settle_limits`.
     """
     own = principal.account_id == account_id and principal.role != "operator"
     if not own and principal.role != "operator":
@@ -113,7 +131,8 @@ def create_key(ports: AccountPorts, principal: Principal, account_id: str, *, la
         raise NotFound("There is no such account.")
     if principal.role == "operator" and principal.account_id == account_id:
         raise Forbidden("The operator's own account has one key; rotate it with the bootstrap command.")
-    issued = build_key(ports, account_id, "renter", label)
+    settled = settle_limits(principal, "renter", limits, ports.clock.now_ms())
+    issued = build_key(ports, account_id, "renter", label, limits=settled)
     tx = ports.transactions()
     ports.store.add_key(tx, issued.key)
     add_audit(ports, tx, account_id, principal.key_id, "key.created", issued.key.key_id)
@@ -128,11 +147,7 @@ def revoke_key(ports: AccountPorts, principal: Principal, key_id: str) -> None:
         NotFound: no such key, or not the caller's.
         Conflict: it is the operator's own key, which only the bootstrap command replaces.
     """
-    key = ports.store.get_key(key_id)
-    if key is None or (principal.role != "operator" and key.account_id != principal.account_id):
-        raise NotFound("There is no such key.")
-    if key.role == "operator":
-        raise Conflict("The operator's key is replaced with the bootstrap command.", code="operator_key")
+    key = find_key(ports, principal, key_id)
     if key.revoked_at_ms is not None:
         return
     tx = ports.transactions()
@@ -144,8 +159,25 @@ def revoke_key(ports: AccountPorts, principal: Principal, key_id: str) -> None:
 def authenticate(ports: AccountPorts, token: str) -> Principal:
     """Return who holds ``token``, with one read; a malformed one costs none.
 
+    A key's first use of a day is written down; that this fails costs its owner a date and the caller nothing.
+
+    Raises:
+        Unauthenticated: as `find_valid_key`.
+    """
+    now_ms = ports.clock.now_ms()
+    key = find_valid_key(ports, token, now_ms)
+    if key.is_used_first_today(now_ms):
+        with suppress(Unavailable):
+            ports.store.note_use(key.key_id, start_day(now_ms), now_ms)
+    return build_principal(key)
+
+
+def find_valid_key(ports: AccountPorts, token: str, now_ms: int) -> ApiKey:
+    """Return the key whose text this is.
+
     Raises:
         Unauthenticated: malformed, unknown, wrong or revoked; the answer is the same for the last three.
+            ``key_expired``: it was right until it expired.
     """
     key_id = parse_token(token, "live")
     key = ports.store.get_key(key_id)
@@ -153,17 +185,40 @@ def authenticate(ports: AccountPorts, token: str) -> Principal:
         raise Unauthenticated("The key is not valid.")
     if key.revoked_at_ms is not None:
         raise Unauthenticated("The key is not valid.")
-    return build_principal(key)
+    if key.is_expired(now_ms):
+        raise Unauthenticated("The key has expired.", code="key_expired")
+    return key
+
+
+def find_key(ports: AccountPorts, principal: Principal, key_id: str) -> ApiKey:
+    """Return a key that the caller may deal with: of the own account, or any for an operator.
+
+    Raises:
+        NotFound: no such key, or not the caller's.
+        Conflict: ``operator_key``: only the bootstrap command replaces it.
+    """
+    key = ports.store.get_key(key_id)
+    if key is None or (principal.role != "operator" and key.account_id != principal.account_id):
+        raise NotFound("There is no such key.")
+    if key.role == "operator":
+        raise Conflict("The operator's key is replaced with the bootstrap command.", code="operator_key")
+    return key
 
 
 def build_key(
-    ports: AccountPorts, account_id: str, role: Role, label: str, host_id: str | None = None
+    ports: AccountPorts,
+    account_id: str,
+    role: Role,
+    label: str,
+    host_id: str | None = None,
+    *,
+    limits: KeyLimits = NO_LIMITS,
 ) -> IssuedKey:
     """Make a key; the caller stores it in its own transaction."""
     key_id = ports.ids.new_id("key")
     token = build_token("live", key_id, ports.ids.new_secret())
     digest = compute_digest(token, ports.read_pepper())
-    key = ApiKey(key_id, account_id, role, label, digest, ports.clock.now_ms(), host_id)
+    key = ApiKey(key_id, account_id, role, label, digest, ports.clock.now_ms(), host_id, limits=limits)
     return IssuedKey(key, token)
 
 

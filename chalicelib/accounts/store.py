@@ -2,18 +2,27 @@
 
 from typing import Any, cast
 
+from pynamodb.exceptions import UpdateError
+
 from chalicelib.accounts.model import Account, ApiKey, Installation
-from chalicelib.core.errors import Conflict
+from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
-from chalicelib.core.principal import Role
+from chalicelib.core.principal import KeyLimits, Role
 from chalicelib.storage import keys
+from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
 def _already_bootstrapped(_old: Any) -> Conflict:
     return Conflict("Another bootstrap ran at the same time; run it again.", code="already_bootstrapped")
+
+
+def _no_longer_live(old: Any) -> Conflict:
+    if old is not None and old.revoked_at_ms is None and old.successor_id is not None:
+        return Conflict("The key has a successor already.", code="already_rotated")
+    return Conflict("The key is no longer valid; issue another.", code="key_not_live")
 
 
 class DynamoAccountStore:
@@ -83,6 +92,10 @@ class DynamoAccountStore:
             digest=key.digest,
             created_at_ms=key.created_at_ms,
             host_id=key.host_id,
+            permissions=key.limits.permissions,
+            networks=set(key.limits.networks) or None,
+            expires_at_ms=key.limits.expires_at_ms,
+            predecessor_id=key.predecessor_id,
         )
         dynamo(tx).put(item, ApiKeyItem.pk.does_not_exist(), unexpected("The key"))
 
@@ -96,6 +109,39 @@ class DynamoAccountStore:
             unexpected("The key"),
         )
 
+    def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
+        key = keys.api_key(key_id)
+        dynamo(tx).update(
+            ApiKeyItem,
+            (key, key),
+            [ApiKeyItem.revoked_at_ms.set(at_ms)],
+            ApiKeyItem.pk.exists() & ApiKeyItem.revoked_at_ms.does_not_exist(),
+            _no_longer_live,
+        )
+
+    def retire_key(self, tx: Transaction, key_id: str, successor_id: str, expires_at_ms: int) -> None:
+        key = keys.api_key(key_id)
+        dynamo(tx).update(
+            ApiKeyItem,
+            (key, key),
+            [ApiKeyItem.successor_id.set(successor_id), ApiKeyItem.expires_at_ms.set(expires_at_ms)],
+            ApiKeyItem.pk.exists()
+            & ApiKeyItem.successor_id.does_not_exist()
+            & ApiKeyItem.revoked_at_ms.does_not_exist(),
+            _no_longer_live,
+        )
+
+    def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
+        key = keys.api_key(key_id)
+        used, stored = ApiKeyItem.last_used_at_ms, ApiKeyItem.pk.exists()
+        try:
+            ApiKeyItem(key, key).update(
+                [used.set(now_ms)], stored & (used.does_not_exist() | (used < day_start_ms))
+            )
+        except UpdateError as error:
+            if not is_condition_failure(error):
+                raise Unavailable("The use of the key could not be written down.") from error
+
 
 def _read_key(item: ApiKeyItem) -> ApiKey:
     return ApiKey(
@@ -107,4 +153,12 @@ def _read_key(item: ApiKeyItem) -> ApiKey:
         created_at_ms=item.created_at_ms,
         host_id=item.host_id,
         revoked_at_ms=item.revoked_at_ms,
+        limits=KeyLimits(
+            None if item.permissions is None else frozenset(item.permissions),
+            tuple(sorted(item.networks or ())),
+            item.expires_at_ms,
+        ),
+        predecessor_id=item.predecessor_id,
+        successor_id=item.successor_id,
+        last_used_at_ms=item.last_used_at_ms,
     )

@@ -6,7 +6,7 @@ declares, and what its view is annotated with, is what the API's document says o
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
@@ -197,6 +197,8 @@ class Api:
         if permission is not None:
             assert self._authenticate is not None
             principal = self._authenticate(call.bearer)
+            if principal.limits.networks:
+                _require_address(event, principal.limits.networks)
             if permission not in principal.permissions:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
         raw = read_bytes(event)
@@ -205,6 +207,15 @@ class Api:
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
         return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+
+
+def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
+    from chalicelib.core.networks import is_inside
+
+    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
+    address = event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
+    if not is_inside(address, networks):
+        raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
 
 
 def _require_json(content_type: str) -> None:

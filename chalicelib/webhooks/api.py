@@ -7,7 +7,7 @@ from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
-from chalicelib.webhooks import service
+from chalicelib.webhooks import leaks, service
 from chalicelib.webhooks.schemas import (
     ChangeEndpointRequest,
     EndpointBody,
@@ -15,6 +15,8 @@ from chalicelib.webhooks.schemas import (
     EndpointListBody,
     EventBody,
     EventListBody,
+    LeakedKeyBody,
+    LeakedKeyRequest,
     SecretEndpointBody,
     render_endpoint,
     render_event,
@@ -110,3 +112,11 @@ def replay_webhook_event(call: Call, event_id: str) -> Answer[EventBody]:
     """Deliver an event again, under its own id."""
     event = service.replay_event(wiring.webhook_ports(), call.principal, event_id)
     return Answer(render_event(event), HTTPStatus.ACCEPTED)
+
+
+@api.route("POST", "/v1/leaked-keys", public=True, body=LeakedKeyRequest)
+def report_leaked_key(call: Call) -> Answer[LeakedKeyBody]:
+    """Report a key that others can read; it is revoked at once. The answer says nothing of it."""
+    body: LeakedKeyRequest = call.read_body(LeakedKeyRequest)
+    leaks.report_leak(wiring.leak_ports(), body.token, body.url)
+    return Answer(LeakedKeyBody(), HTTPStatus.ACCEPTED)

@@ -31,6 +31,7 @@ EventType = Literal[
     "auto_top_up.paused",
     "credit.posted",
     "statement.issued",
+    "key.leaked",
     "test",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)

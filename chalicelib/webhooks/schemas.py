@@ -23,6 +23,19 @@ EventTypes = Annotated[list[EventType], Field(max_length=len(EVENT_TYPES))]
 Description = Annotated[str, Field(max_length=200)]
 
 
+class LeakedKeyRequest(RequestBody):
+    """``url``: where it was found."""
+
+    token: Annotated[str, Field(min_length=1, max_length=256)]
+    url: Annotated[str, Field(max_length=MAX_URL, pattern=r"^https?://[!-~]+$")] | None = None
+
+
+class LeakedKeyBody(ResponseBody):
+    """The same whatever was reported."""
+
+    received: bool = True
+
+
 class EndpointBodyRequest(RequestBody):
     url: Url
     #: Empty: all.

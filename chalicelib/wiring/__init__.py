@@ -11,6 +11,7 @@ from chalicelib.wiring.accounts import (
     audit_reader,
     authenticate,
     find_operator_account,
+    rotation_ports,
 )
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
@@ -40,7 +41,7 @@ from chalicelib.wiring.system import (
     sqs_client,
 )
 from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
-from chalicelib.wiring.webhooks import dispatch_ports, read_event_reference, webhook_ports
+from chalicelib.wiring.webhooks import dispatch_ports, leak_ports, read_event_reference, webhook_ports
 
 __all__ = [
     "account_exists",
@@ -62,6 +63,7 @@ __all__ = [
     "instances",
     "keep_for_reservations",
     "known_regions",
+    "leak_ports",
     "list_pools",
     "maintenance_ports",
     "meter_ports",
@@ -75,6 +77,7 @@ __all__ = [
     "rental_ports",
     "report_ports",
     "reservation_ports",
+    "rotation_ports",
     "scaling_ports",
     "seal_ports",
     "settings",

@@ -7,6 +7,7 @@ from chalicelib.core.principal import Principal
 from chalicelib.wiring.system import bind_tables, clock, ids, read_pepper, start_transaction
 
 if TYPE_CHECKING:
+    from chalicelib.accounts.rotating import RotationPorts
     from chalicelib.accounts.service import AccountPorts
     from chalicelib.compliance.service import AuditReader
 
@@ -21,6 +22,14 @@ def account_ports() -> "AccountPorts":
     return AccountPorts(
         DynamoAccountStore(), DynamoAuditTrail(), start_transaction, clock(), ids(), read_pepper
     )
+
+
+@cache
+def rotation_ports() -> "RotationPorts":
+    from chalicelib.accounts.rotating import RotationPorts
+    from chalicelib.storage.idempotency import DynamoIdempotencyStore
+
+    return RotationPorts(account_ports(), DynamoIdempotencyStore())
 
 
 def audit_reader() -> "AuditReader":

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING
 
+from chalicelib.wiring.accounts import account_ports
 from chalicelib.wiring.system import bind_tables, clock, ids, read_pepper, settings, start_transaction
 
 if TYPE_CHECKING:
     from chalicelib.webhooks.addresses import Reach
     from chalicelib.webhooks.dispatch import DispatchPorts, Job
+    from chalicelib.webhooks.leaks import LeakPorts
     from chalicelib.webhooks.service import WebhookPorts, WebhookStore
 
 #: Attempts at once: each waits for somebody else's machine.
@@ -48,6 +50,13 @@ def webhook_ports() -> "WebhookPorts":
         read_pepper,
         reach(),
     )
+
+
+@cache
+def leak_ports() -> "LeakPorts":
+    from chalicelib.webhooks.leaks import LeakPorts
+
+    return LeakPorts(account_ports(), webhook_store())
 
 
 @cache

@@ -14,7 +14,22 @@ _WORKLOAD = {
 #: Model -> name of the example -> body.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "AccountRequest": {"account": {"name": "Example Lab"}},
-    "KeyRequest": {"key": {"label": "ci"}},
+    "KeyRequest": {
+        "key": {"label": "ci"},
+        "key that may do little, from one network, for a while": {
+            "label": "ci",
+            "permissions": ["rentals:read", "rentals:write"],
+            "allowed_networks": ["203.0.113.0/24"],
+            "expires_at": "2027-06-30T00:00:00Z",
+        },
+    },
+    "RotationRequest": {"a day to change over": {}, "at once": {"overlap_seconds": 0}},
+    "LeakedKeyRequest": {
+        "found in public": {
+            "token": "a-token-that-others-can-read",
+            "url": "https://forge.example/someone/settings.py",
+        },
+    },
     "SpendLimitRequest": {
         "limit": {"limit_micros_per_hour": 50_000_000},
         "no limit": {"limit_micros_per_hour": None},

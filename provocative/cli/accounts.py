@@ -1,5 +1,6 @@
 """Verbs of accounts, keys, credits and quotas."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -9,11 +10,11 @@ from provocative.cli.fleet_views import show_keys
 from provocative.cli.money_views import show_quota, show_top_up, show_wallet
 from provocative.cli.output import print_line
 from provocative.cli.paging import fetch_page, show_page
-from provocative.cli.parsing import given, parse_instant, parse_money
+from provocative.cli.parsing import given, parse_duration, parse_instant, parse_money
 from provocative.cli.session import Session
 from provocative.cli.verbs import group, verb
 from provocative.models import Account, IssuedKey
-from provocative.requests import CreditRequest
+from provocative.requests import CreditRequest, KeyRequest
 
 _AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="acc_….")]
 _KeyId = Annotated[str, typer.Argument(metavar="KEY", help="As keys shows it, key_….")]
@@ -27,6 +28,23 @@ _TopUpId = Annotated[str, typer.Argument(metavar="TOP_UP", help="top_….")]
 _JournalKey = Annotated[str, typer.Argument(metavar="ENTRY", help="The key that ledger shows.")]
 _Gpus = Annotated[int, typer.Argument(metavar="GPUS", min=0, help="At once.")]
 _Name = Annotated[str, typer.Option("--label", "-l", metavar="TEXT", help="What the key is for.")]
+_Permissions = Annotated[
+    list[str] | None,
+    typer.Option("--permission", metavar="NAME", help="Such as rentals:read; without it all. Repeatable."),
+]
+_Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="CIDR", help="From there alone: 203.0.113.0/24. Repeatable."),
+]
+_FoundAt = Annotated[str | None, typer.Option("--url", metavar="URL", help="Where it was found.")]
+_Overlap = Annotated[
+    int | None,
+    typer.Option("--overlap", metavar="DURATION", parser=parse_duration, help="0s to 7d; 24h unless given."),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option("--expires-at", metavar="INSTANT", parser=parse_instant, help="Within 365 days."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,9 +56,11 @@ def register(app: typer.Typer) -> None:
     verb(accounts)(reverse)
     verb(accounts, "quota")(set_quota)
     verb(accounts, "reserved-quota")(set_reserved_quota)
-    nested = group(app, "keys", "Keys of the API: list, create, revoke.", keys)
+    nested = group(app, "keys", "Keys of the API: list, create, rotate, revoke, report a leak.", keys)
     verb(nested, "create")(create_key)
+    verb(nested)(rotate)
     verb(nested)(revoke)
+    verb(nested)(report_leak)
 
 
 def create(session: Session, name: _Text) -> None:
@@ -130,14 +150,38 @@ def keys(
     show_page(session, page, show_keys)
 
 
-def create_key(session: Session, account_id: _AccountId, *, label: _Name) -> None:
-    """Make a key for an account. It is shown once."""
+def create_key(
+    session: Session,
+    account_id: _AccountId,
+    *,
+    label: _Name,
+    permission: _Permissions = None,
+    network: _Networks = None,
+    expires_at: _Until = None,
+) -> None:
+    """Make a key for an account, which may do no more than yours. It is shown once."""
+    request: KeyRequest = given(
+        label=label, permissions=permission, allowed_networks=network, expires_at=expires_at
+    )
+    made = session.client.accounts.create_key(account_id, request)
+    session.show(made, lambda body: _show_issued(session, body))
 
-    def render(body: IssuedKey) -> None:
-        session.say(f"{body['key_id']}, '{body['label']}', of {body['account_id']}. It is shown once:")
-        print_line(body["key"])
 
-    session.show(session.client.accounts.create_key(account_id, label), render)
+def rotate(
+    session: Session,
+    key_id: _KeyId,
+    *,
+    overlap: _Overlap = None,
+    idempotency_key: options.IdempotencyKey = None,
+) -> None:
+    """Make a key's successor with the same limits, shown once; the key ends after the overlap."""
+    made = session.client.accounts.rotate_key(key_id, overlap, idempotency_key=idempotency_key)
+    session.show(made, lambda body: _show_issued(session, body))
+
+
+def _show_issued(session: Session, key: IssuedKey) -> None:
+    session.say(f"{key['key_id']}, '{key['label']}', of {key['account_id']}. It is shown once:")
+    print_line(key["key"])
 
 
 def revoke(session: Session, key_id: _KeyId, *, yes: options.Yes = False) -> None:
@@ -145,3 +189,13 @@ def revoke(session: Session, key_id: _KeyId, *, yes: options.Yes = False) -> Non
     session.confirm(f"End {key_id}? Whoever uses it is refused at once.", yes=yes)
     session.client.accounts.revoke_key(key_id)
     session.show({"key_id": key_id, "revoked": True}, lambda _: print_line(f"{key_id} is revoked."))
+
+
+def report_leak(session: Session, *, url: _FoundAt = None) -> None:
+    """Report a key that others can read, asked for or from standard input. If it is one, it is revoked."""
+    if sys.stdin.isatty():
+        found = typer.prompt("Key (not shown)", hide_input=True, err=True)
+    else:
+        found = sys.stdin.readline()
+    session.client.accounts.report_leaked_key(found.strip(), url=url)
+    session.show({"received": True}, lambda _: print_line("Received. If it is a key, it works no more."))

@@ -350,6 +350,10 @@ def show_keys(keys: Sequence[Key]) -> None:
         Column("LABEL", folds=True),
         Column("ROLE"),
         Column("CREATED", rank=2),
+        Column("PERMISSIONS", rank=5, folds=True),
+        Column("NETWORKS", rank=6, folds=True),
+        Column("USED", rank=4),
+        Column("EXPIRES", rank=3),
         Column("REVOKED", rank=1),
     ]
     rows = [
@@ -358,6 +362,10 @@ def show_keys(keys: Sequence[Key]) -> None:
             key["label"],
             key["role"],
             format_instant(key["created_at"]),
+            "all" if key["permissions"] is None else " ".join(key["permissions"]),
+            " ".join(key["allowed_networks"]) or "-",
+            format_instant(key["last_used_at"]),
+            format_instant(key["expires_at"]),
             format_instant(key["revoked_at"]),
         ]
         for key in keys

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from chalicelib.accounts.rotating import RotationPorts
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.billing.deposits import ReservationDeposits
 from chalicelib.billing.ports import BillingPorts
@@ -29,6 +30,7 @@ from chalicelib.statements.pdf_gateway import print_statement
 from chalicelib.statements.ports import StatementPorts
 from chalicelib.webhooks.addresses import Reach
 from chalicelib.webhooks.dispatch import DispatchPorts, Job
+from chalicelib.webhooks.leaks import LeakPorts
 from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
@@ -73,7 +75,9 @@ class FakeCloud:
         self.accounts = AccountPorts(
             FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
         )
+        self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
         self.webhook_store, self.sender = FakeWebhookStore(self.db), FakeSender()
+        self.leaks = LeakPorts(self.accounts, self.webhook_store)
         self.webhooks = WebhookPorts(
             self.webhook_store,
             FakeIdempotencyStore(self.db),

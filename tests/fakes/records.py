@@ -88,3 +88,31 @@ class FakeAccountStore(MemoryStore):
             rows[key_id] = replace(rows[key_id], revoked_at_ms=at_ms)
 
         tx.add(lambda: None if key_id in rows else Unavailable("key"), effect)
+
+    def revoke_leaked_key(self, tx: Any, key_id: str, at_ms: int) -> None:
+        rows = self.db.table("keys")
+
+        def check() -> DomainError | None:
+            return None if rows[key_id].revoked_at_ms is None else Conflict("dead", code="key_not_live")
+
+        tx.add(check, lambda: rows.__setitem__(key_id, replace(rows[key_id], revoked_at_ms=at_ms)))
+
+    def retire_key(self, tx: Any, key_id: str, successor_id: str, expires_at_ms: int) -> None:
+        rows = self.db.table("keys")
+
+        def check() -> DomainError | None:
+            if rows[key_id].successor_id is not None:
+                return Conflict("rotated", code="already_rotated")
+            return None if rows[key_id].revoked_at_ms is None else Conflict("dead", code="key_not_live")
+
+        def effect() -> None:
+            limits = replace(rows[key_id].limits, expires_at_ms=expires_at_ms)
+            rows[key_id] = replace(rows[key_id], successor_id=successor_id, limits=limits)
+
+        tx.add(check, effect)
+
+    def note_use(self, key_id: str, day_start_ms: int, now_ms: int) -> None:
+        key = self.db.table("keys")[key_id]
+        if key.last_used_at_ms is None or key.last_used_at_ms < day_start_ms:
+            self.db.table("keys")[key_id] = replace(key, last_used_at_ms=now_ms)
+            self.db.table("uses").setdefault(key_id, []).append(now_ms)

@@ -46,8 +46,8 @@ def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
     assert status == 200
     assert calls == ["GetItem", "Query", "TransactWriteItems"]
     assert looks == ["GetItem", "GetItem"]
-    # The first request of a process reads the catalogue too.
-    assert first == ["GetItem", "Query", "Query", "TransactWriteItems"]
+    # The first request of a process reads the catalogue too, the first of a key's day notes its use.
+    assert first == ["GetItem", "UpdateItem", "Query", "Query", "TransactWriteItems"]
 
 
 def test_a_malformed_key_costs_no_call(cloud: EmbeddedCloud):

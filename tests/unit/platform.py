@@ -37,7 +37,9 @@ class Platform:
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
+            rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
+            leak_ports=cloud.leaks,
             webhook_ports=cloud.webhooks,
             dispatch_ports=cloud.dispatch,
             catalog_ports=cloud.catalog,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pynamodb.attributes import UnicodeAttribute
+from pynamodb.attributes import UnicodeAttribute, UnicodeSetAttribute
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
@@ -43,3 +43,10 @@ class ApiKeyItem(AccountsTable):
     created_at_ms = IntegerAttribute()
     host_id = UnicodeAttribute(null=True)
     revoked_at_ms = IntegerAttribute(null=True)
+    #: None: all of the role. DynamoDB knows no empty set.
+    permissions = UnicodeSetAttribute(null=True)
+    networks = UnicodeSetAttribute(null=True)
+    expires_at_ms = IntegerAttribute(null=True)
+    last_used_at_ms = IntegerAttribute(null=True)
+    predecessor_id = UnicodeAttribute(null=True)
+    successor_id = UnicodeAttribute(null=True)

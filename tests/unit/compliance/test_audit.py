@@ -66,6 +66,7 @@ def list_acts(platform):
     keys = "POST /v1/accounts/{account_id}/api-keys"
     yield keys, lambda: platform.ask(keys, {"label": "a key"}, account_id=account_id)
     listed = platform.cloud.accounts.store.list_keys(account_id, 1, None).items[0]
+    yield ask("POST /v1/api-keys/{key_id}/rotate", {}, key_id=listed.key_id)
     yield ask("DELETE /v1/api-keys/{key_id}", key_id=listed.key_id)
     credit = {"amount_micros": 5, "reason": "sorry"}
     yield ask("POST /v1/accounts/{account_id}/credits", credit, account_id=account_id)

@@ -156,3 +156,39 @@ def test_an_account_is_charged_once_and_reads_why(terminal):
     assert "a disk" in terminal("ledger").out
     refused = run(terminal, "accounts", "charge", account_id, "999999", "--reason", "x", "--yes", code=1)
     assert "does not cover" in refused.err
+
+
+def test_a_key_is_issued_with_limits_rotated_and_reported(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    limits = ("--permission", "rentals:read", "--permission", "keys:read", "--network", "127.0.0.0/8")
+    made = terminal.read(
+        "keys", "create", account_id, "--label", "ci", *limits, "--expires-at", "2027-02-01T00:00Z"
+    )
+    assert (made["permissions"], made["allowed_networks"]) == (["keys:read", "rentals:read"], ["127.0.0.0/8"])
+    terminal.environ = {"PROVOCATIVE_API_KEY": made["key"]}
+    assert terminal("ps").out.startswith("No rentals")
+    assert "error:" in terminal("cost", code=4).err
+    terminal.environ = {}
+    issued = terminal("keys", "create", account_id, "--label", "shown once")
+    assert issued.out.strip().splitlines()[-1].startswith("pc_live_")
+    rotated = terminal.read("keys", "rotate", made["key_id"], "--overlap", "0s")
+    assert (rotated["predecessor_id"], rotated["permissions"]) == (made["key_id"], made["permissions"])
+    terminal.environ = {"PROVOCATIVE_API_KEY": made["key"]}
+    terminal("ps", code=4)
+    terminal.environ = {}
+    told = terminal("keys", "report-leak", "--url", "https://code.example/x", stdin=rotated["key"] + "\n")
+    assert told.out.startswith("Received.")
+    assert rotated["key"] not in told.out + told.err
+    terminal.environ = {"PROVOCATIVE_API_KEY": rotated["key"]}
+    terminal("ps", code=4)
+
+
+def test_a_rotation_whose_answer_was_lost_shows_the_same_successor(terminal):
+    account_id = terminal.platform.seeded.renter.account_id
+    made = terminal.read("keys", "create", account_id, "--label", "ci")
+    terminal.gateway.faults = ["lost"]
+    rotated = terminal.read("keys", "rotate", made["key_id"])
+    listed = {each["key_id"]: each for each in terminal.read("keys")["items"]}
+    assert listed[made["key_id"]]["successor_id"] == rotated["key_id"]
+    terminal.environ = {"PROVOCATIVE_API_KEY": rotated["key"]}
+    terminal("ps")

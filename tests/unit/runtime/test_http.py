@@ -1,5 +1,6 @@
 """Every route is authenticated, parsed strictly, and answers a problem document whatever goes wrong."""
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 
@@ -9,9 +10,10 @@ from pydantic import Field
 from pynamodb.exceptions import GetError
 
 from chalicelib.core import errors
+from chalicelib.core.principal import KeyLimits
 from chalicelib.runtime.bodies import MAX_BODY_BYTES, MAX_DEPTH, RequestBody
 from chalicelib.runtime.http import Answer, Api
-from tests.unit.runtime.gateway import build_api, build_event, call
+from tests.unit.runtime.gateway import RENTER, build_api, build_event, call
 
 THINGS = "/v1/things"
 THING = "/v1/things/{thing_id}"
@@ -127,6 +129,25 @@ def test_a_body_above_the_limit_and_another_content_type_have_statuses_of_their_
 def test_without_the_routes_permission_a_known_key_is_forbidden(app):
     status, body, _ = call(app, build_event("DELETE", THING, parameters={"thing_id": "x"}))
     assert (status, body["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("203.0.113.7", 200), ("198.51.100.1", 403), ("", 403), (None, 403)]
+)
+def test_a_key_held_to_networks_is_good_from_there_alone_whatever_a_header_says(monkeypatch, address, status):
+    held = replace(RENTER, limits=KeyLimits(networks=("203.0.113.0/24",)))
+    monkeypatch.setattr("tests.unit.runtime.gateway.RENTER", held)
+
+    def declare(api: Api) -> None:
+        @api.route("GET", THINGS, permission="things:read")
+        def list_things(request):
+            return Answer("{}")
+
+    forged = {"X-Forwarded-For": "203.0.113.7", "X-Real-Ip": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
+    event = build_event("GET", THINGS, headers=forged)
+    event["requestContext"]["identity"] = {"sourceIp": address}
+    answered, body, _ = call(build_api(declare), event)
+    assert (answered, body.get("code")) == (status, None if status == 200 else "address_not_allowed")
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic good", "good", "Bearer bad"])
