@@ -217,7 +217,7 @@ def test_refusals_are_problem_documents_with_the_codes_of_the_code():
 
 def test_a_code_that_is_no_constant_is_an_error_where_nobody_says_what_it_may_be(monkeypatch):
     monkeypatch.setattr(problems, "_REFUSING_MODULE", DOCUMENT)
-    with pytest.raises(Undetermined, match=r"rentals/model.py raises refusal"):
+    with pytest.raises(Undetermined, match=r"rentals/model\.py raises refusal"):
         problems.list_codes()
 
 

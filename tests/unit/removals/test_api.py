@@ -11,6 +11,7 @@ from tests.factories import add_renter
 from tests.unit.platform import Platform
 from tests.unit.removals.plant import DAY_MS, START, read_plant
 from tests.unit.removals.site import UNIT, keep, warm
+from tests.unit.runtime.contract import hold_to_document
 from tests.unit.runtime.gateway import build_event
 
 DAY = "/v1/removals/{host_id}/{unit_id}/{day}"
@@ -49,6 +50,7 @@ def open_page(serial, suffix=""):
     event["headers"].pop("Authorization", None)
     event["multiValueHeaders"].pop("Authorization", None)
     answer = app.app(event, None)
+    hold_to_document(event, answer)
     headers = answer.get("headers", {}) | {
         name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()
     }

@@ -23,6 +23,7 @@ from chalicelib.removals.methodology import METHODOLOGY_VERSION, build_methodolo
 from chalicelib.removals.methodology_page import render_page
 from chalicelib.removals.methodology_schemas import render_methodology
 from chalicelib.wire import accuracy
+from tests.unit.runtime.contract import hold_to_document
 from tests.unit.runtime.gateway import build_event
 
 #: Version -> digest of what it says and of the code that does it. A version that was published stays here.
@@ -182,6 +183,7 @@ def open_page(suffix=""):
     event["headers"].pop("Authorization", None)
     event["multiValueHeaders"].pop("Authorization", None)
     answer = app.app(event, None)
+    hold_to_document(event, answer)
     assert answer["statusCode"] == 200
     return answer
 

@@ -8,6 +8,7 @@ import pytest
 
 import app
 from chalicelib.runtime.api_document import DOCUMENT
+from tests.unit.runtime.contract import hold_to_document
 from tests.unit.runtime.gateway import build_event, call
 
 ROUTE = "/openapi.json"
@@ -70,3 +71,39 @@ def test_serving_it_loads_no_slice():
     status, length, loaded = json.loads(done.stdout.splitlines()[-1])
     assert (status, length) == (200, len(DOCUMENT.read_text()))
     assert loaded == ["core", "runtime"]
+
+
+PROBLEM = {
+    "type": "urn:provocative:problem:not_found",
+    "title": "Not Found",
+    "status": 404,
+    "code": "not_found",
+    "detail": "There is no such thing.",
+    "request_id": "request-1",
+}
+
+
+def build_answer(status, body, media_type="application/json"):
+    return {"statusCode": status, "headers": {"Content-Type": media_type}, "body": json.dumps(body)}
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [
+        (build_answer(201, {}), "read_log may not answer 201"),
+        (build_answer(200, {}, "text/html"), "answers 200 as text/html"),
+        (build_answer(200, {"taken_at": "now", "text": "", "truncated": 1}), "truncated is no boolean"),
+        (build_answer(200, {"taken_at": "now", "text": ""}), "truncated is missing"),
+        (build_answer(404, PROBLEM), "answers 404 as application/json"),
+        (build_answer(404, PROBLEM | {"code": "lost"}, "application/problem+json"), "lost of read_log"),
+    ],
+)
+def test_an_answer_that_is_not_written_down_fails_the_test_that_got_it(answered, told):
+    with pytest.raises(AssertionError, match=told):
+        hold_to_document(build_event("GET", "/v1/rentals/{rental_id}/logs"), answered)
+
+
+def test_an_answer_that_is_written_down_passes():
+    event = build_event("GET", "/v1/rentals/{rental_id}/logs")
+    hold_to_document(event, build_answer(200, {"taken_at": "now", "text": "", "truncated": False}))
+    hold_to_document(event, build_answer(404, PROBLEM, "application/problem+json"))
