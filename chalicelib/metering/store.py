@@ -34,11 +34,11 @@ from chalicelib.storage.tables.metering import (
     CaptureItem,
     DuplicatesItem,
     EnergyItem,
-    LateSiteItem,
     MeterItem,
     SiteEnergyItem,
     TelemetryItem,
 )
+from chalicelib.storage.tables.reports import LateSiteItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.

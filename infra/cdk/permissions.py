@@ -16,9 +16,9 @@ _WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
 #: Books and audit: a put is conditional on absence, and no role can change or remove what stands there.
 _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem")
 
-#: Lines, notes of who may be preempted, and spread groups are taken away when they have served; a launch
-#: that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling", "budgets"})
+#: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
+#: served; a launch that has ended changes its key.
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "reports"})
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",

@@ -73,6 +73,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     # An Xid that speaks against a GPU takes it out of the offer and ends the rental that has it.
     "OnTelemetry": {
         "telemetry": "write",
+        "reports": "add",
         "metering": "write",
         "rentals": "write",
         "scheduling": "write",
@@ -162,7 +163,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "RefillWallets": _SETTLES,
     "BuyRemovals": {**_SETTLES, "reports": "read"},
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},
-    "RollUpEnergy": {"metering": "write", "rentals": "read", "fleet": "read", "reports": "write"},
+    "RollUpEnergy": {"metering": "read", "rentals": "read", "fleet": "read", "reports": "write"},
     "MakeCarbonReports": {
         "catalog": "read",
         "grid": "read",

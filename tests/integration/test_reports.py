@@ -162,8 +162,8 @@ def test_the_deployed_functions_roll_up_and_report_with_their_own_roles(
         tx = ports.transactions()
         ports.store.mark_due(tx, Due(at_ms, owner, period, at_ms))
         tx.commit()
-    invoke(cloud, "roll_up_energy")
-    invoke(cloud, "make_carbon_reports")
+    invoke(cloud, "RollUpEnergy")
+    invoke(cloud, "MakeCarbonReports")
     for period in periods:
         report = ports.store.find_report(owner, period)
         assert report is not None, "the month was made of its day's document"

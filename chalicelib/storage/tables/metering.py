@@ -81,10 +81,6 @@ class SiteEnergyItem(MeteringTable):
     by_day = ByDay()
 
 
-class LateSiteItem(MeteringTable):
-    marked_at_ms = IntegerAttribute()
-
-
 class DuplicatesItem(MeteringTable):
     duplicates = IntegerAttribute()
 

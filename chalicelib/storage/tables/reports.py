@@ -42,6 +42,12 @@ class DueItem(ReportsTable):
     marked_at_ms = IntegerAttribute()
 
 
+class LateSiteItem(ReportsTable):
+    """A host's day to roll up again. Metering puts it, who rolls up takes it away."""
+
+    marked_at_ms = IntegerAttribute()
+
+
 class ReportItem(ReportsTable):
     period = UnicodeAttribute()
     version = IntegerAttribute()
