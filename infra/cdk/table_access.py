@@ -73,7 +73,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     # An Xid that speaks against a GPU takes it out of the offer and ends the rental that has it.
     "OnTelemetry": {
         "telemetry": "write",
-        "reports": "add",
+        "marks": "add",
         "metering": "write",
         "rentals": "write",
         "scheduling": "write",
@@ -163,13 +163,20 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "RefillWallets": _SETTLES,
     "BuyRemovals": {**_SETTLES, "reports": "read"},
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},
-    "RollUpEnergy": {"metering": "read", "rentals": "read", "fleet": "read", "reports": "write"},
+    "RollUpEnergy": {
+        "metering": "read",
+        "rentals": "read",
+        "fleet": "read",
+        "reports": "write",
+        "marks": "write",
+    },
     "MakeCarbonReports": {
         "catalog": "read",
         "grid": "read",
         "removals": "read",
         "payments": "read",
         "reports": "write",
+        "marks": "write",
     },
     "IssueStatements": {
         "balances": "write",

@@ -84,6 +84,7 @@ TABLES = (
     TableSpec("telemetry", expires=True),
     TableSpec("removals"),
     TableSpec("reports"),
+    TableSpec("marks"),
     TableSpec("register", append_only=True),
     # What it was tells a person what somebody did. A stream costs by the read, which is free for Lambda.
     TableSpec("ledger", streamed=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES, append_only=True),

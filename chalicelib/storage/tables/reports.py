@@ -10,6 +10,13 @@ class ReportsTable(Table):
         table_name = "reports"
 
 
+class MarksTable(Table):
+    """What is to be done, taken away by who has done it: apart, for nobody may take a report away."""
+
+    class Meta(TableMeta):
+        table_name = "marks"
+
+
 class StayDayItem(ReportsTable):
     """``hours``: hour, millijoules, of them estimated, GPU-milliseconds covered and expected."""
 
@@ -33,16 +40,16 @@ class SiteDayItem(ReportsTable):
     version = IntegerAttribute()
 
 
-class ProgressItem(ReportsTable):
+class ProgressItem(MarksTable):
     day = UnicodeAttribute()
     host_id = UnicodeAttribute(null=True)
 
 
-class DueItem(ReportsTable):
+class DueItem(MarksTable):
     marked_at_ms = IntegerAttribute()
 
 
-class LateSiteItem(ReportsTable):
+class LateSiteItem(MarksTable):
     """A host's day to roll up again. Metering puts it, who rolls up takes it away."""
 
     marked_at_ms = IntegerAttribute()
