@@ -1,6 +1,7 @@
 """Bad input over HTTP: a 4xx problem with a stable code, nothing changed, never a 5xx."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -37,6 +38,8 @@ def seed(cloud: EmbeddedCloud) -> Seed:
 def client(cloud: EmbeddedCloud, seed: Seed) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {seed.renter_key}", "Idempotency-Key": "bad-input"}
     with httpx.Client(base_url=cloud.api_url, headers=headers, timeout=30) as opened:
+        # The day's first use of a key is noted with it.
+        assert opened.get("/v1/rentals").status_code == HTTPStatus.OK
         yield opened
 
 
