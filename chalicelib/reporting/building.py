@@ -11,8 +11,7 @@ import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from chalicelib.carbon.model import RegionFigures
 from chalicelib.core.clock import format_instant
@@ -26,6 +25,7 @@ from chalicelib.reporting.model import (
     Removed,
     Report,
     combine,
+    name_allocated,
 )
 from chalicelib.reporting.ports import ReportPorts
 from chalicelib.reporting.rolling import ask_for
@@ -39,10 +39,11 @@ from chalicelib.reporting.rows import (
     list_stay_lines,
     list_steps,
 )
+from chalicelib.statements.assembling import disarm
+from chalicelib.statements.issuing import open_file
 
 #: Providers revise their figures, verifiers decide, purchases are delivered: it is looked at again then.
 FOLLOW_UPS_MS = (8 * 24 * HOUR_MS, 35 * 24 * HOUR_MS)
-SPOOL_BYTES = 8 * 1024 * 1024
 COLUMNS = (
     "hour",
     "bill_day",
@@ -112,7 +113,7 @@ def build(ports: ReportPorts, owner: Owner, period: Period) -> Report | None:
     Raises:
         Unavailable: try again.
     """
-    with _open_file() as rows_file:
+    with open_file() as rows_file:
         if period.kind == "day":
             content = assemble_day(ports, owner, period, rows_file)
         else:
@@ -198,7 +199,7 @@ def write_rows(rows: Sequence[Row], file: BinaryIO) -> None:
         text = io.TextIOWrapper(packed, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text)
         for row in rows:
-            writer.writerow([_disarm(value) for value in list_values(row)])
+            writer.writerow([disarm(value) for value in list_values(row)])
         text.detach()
 
 
@@ -246,11 +247,6 @@ def _known(values: Sequence[int], unknown: int) -> Sequence[int | str]:
     return [""] * len(values) if unknown else values
 
 
-def _disarm(value: str | int) -> str | int:
-    """Keep a spreadsheet from taking a text for a formula (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
-
-
 def _read_figures(ports: ReportPorts, lines: Iterable[Line]) -> Mapping[str, RegionFigures]:
     hours: dict[str, set[int]] = {}
     for line in lines:
@@ -267,7 +263,7 @@ def _sum_shares(ports: ReportPorts, account_id: str, day: Period) -> tuple[Remov
             masses[share.state] = masses.get(share.state, 0) + share.mass_mg
             serials.setdefault(share.state, []).extend([share.serial] if share.serial else [])
     return tuple(
-        Removed(f"allocated, {state}", mass, tuple(sorted(serials[state])))
+        Removed(name_allocated(state), mass, tuple(sorted(serials[state])))
         for state, mass in sorted(masses.items())
     )
 
@@ -279,8 +275,3 @@ def _follow_up(ports: ReportPorts, due: Due) -> None:
         tx = ports.transactions()
         ports.store.mark_due(tx, Due(later[0], due.owner, due.period, now_ms))
         tx.commit()
-
-
-def _open_file() -> BinaryIO:
-    """Return a file that is on disk only while it is large, and then goes by itself."""
-    return cast("BinaryIO", SpooledTemporaryFile(max_size=SPOOL_BYTES))

@@ -242,6 +242,15 @@ class Removed:
     serials: tuple[str, ...] = ()
 
 
+def name_allocated(state: str) -> str:
+    """Return the state of a removal that was allocated: ``provisional`` or ``final``."""
+    return f"allocated, {state}"
+
+
+#: What a verifier has looked at, and credits were issued for.
+FINAL = name_allocated("final")
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a report says: the same records and figures give the same content."""

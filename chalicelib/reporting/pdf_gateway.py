@@ -13,7 +13,7 @@ from reportlab.platypus import Flowable, KeepTogether, Spacer
 from chalicelib.core.clock import format_instant
 from chalicelib.core.units import MILLIJOULES_PER_KWH
 from chalicelib.reporting.comparisons import compare
-from chalicelib.reporting.model import Content, Report, Step, Sum
+from chalicelib.reporting.model import FINAL, Content, Report, Step, Sum
 from chalicelib.runtime.printing import (
     ACCENT,
     FAINT,
@@ -102,12 +102,12 @@ def _build_summary(content: Content) -> list[Flowable]:
         ["    Marginal, for comparison", _mass(total.marginal_mg), "GPUs; location"],
     ]
     removed = content.removals
-    final = sum(each.mass_mg for each in removed if each.state == "allocated, final")
+    final = sum(each.mass_mg for each in removed if each.state == FINAL)
     rows.append(["3. Removals, verified and allocated", _mass(final), "beside the emissions, not off them"])
     rows += [
         [f"    {each.state[:1].upper()}{each.state[1:]}", _mass(each.mass_mg), _count(each.serials)]
         for each in removed
-        if each.state != "allocated, final"
+        if each.state != FINAL
     ]
     strong = tuple(at + 1 for at, row in enumerate(rows) if not row[0].startswith(" "))
     body = [[row[0].replace("    ", "\u00a0\u00a0\u00a0\u00a0"), *row[1:]] for row in rows]

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from chalicelib.core.ports import Clock
-from chalicelib.reporting.model import DAY_MS, Owner, Period
+from chalicelib.reporting.model import DAY_MS, FINAL, Owner, Period
 from chalicelib.reporting.ports import ContentCodec, Files, ReportStore
 
-FINAL = "allocated, final"
 #: A month without a day's report by then has no energy.
 SETTLED_MS = 3 * DAY_MS
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.capacity import PLATFORM
 from chalicelib.core.errors import Unavailable
 from chalicelib.metering.model import DAY_MARGIN_MS, LateSite, Meter, SiteUse
+from chalicelib.removals.ports import insist
 from chalicelib.reporting.model import (
     DAY_MS,
     HOUR_MS,
@@ -25,7 +26,6 @@ from chalicelib.reporting.ports import ReportPorts
 
 #: From the end of a day to its first report: figures of its last hours have come by then.
 REPORT_MARGIN_MS = 6 * HOUR_MS
-MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +168,6 @@ def merge(parts: Sequence[Sequence[HourUse]]) -> tuple[HourUse, ...]:
             before.expected_ms + use.expected_ms,
         )
     return tuple(sums[hour] for hour in sorted(sums))
-
-
-def insist(attempt: Callable[[], bool]) -> bool:
-    """Call ``attempt``, which reads what it changes, until it met nobody. Raises Unavailable."""
-    for _ in range(MAX_ATTEMPTS):
-        try:
-            return attempt()
-        except Unavailable:
-            continue
-    raise Unavailable("It changes all the time; try again.")
 
 
 def _keep_stay(

@@ -175,7 +175,7 @@ class RowWriter:
         self.promo_micros += promo_micros
         row |= {"month": self.head.month, "currency": self.head.currency}
         row |= {"paid_micros": paid_micros, "promo_micros": promo_micros}
-        self.writer.writerow({name: _disarm(value) for name, value in row.items()})
+        self.writer.writerow({name: disarm(value) for name, value in row.items()})
 
     def finish(self) -> None:
         """Raises StatementMismatch: the rows of an ended month do not sum to what the wallet moved by."""
@@ -192,6 +192,6 @@ class RowWriter:
             raise StatementMismatch(f"The rows of {head.month} of {head.account_id} do not sum to {moved}.")
 
 
-def _disarm(value: str | int) -> str | int:
+def disarm(value: str | int) -> str | int:
     """Keep a spreadsheet from taking a text for a formula (OWASP, CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value

@@ -177,7 +177,8 @@ def test_every_body_has_examples_that_the_api_takes_and_the_schema_too():
 def test_examples_of_a_start_are_whole_but_for_what_a_template_gives():
     for each in EXAMPLES["RentalForm"].values():
         template = {"gpu_type": "H100", "image": "busybox"} if "template_id" in each else {}
-        CreateRentalRequest.model_validate({**template, **each})
+        start = CreateRentalRequest.model_validate({**template, **each})
+        assert start.gpu_type == {**template, **each}["gpu_type"]
 
 
 def test_instants_of_requests_are_texts_and_comments_of_fields_are_told():

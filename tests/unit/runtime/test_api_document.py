@@ -99,11 +99,24 @@ def build_answer(status, body, media_type="application/json"):
     ],
 )
 def test_an_answer_that_is_not_written_down_fails_the_test_that_got_it(answered, told):
-    with pytest.raises(AssertionError, match=told):
+    assert told in judge(answered)
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        build_answer(200, {"taken_at": "now", "text": "", "truncated": False}),
+        build_answer(404, PROBLEM, "application/problem+json"),
+    ],
+)
+def test_an_answer_that_is_written_down_passes(answered):
+    assert judge(answered) == ""
+
+
+def judge(answered):
+    """Return why a test that got the answer fails, empty when it does not."""
+    try:
         hold_to_document(build_event("GET", "/v1/rentals/{rental_id}/logs"), answered)
-
-
-def test_an_answer_that_is_written_down_passes():
-    event = build_event("GET", "/v1/rentals/{rental_id}/logs")
-    hold_to_document(event, build_answer(200, {"taken_at": "now", "text": "", "truncated": False}))
-    hold_to_document(event, build_answer(404, PROBLEM, "application/problem+json"))
+    except AssertionError as objection:
+        return str(objection)
+    return ""
