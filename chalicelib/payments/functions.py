@@ -15,7 +15,7 @@ from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 functions = Blueprint(__name__)
 
 #: Nothing is begun after it: one may wait for Stripe for 8 s, three times. Lambda ends a run at 60 s.
-REFILL_BUDGET_MS = PURCHASE_BUDGET_MS = 30_000
+REFILL_BUDGET_MS = PURCHASE_BUDGET_MS = HEALING_BUDGET_MS = 30_000
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
 
 
@@ -56,12 +56,13 @@ def reconcile_payments(_event: CloudWatchEvent) -> None:
 @functions.schedule(Rate(15, unit=Rate.MINUTES), name="heal_payments")
 def heal_payments(_event: CloudWatchEvent) -> None:
     """Go through Stripe's own list of events; a stage without payments has nothing to heal."""
+    deadline_ms = wiring.clock().now_ms() + HEALING_BUDGET_MS
     try:
-        healed = service.heal(wiring.payment_ports())
+        healed = service.heal(wiring.payment_ports(), deadline_ms)
     except PaymentsNotConfigured:
         return
     put_metrics(wiring.settings().stage, stripe_events_missed=healed.missed, foreign_payments=healed.foreign)
-    get_logger().info("payments healed", extra={"missed": healed.missed, "foreign": healed.foreign})
+    get_logger().info("payments healed", extra={"missed": healed.missed, "foreign": healed.foreign, "left": healed.left})
 
 
 @functions.schedule(Rate(1, unit=Rate.MINUTES), name="refill_wallets")

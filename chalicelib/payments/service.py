@@ -1,6 +1,7 @@
 """Use cases of payments: top up a wallet, take in Stripe's events, refund, heal what was missed."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 
 from chalicelib.core.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
@@ -216,19 +217,23 @@ def handle_event(ports: PaymentPorts, event_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """How many events had been missed, and how many payments are not ours."""
+    """How many events had been missed, and how many payments are not ours. ``left``: time ran out before the end."""
 
     missed: int
     foreign: int
+    left: bool = False
 
 
-def heal(ports: PaymentPorts) -> Healed:
-    """Go through Stripe's own list of events and do what no webhook has told us.
+def heal(ports: PaymentPorts, deadline_ms: float = math.inf) -> Healed:
+    """Go through Stripe's own list of events, oldest first, and do what no webhook has told us.
+
+    Nothing is begun after ``deadline_ms``: the next run begins where this one did and passes over what is done.
 
     Raises:
         Unavailable: Stripe did not answer; the next run begins where this one did.
     """
-    began_ms = ports.billing.rentals.clock.now_ms()
+    clock = ports.billing.rentals.clock
+    began_ms = clock.now_ms()
     since_ms = max(0, ports.store.get_cursor("events") - HEAL_OVERLAP_MS)
     missed = foreign = 0
     settled: set[str] = set()
@@ -236,6 +241,8 @@ def heal(ports: PaymentPorts) -> Healed:
         known = ports.store.get_event(event_id)
         if known is not None and known.done:
             continue
+        if clock.now_ms() >= deadline_ms:
+            return Healed(missed, foreign, left=True)
         if known is None:
             ports.store.keep_event(StripeEvent(event_id, kind, subject_id, began_ms))
         missed += 1

@@ -24,6 +24,7 @@ from tests.fakes.ledger import FakeBudgetStore, FakeLedgerStore, FakeUsageStore,
 from tests.fakes.money import FakeMeterStore
 from tests.unit.billing import test_budgets, test_charges, test_crediting, test_months
 from tests.unit.billing.machine import Ledger
+from tests.unit.payments import test_settling
 
 EXAMPLES = 300
 
@@ -334,6 +335,10 @@ def _start_between_read_and_write() -> None:
 #: What random steps rarely reach has a test of its own.
 DIRECTED: tuple[Callable[[], None], ...] = (
     test_crediting.test_promotional_credit_is_spent_before_what_was_paid_the_earliest_to_expire_first,
+    test_crediting.test_of_a_grant_that_was_spent_in_part_what_is_left_expires,
+    test_crediting.test_a_reversal_is_the_opposite_and_is_posted_once,
+    test_budgets.test_a_hard_budget_stops_its_rental_inside_its_runway_and_is_never_exceeded,
+    test_settling.test_a_wallet_below_zero_takes_money_that_does_not_bring_it_above,
     test_crediting.test_a_key_that_posted_something_else_is_refused,
     test_crediting.test_a_lost_host_is_credited_once_with_its_evidence_however_often_it_is_charged,
     _credit_under_crashes,

@@ -82,6 +82,19 @@ def test_promotional_credit_is_spent_before_what_was_paid_the_earliest_to_expire
     assert wallet(seeded).paid_micros == paid - (cost(180) - cost(140))
 
 
+def test_of_a_grant_that_was_spent_in_part_what_is_left_expires():
+    seeded = seed_cloud()
+    promise(seeded, cost(100), lasts_seconds=200)
+    paid = wallet(seeded).paid_micros
+    rental = start(seeded)
+    live(seeded, rental, 60)
+    end(seeded, rental)
+    seeded.cloud.clock.advance_seconds(200)
+    assert expire_grants(seeded.cloud.billing, seeded.cloud.clock.now_ms()) == 1
+    check_books(seeded)
+    assert (wallet(seeded).posted_micros, wallet(seeded).paid_micros) == (paid, paid)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 10**9), st.none() | st.integers(0, 100)), max_size=8),
     st.integers(0, 10**10),

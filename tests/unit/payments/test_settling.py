@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.billing.charging import charge_rental
 from chalicelib.core.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound, Unavailable
 from chalicelib.payments.model import Payment
 from chalicelib.payments.ports import ForeignPayment
-from chalicelib.payments.service import heal, refund_top_up
+from chalicelib.payments.service import Healed, heal, refund_top_up
 from chalicelib.payments.settling import settle_payment
+from tests.factories import start
 from tests.fakes import Crash
 from tests.unit.billing.books import check_books
 from tests.unit.payments.till import AMOUNT, CENTS, Till, dispute, refund
@@ -243,3 +245,48 @@ def test_what_no_webhook_told_is_found_in_stripes_own_list():
     till.seeded.cloud.clock.advance_seconds(900)
     assert heal(till.ports).missed == 0
     check_books(till.seeded)
+
+
+def test_healing_ends_in_time_and_the_next_run_does_the_rest():
+    till = Till()
+    clock = till.seeded.cloud.clock
+    top_ups = [till.top_up(f"key{number}") for number in range(3)]
+    for number, top_up in enumerate(top_ups):
+        till.stripe.pay(top_up, f"pi_{number}")
+    till.stripe.events = [
+        (clock.now_ms(), f"evt_{number}", "payment_intent.succeeded", f"pi_{number}") for number in range(3)
+    ]
+    deadline_ms = clock.now_ms() + 1_000
+    fetch = till.stripe.get_payment
+
+    def fetch_slowly(payment_id):
+        clock.advance_seconds(0.6)
+        return fetch(payment_id)
+
+    till.stripe.get_payment = fetch_slowly
+    assert heal(till.ports, deadline_ms) == Healed(2, 0, left=True)
+    assert till.posted == 2 * AMOUNT
+    assert heal(till.ports, clock.now_ms() + 60_000) == Healed(1, 0)
+    assert till.posted == 3 * AMOUNT
+    check_books(till.seeded)
+
+
+def test_a_wallet_below_zero_takes_money_that_does_not_bring_it_above():
+    till = Till()
+    first, second = till.top_up("first"), till.top_up("second", AMOUNT)
+    till.stripe.pay(first, "pi_1")
+    till.tell("evt_1", "pi_1")
+    rental = start(till.seeded)
+    for _ in range(3):
+        till.seeded.cloud.clock.advance_seconds(20)
+        till.seeded.report(till.seeded.rental(rental.rental_id), "running")
+    charge_rental(till.seeded.cloud.billing, rental.rental_id)
+    till.change("pi_1", refunds=(refund(CENTS),))
+    till.tell("evt_2", "pi_1", "charge.refunded")
+    owed = -till.posted
+    assert owed > 0
+    till.stripe.pay(replace(second, amount_micros=10_000), "pi_2")
+    till.tell("evt_3", "pi_2")
+    assert till.posted == 10_000 - owed
+    assert till.posted < 0
+    check_books(till.seeded, disputed={till.account_id})
