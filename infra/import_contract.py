@@ -9,6 +9,9 @@ from importlinter import Contract, ContractCheck, output
 #: Bottom to top; a slice may use the models and services of those before it.
 SLICES = (
     "accounts",
+    "organisations",
+    "identity",
+    "oauth",
     "webhooks",
     "catalog",
     "fleet",
@@ -22,6 +25,7 @@ SLICES = (
     "removals",
     "reporting",
     "scaling",
+    "privacy",
     "compliance",
 )
 SHARED = ("core", "wire", "storage", "runtime")

@@ -67,7 +67,7 @@ def rotate_key(call: Call, key_id: str) -> Answer[IssuedKeyBody]:
     """Issue a key's successor, shown to this request and its repeats; the key itself expires soon."""
     body: RotationRequest = call.read_body(RotationRequest)
     # Another key cannot repeat the request: the successor's secret depends on the one that asked.
-    operation = f"POST /v1/api-keys/{key_id}/rotate {call.principal.key_id}"
+    operation = f"POST /v1/api-keys/{key_id}/rotate {call.principal.actor_id}"
     command = rotating.RotateKey(
         key_id=key_id,
         overlap_ms=body.overlap_seconds * 1000,

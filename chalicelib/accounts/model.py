@@ -141,7 +141,7 @@ def build_principal(key: ApiKey) -> Principal:
     return Principal(
         account_id=key.account_id,
         role=key.role,
-        key_id=key.key_id,
+        actor_id=key.key_id,
         permissions=select_permissions(key.role, key.limits),
         host_id=key.host_id,
         limits=key.limits,

@@ -84,7 +84,7 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
     accounts.store.add_key(tx, issued.key)
     ends_at_ms = _choose_end(key, now_ms + command.overlap_ms)
     accounts.store.retire_key(tx, key.key_id, issued.key.key_id, ends_at_ms)
-    add_audit(accounts, tx, key.account_id, principal.key_id, "key.rotated", key.key_id)
+    add_audit(accounts, tx, key.account_id, principal.actor_id, "key.rotated", key.key_id)
     try:
         tx.commit()
     except AlreadyAnswered as error:

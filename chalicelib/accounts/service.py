@@ -110,7 +110,7 @@ def create_account(ports: AccountPorts, principal: Principal, *, name: str, curr
     account = Account(ports.ids.new_id("acc"), name, currency, ports.clock.now_ms())
     tx = ports.transactions()
     ports.store.add_account(tx, account)
-    add_audit(ports, tx, account.account_id, principal.key_id, "account.created", account.account_id)
+    add_audit(ports, tx, account.account_id, principal.actor_id, "account.created", account.account_id)
     tx.commit()
     return account
 
@@ -135,7 +135,7 @@ def create_key(
     issued = build_key(ports, account_id, "renter", label, limits=settled)
     tx = ports.transactions()
     ports.store.add_key(tx, issued.key)
-    add_audit(ports, tx, account_id, principal.key_id, "key.created", issued.key.key_id)
+    add_audit(ports, tx, account_id, principal.actor_id, "key.created", issued.key.key_id)
     tx.commit()
     return issued
 
@@ -152,7 +152,7 @@ def revoke_key(ports: AccountPorts, principal: Principal, key_id: str) -> None:
         return
     tx = ports.transactions()
     ports.store.revoke_key(tx, key_id, ports.clock.now_ms())
-    add_audit(ports, tx, key.account_id, principal.key_id, "key.revoked", key_id)
+    add_audit(ports, tx, key.account_id, principal.actor_id, "key.revoked", key_id)
     tx.commit()
 
 

@@ -253,7 +253,7 @@ def _add_audit(
     entry = AuditEntry(
         ports.rentals.ids.new_id("aud"),
         account_id,
-        principal.key_id,
+        principal.actor_id,
         "posting.reversed",
         command.journal_key,
         now_ms,

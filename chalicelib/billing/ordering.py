@@ -104,7 +104,7 @@ def _post(ports: BillingPorts, principal: Principal, order: Order) -> Ordered:
     entry = AuditEntry(
         ports.rentals.ids.new_id("aud"),
         order.account_id,
-        principal.key_id,
+        principal.actor_id,
         order.action,
         posting.source_id,
         now_ms,

@@ -290,7 +290,7 @@ def _add_audit(
     entry = AuditEntry(
         ports.rentals.ids.new_id("aud"),
         principal.account_id,
-        principal.key_id,
+        principal.actor_id,
         action,
         subject,
         ports.rentals.clock.now_ms(),

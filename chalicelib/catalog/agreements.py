@@ -47,7 +47,7 @@ def put_agreement(
     changed = Agreement(agreement.account_id, terms, agreement.version + 1)
     tx = ports.transactions()
     ports.store.put_agreement(tx, changed)
-    who = agreement.account_id, principal.key_id
+    who = agreement.account_id, principal.actor_id
     details: dict[str, object] = {
         "version": changed.version,
         "terms": [_describe(each) for each in changed.terms],

@@ -126,7 +126,7 @@ def put_gpu_type(ports: CatalogPorts, principal: Principal, gpu_type: GpuType) -
         _check_profile(gpu_type, ports.store.read_catalog())
         ports.store.require_whole_type(tx, str(gpu_type.parent_gpu_type))
     ports.store.put_gpu_type(tx, gpu_type)
-    add_audit(ports, tx, (principal.account_id, principal.key_id), "gpu_type.put", gpu_type.name, {})
+    add_audit(ports, tx, (principal.account_id, principal.actor_id), "gpu_type.put", gpu_type.name, {})
     tx.commit()
     return gpu_type
 
@@ -148,7 +148,7 @@ def put_volume_price(
     tx = ports.transactions()
     ports.store.put_volume_price(tx, region, price_micros_per_gib_hour)
     facts: dict[str, object] = {"price_micros_per_gib_hour": price_micros_per_gib_hour}
-    add_audit(ports, tx, (principal.account_id, principal.key_id), "volume_price.put", region, facts)
+    add_audit(ports, tx, (principal.account_id, principal.actor_id), "volume_price.put", region, facts)
     tx.commit()
 
 
@@ -210,7 +210,7 @@ def put_price(
     elif bounds is not None:
         raise InvalidInput("Only spot prices have a floor and a cap.", code="bounds_without_rule")
     _write_change(
-        ports, (principal.account_id, principal.key_id), changed, from_ms=from_ms, origin="operator"
+        ports, (principal.account_id, principal.actor_id), changed, from_ms=from_ms, origin="operator"
     )
     price = changed.price_at(from_ms)
     assert price is not None

@@ -56,6 +56,41 @@ class AuditTrail(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """A message to one person, as plain text."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    def send(self, mail: Mail) -> None:
+        """Raises Unavailable: it was not taken; the same may be sent again."""
+
+
+class PersonVault(Protocol):
+    """Seals what is personal under a key of the person's own.
+
+    Once the key is destroyed, nothing opens it again, wherever copies of it are.
+    """
+
+    def ensure_key(self, user_id: str) -> None:
+        """Make the person's key unless there is one. Raises Conflict: it was destroyed."""
+
+    def seal(self, user_id: str, field: str, text: str) -> str:
+        """Return ``text`` sealed; it opens for the same person and field alone. Raises NotFound: no key."""
+        ...
+
+    def open(self, user_id: str, field: str, sealed: str) -> str | None:
+        """``None``: the key was destroyed."""
+        ...
+
+    def destroy_key(self, user_id: str) -> None:
+        """For ever; a repeat changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChargeRequest:
     """What is asked for twice within five minutes under one ``deduplication_id`` is done once."""
 

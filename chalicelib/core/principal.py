@@ -26,12 +26,17 @@ NO_LIMITS = KeyLimits()
 class Principal:
     """An authenticated caller. ``host_id`` is set for hosts only; ``permissions`` decides every route.
 
-    ``permissions`` are the role's within the key's ``limits``.
+    ``actor_id`` stands in the audit trail: a key (``key_``), a person (``usr_``) or a service account
+    (``sva_``). ``permissions`` are the role's within ``limits``. ``user_id``, ``session_id`` and
+    ``authenticated_at_ms`` are set for a person who signed in: when, last, with all that was asked of them.
     """
 
     account_id: str
     role: Role
-    key_id: str
+    actor_id: str
     permissions: frozenset[str]
     host_id: str | None = None
     limits: KeyLimits = NO_LIMITS
+    user_id: str | None = None
+    session_id: str | None = None
+    authenticated_at_ms: int | None = None

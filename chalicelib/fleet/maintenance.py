@@ -135,7 +135,7 @@ def cancel_window(ports: MaintenancePorts, principal: Principal, window_id: str)
     tx = ports.accounts.transactions()
     ports.store.replace_window(tx, window, cancelled, now_ms)
     _carry(ports, tx, cancelled, now_ms)
-    _add_audit(ports, tx, (principal.account_id, principal.key_id), "maintenance.cancelled", window_id)
+    _add_audit(ports, tx, (principal.account_id, principal.actor_id), "maintenance.cancelled", window_id)
     tx.commit()
     return cancelled
 
@@ -203,7 +203,7 @@ def _plan(ports: MaintenancePorts, principal: Principal, command: PlanWindow, no
     ports.idempotency.add(tx, record, now_ms)
     ports.store.add_window(tx, window, window.find_due_ms(now_ms))
     _carry(ports, tx, window, now_ms)
-    actor = (principal.account_id, principal.key_id)
+    actor = (principal.account_id, principal.actor_id)
     _add_audit(ports, tx, actor, "maintenance.planned", window.window_id)
     tx.commit()
     return Planned(HTTP_CREATED, body, replayed=False)

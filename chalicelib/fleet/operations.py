@@ -175,5 +175,5 @@ def _add_audit(
 ) -> None:
     accounts = ports.fleet.accounts
     entry_id, now_ms = accounts.ids.new_id("aud"), accounts.clock.now_ms()
-    entry = AuditEntry(entry_id, principal.account_id, principal.key_id, action, subject, now_ms, details)
+    entry = AuditEntry(entry_id, principal.account_id, principal.actor_id, action, subject, now_ms, details)
     accounts.audit.add_entry(tx, entry)

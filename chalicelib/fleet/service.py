@@ -198,7 +198,7 @@ def create_enrolment(
     )
     tx = ports.accounts.transactions()
     ports.store.add_enrolment(tx, enrolment)
-    _add_audit(ports, tx, principal.account_id, principal.key_id, "enrolment.created", enrolment_id)
+    _add_audit(ports, tx, principal.account_id, principal.actor_id, "enrolment.created", enrolment_id)
     tx.commit()
     return enrolment, token
 
@@ -321,7 +321,7 @@ def clear_host_faults(ports: FleetPorts, principal: Principal, host_id: str) -> 
         return host
     tx = ports.accounts.transactions()
     ports.store.replace_health(tx, host, cleared, moved)
-    _add_audit(ports, tx, principal.account_id, principal.key_id, "host.faults_cleared", host_id)
+    _add_audit(ports, tx, principal.account_id, principal.actor_id, "host.faults_cleared", host_id)
     tx.commit()
     return cleared
 

@@ -62,7 +62,9 @@ def heal_payments(_event: CloudWatchEvent) -> None:
     except PaymentsNotConfigured:
         return
     put_metrics(wiring.settings().stage, stripe_events_missed=healed.missed, foreign_payments=healed.foreign)
-    get_logger().info("payments healed", extra={"missed": healed.missed, "foreign": healed.foreign, "left": healed.left})
+    get_logger().info(
+        "payments healed", extra={"missed": healed.missed, "foreign": healed.foreign, "left": healed.left}
+    )
 
 
 @functions.schedule(Rate(1, unit=Rate.MINUTES), name="refill_wallets")

@@ -60,7 +60,7 @@ def add_audit(
     entry = AuditEntry(
         rentals.ids.new_id("aud"),
         principal.account_id,
-        principal.key_id,
+        principal.actor_id,
         action,
         subject,
         rentals.clock.now_ms(),

@@ -217,7 +217,7 @@ def handle_event(ports: PaymentPorts, event_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Healed:
-    """How many events had been missed, and how many payments are not ours. ``left``: time ran out before the end."""
+    """How many events had been missed, and how many payments are not ours. ``left``: time ran out first."""
 
     missed: int
     foreign: int
@@ -227,7 +227,8 @@ class Healed:
 def heal(ports: PaymentPorts, deadline_ms: float = math.inf) -> Healed:
     """Go through Stripe's own list of events, oldest first, and do what no webhook has told us.
 
-    Nothing is begun after ``deadline_ms``: the next run begins where this one did and passes over what is done.
+    Nothing is begun after ``deadline_ms``: the next run begins where this one did and passes over what is
+    done.
 
     Raises:
         Unavailable: Stripe did not answer; the next run begins where this one did.
@@ -266,7 +267,7 @@ def _add_audit(
     entry = AuditEntry(
         rentals.ids.new_id("aud"),
         top_up.account_id,
-        principal.key_id,
+        principal.actor_id,
         action,
         top_up.top_up_id,
         rentals.clock.now_ms(),

@@ -122,7 +122,7 @@ def add_audit(
     entry = AuditEntry(
         ports.ids.new_id("aud"),
         principal.account_id,
-        principal.key_id,
+        principal.actor_id,
         action,
         subject,
         ports.clock.now_ms(),

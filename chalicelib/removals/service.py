@@ -125,7 +125,7 @@ def _move(
         if evidence is None:
             new = submit(old)
         else:
-            new = decide(old, state, evidence, principal.key_id, ports.clock.now_ms())
+            new = decide(old, state, evidence, principal.actor_id, ports.clock.now_ms())
         tx = ports.transactions()
         ports.store.replace_statement(tx, old, new)
         if state == "awaiting_verification":

@@ -256,8 +256,8 @@ def terminate_rental(ports: RentalPorts, principal: Principal, rental_id: str) -
     require_action(rental, "terminate")
     now_ms = ports.clock.now_ms()
     if rental.state in ACTIVE_STATES:
-        return end_rental(ports, rental, "renter_requested", now_ms, principal.key_id)
-    return leave_line(ports, rental, "renter_requested", now_ms, principal.key_id)
+        return end_rental(ports, rental, "renter_requested", now_ms, principal.actor_id)
+    return leave_line(ports, rental, "renter_requested", now_ms, principal.actor_id)
 
 
 def leave_line(ports: RentalPorts, rental: Rental, reason: Reason, at_ms: int, actor: str) -> Rental:
@@ -315,13 +315,13 @@ def stop_rental(ports: RentalPorts, principal: Principal, rental_id: str) -> Ren
     require_action(rental, "stop")
     now_ms = ports.clock.now_ms()
     if rental.state in ACTIVE_STATES:
-        return end_rental(ports, rental, "stop_requested", now_ms, principal.key_id)
+        return end_rental(ports, rental, "stop_requested", now_ms, principal.actor_id)
     assert rental.waiting is not None, f"{rental.state} without a place in line"
     stopped = replace(rental, state="stopped", desired_state="stopped", waiting=None)
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, stopped)
     ports.scheduling.remove_ticket(tx, rental.waiting.pools, rental.waiting.ticket_key)
-    add_audit(ports, tx, rental, principal.key_id, "rental.resume_withdrawn")
+    add_audit(ports, tx, rental, principal.actor_id, "rental.resume_withdrawn")
     add_state_event(ports, tx, stopped)
     tx.commit()
     return stopped
@@ -336,7 +336,7 @@ def restart_rental(ports: RentalPorts, principal: Principal, rental_id: str) -> 
     """
     rental = get_rental(ports, principal, rental_id)
     require_action(rental, "restart")
-    return end_rental(ports, rental, "restart_requested", ports.clock.now_ms(), principal.key_id)
+    return end_rental(ports, rental, "restart_requested", ports.clock.now_ms(), principal.actor_id)
 
 
 def resume_rental(ports: RentalPorts, principal: Principal, rental_id: str, *, wait: bool = False) -> Rental:
@@ -355,7 +355,7 @@ def resume_rental(ports: RentalPorts, principal: Principal, rental_id: str, *, w
     if rental.state in {"provisioning", "resuming", "running"}:
         return rental
     require_action(rental, "resume")
-    return resume(ports, rental, principal.key_id, wait=wait)
+    return resume(ports, rental, principal.actor_id, wait=wait)
 
 
 def resume(ports: RentalPorts, rental: Rental, actor: str, *, wait: bool) -> Rental:

@@ -138,7 +138,7 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
         ports.idempotency.add(tx, record, now_ms)
 
     workloads = (request.workload,) * len(rentals)
-    start = Start(rentals, workloads, principal.key_id, is_new=True, add=add)
+    start = Start(rentals, workloads, principal.actor_id, is_new=True, add=add)
     start_at_ms = rentals[0].policies.start_at_ms
     if start_at_ms is not None and start_at_ms > now_ms:
         _schedule(ports, start)
@@ -270,7 +270,7 @@ def change_rental(
         return rental
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, changed)
-    add_audit(ports, tx, rental, principal.key_id, action)
+    add_audit(ports, tx, rental, principal.actor_id, action)
     tx.commit()
     return changed
 
@@ -287,7 +287,7 @@ def set_quota(ports: RentalPorts, principal: Principal, account_id: str, max_gpu
     entry = AuditEntry(
         ports.ids.new_id("aud"),
         account_id,
-        principal.key_id,
+        principal.actor_id,
         "quota.set",
         account_id,
         ports.clock.now_ms(),
@@ -313,7 +313,7 @@ def request_log(ports: RentalPorts, principal: Principal, rental_id: str) -> Ren
         tx,
         HostCommand(ports.ids.new_id("cmd"), "log", rental.host_id, rental_id, rental.leases, now_ms),
     )
-    add_audit(ports, tx, rental, principal.key_id, "rental.log_requested")
+    add_audit(ports, tx, rental, principal.actor_id, "rental.log_requested")
     tx.commit()
     return rental
 

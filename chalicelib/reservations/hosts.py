@@ -58,7 +58,7 @@ def _add_audit(
     entry = AuditEntry(
         ports.ids.new_id("aud"),
         principal.account_id,
-        principal.key_id,
+        principal.actor_id,
         action,
         host_id,
         ports.clock.now_ms(),

@@ -231,7 +231,7 @@ def _commit(
         "gpu_count": reservation.gpu_count,
         "deposit_micros": reservation.deposit_micros,
     }
-    add_audit(ports, tx, reservation, principal.key_id, "reservation.created", details)
+    add_audit(ports, tx, reservation, principal.actor_id, "reservation.created", details)
     tx.commit()
     return Created(HTTP_CREATED, body, replayed=False)
 
@@ -270,7 +270,7 @@ def _cancel(ports: ReservationPorts, principal: Principal, reservation: Reservat
         "kept_micros": fee.kept_micros,
         "charged_micros": charged,
     }
-    add_audit(ports, tx, reservation, principal.key_id, "reservation.cancelled", details)
+    add_audit(ports, tx, reservation, principal.actor_id, "reservation.cancelled", details)
     tx.commit()
     return cancelled
 
@@ -356,7 +356,7 @@ def set_quota(ports: ReservationPorts, principal: Principal, account_id: str, ma
     entry = AuditEntry(
         ports.ids.new_id("aud"),
         account_id,
-        principal.key_id,
+        principal.actor_id,
         "reservation_quota.set",
         account_id,
         ports.clock.now_ms(),

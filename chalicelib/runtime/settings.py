@@ -15,6 +15,8 @@ class Settings(BaseModel):
     aws_region: str
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$")
     pepper_secret_id: str
+    #: Names the parameter that holds the address of the API as people and programs reach it.
+    public_url_parameter: str = ""
     heartbeats_queue_arn: str
     heartbeats_queue_url: str
     heartbeats_dlq_url: str

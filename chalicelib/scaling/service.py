@@ -110,7 +110,7 @@ def put_pool(ports: ScalingPorts, principal: Principal, wanted: PoolSettings) ->
         "warm_gpus": settings.warm_gpus,
         "options": [option.name for option in settings.options],
     }
-    add_audit(ports, tx, "pool.set", settings.pool, details, principal.key_id)
+    add_audit(ports, tx, "pool.set", settings.pool, details, principal.actor_id)
     tx.commit()
     return PoolView(settings, ports.store.list_open(settings.pool))
 

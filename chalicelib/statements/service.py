@@ -55,7 +55,7 @@ def put_details(ports: StatementPorts, principal: Principal, details: Party) -> 
     entry = AuditEntry(
         rentals.ids.new_id("aud"),
         principal.account_id,
-        principal.key_id,
+        principal.actor_id,
         "billing_details.changed",
         principal.account_id,
         rentals.clock.now_ms(),

@@ -8,6 +8,7 @@ from chalicelib.runtime.system import SystemClock, SystemIds
 
 if TYPE_CHECKING:
     from chalicelib.core.ports import Transaction
+    from chalicelib.runtime.parameters import CachedParameter
     from chalicelib.runtime.queues import DeadLetters
     from chalicelib.runtime.secrets import CachedSecret
     from chalicelib.scaling.ports import Instances
@@ -85,6 +86,18 @@ def _pepper() -> "CachedSecret":
 
 def read_pepper() -> bytes:
     return _pepper().read()
+
+
+@cache
+def _public_url() -> "CachedParameter":
+    from chalicelib.runtime.parameters import CachedParameter
+
+    return CachedParameter(aws_client("ssm"), settings().public_url_parameter, clock())
+
+
+def public_url() -> str:
+    """Where the API is reached from outside, without a slash at its end: links, and the issuer of tokens."""
+    return _public_url().read()
 
 
 def read_signing_key(host_id: str) -> bytes:

@@ -26,6 +26,7 @@ def build_stage(app: App) -> Stage:
         seller_address=read("seller_address", ""),
         seller_country=read("seller_country", ""),
         seller_tax_id=read("seller_tax_id", ""),
+        public_url=read("public_url", "").rstrip("/"),
     )
 
 

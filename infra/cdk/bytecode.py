@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 #: botocore ships 20 MB of service descriptions; these are the services that functions call.
-BOTOCORE_SERVICES = ("dynamodb", "ec2", "secretsmanager", "sqs", "sts")
+BOTOCORE_SERVICES = ("dynamodb", "ec2", "kms", "secretsmanager", "sesv2", "sqs", "ssm", "sts")
 _BOTOCORE_DATA = "/botocore/data/"
 #: Run by hand, with numpy, which no function has.
 TOOLS = ("chalicelib/carbon/reproduce/",)

@@ -68,6 +68,7 @@ class Resources:
     secret_arn: str
     stripe_secret_arn: str
     grid_secret_arn: str
+    public_url_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -97,6 +98,7 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     statements.extend(_build_document_statements(function, resources))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
+        statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))

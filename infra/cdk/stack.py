@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy,
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.cdk.alarms import Alarms
@@ -35,6 +36,12 @@ class Stage:
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: A domain of one's own for the API; empty: the address that API Gateway gives it.
+    public_url: str = ""
+
+    @property
+    def public_url_parameter(self) -> str:
+        return f"/{self.prefix}/public-url"
 
     @property
     def prefix(self) -> str:
@@ -87,6 +94,7 @@ class PlatformStack(Stack):
             stripe_secret_arn=self.format_service_arn(
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
+            public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
@@ -115,6 +123,14 @@ class PlatformStack(Stack):
                 "Environment.Variables.RES_OPTIONS", "timeout:1 attempts:2"
             )
         self._add_host_role()
+        # By name, as functions cannot name the API that calls them. A domain of one's own goes in here.
+        ssm.StringParameter(
+            self,
+            "PublicUrl",
+            parameter_name=stage.public_url_parameter,
+            string_value=stage.public_url or self._build_api_url(),
+            description="Where the API is reached from outside: links in mails, and the issuer of tokens",
+        )
         Alarms(
             self,
             "Alarms",
@@ -176,6 +192,7 @@ class PlatformStack(Stack):
             "LEDGER_STREAM_ARN": ledger_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
+            "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),

@@ -81,6 +81,13 @@ def connect_grid(cloud: EmbeddedCloud) -> None:
     )
 
 
+def name_address(cloud: EmbeddedCloud) -> None:
+    """Set the address at which this machine reaches the API, in place of the one that it has on AWS."""
+    cloud.aws.client("ssm").put_parameter(
+        Name=f"/{cloud.outputs['TablePrefix']}/public-url", Value=cloud.api_url, Overwrite=True
+    )
+
+
 @contextlib.contextmanager
 def run_cloud(
     name: str,
@@ -108,6 +115,7 @@ def run_cloud(
                 running = EmbeddedCloud(server, aws, outputs, payments, grid)
                 connect_stripe(running)
                 connect_grid(running)
+                name_address(running)
                 yield running
         finally:
             aws.close()

@@ -33,8 +33,8 @@ def test_operators_read_what_was_done_to_a_host_and_by_a_key(cloud: EmbeddedClou
     entries = read(f"target={host.host_id}")
     assert [entry["action"] for entry in entries] == ["host.cordoned", "host.cordoned", "host.enrolled"]
     assert [entry["details"].get("reason") for entry in entries] == ["second look", "first look", None]
-    assert {entry["actor"] for entry in entries[:2]} == {operator.key_id}
-    by_key = read(f"actor={operator.key_id}")
+    assert {entry["actor"] for entry in entries[:2]} == {operator.actor_id}
+    by_key = read(f"actor={operator.actor_id}")
     assert by_key[:2] == entries[:2]
-    assert {entry["actor"] for entry in by_key} == {operator.key_id}
+    assert {entry["actor"] for entry in by_key} == {operator.actor_id}
     assert by_key == sorted(by_key, key=lambda entry: str(entry["at"]), reverse=True)

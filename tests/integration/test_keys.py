@@ -20,8 +20,8 @@ def test_an_account_lists_its_keys_and_nothing_else_of_it(cloud: EmbeddedCloud) 
         renter, ports = add_renter(operator), wiring.account_ports()
         second = create_key(ports, operator, renter.account_id, label="second").key
         for account_id, expected in (
-            (operator.account_id, {operator.key_id}),
-            (renter.account_id, {renter.key_id, second.key_id}),
+            (operator.account_id, {operator.actor_id}),
+            (renter.account_id, {renter.actor_id, second.key_id}),
         ):
             # The index lags behind; the operator's account may have keys of earlier tests.
             page = wait_for(

@@ -143,12 +143,12 @@ def test_a_rotation_needs_a_key_to_be_repeated_with(desk):
 def test_another_accounts_key_answers_as_a_missing_one_on_every_route(desk):
     other = add_renter(desk.seeded, name="other", credit_micros=0)
     for route, body in ((f"POST {ROTATE}", {}), ("DELETE /v1/api-keys/{key_id}", None)):
-        told = [desk.send(route, body, key_id=key_id) for key_id in (other.key_id, "key_missing")]
+        told = [desk.send(route, body, key_id=key_id) for key_id in (other.actor_id, "key_missing")]
         for _, answer in told:
             answer.pop("request_id")
         assert told[0] == told[1]
         assert told[0][0] == 404
-    assert other.key_id not in desk.list()
+    assert other.actor_id not in desk.list()
 
 
 def test_an_operator_rotates_a_renters_key(desk):

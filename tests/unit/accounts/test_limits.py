@@ -117,7 +117,7 @@ def test_a_key_expires_at_its_very_instant_and_says_so(seeded):
     ends_at_ms = seeded.cloud.clock.now_ms() + DAY_MS
     issued = issue(seeded, seeded.renter, expires_at_ms=ends_at_ms)
     seeded.cloud.clock.value_ms = ends_at_ms - 1
-    assert enter(seeded, issued).key_id == issued.key.key_id
+    assert enter(seeded, issued).actor_id == issued.key.key_id
     seeded.cloud.clock.value_ms = ends_at_ms
     with pytest.raises(Unauthenticated) as refused:
         enter(seeded, issued)
@@ -238,7 +238,7 @@ def test_a_use_that_cannot_be_written_stops_nobody(seeded, monkeypatch):
         raise Unavailable("down")
 
     monkeypatch.setattr(seeded.cloud.accounts.store, "note_use", fail)
-    assert enter(seeded, issued).key_id == issued.key.key_id
+    assert enter(seeded, issued).actor_id == issued.key.key_id
 
 
 def test_a_refused_key_is_no_use(seeded):

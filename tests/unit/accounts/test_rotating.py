@@ -39,7 +39,7 @@ class Keyring:
     def rotate(self, key_id, by=None, *, overlap_ms=DEFAULT_OVERLAP_MS, key="once"):
         by = self.admin.token if by is None else by
         principal = self.enter(by)
-        fingerprint = compute_fingerprint(f"{key_id} {principal.key_id}", b"%d" % overlap_ms)
+        fingerprint = compute_fingerprint(f"{key_id} {principal.actor_id}", b"%d" % overlap_ms)
         command = RotateKey(key_id, overlap_ms, by, key, fingerprint, lambda made: made.key_id, str)
         return rotate_key(self.cloud.rotation, principal, command)
 
@@ -75,12 +75,12 @@ def test_both_work_until_the_overlap_ends_and_then_the_new_one_alone(ring, overl
     old = ring.issue()
     rotated = ring.rotate(old.key.key_id, overlap_ms=overlap_ms)
     ring.cloud.clock.value_ms += overlap_ms - 1
-    assert ring.enter(old.token).key_id == old.key.key_id
+    assert ring.enter(old.token).actor_id == old.key.key_id
     ring.cloud.clock.value_ms += 1
     with pytest.raises(Unauthenticated) as refused:
         ring.enter(old.token)
     assert refused.value.code == "key_expired"
-    assert ring.enter(rotated.token).key_id == rotated.body
+    assert ring.enter(rotated.token).actor_id == rotated.body
 
 
 def test_without_an_overlap_the_old_one_is_dead_at_once(ring):
@@ -187,12 +187,12 @@ def test_each_limit_alone_keeps_a_key_from_rotating_one_without(ring, limit):
 def test_a_key_of_another_account_is_as_missing_as_one_that_never_was(ring):
     other = add_renter(ring.seeded, name="other", credit_micros=0)
     told = []
-    for key_id in (other.key_id, "key_missing"):
+    for key_id in (other.actor_id, "key_missing"):
         with pytest.raises(NotFound) as refused:
             ring.rotate(key_id)
         told.append((refused.value.code, refused.value.detail))
     assert told[0] == told[1]
-    assert ring.find(other.key_id).successor_id is None
+    assert ring.find(other.actor_id).successor_id is None
 
 
 def test_what_is_revoked_or_expired_has_no_successor(ring):
@@ -236,7 +236,7 @@ def test_two_rotations_at_once_make_one_successor(ring):
 def test_the_operators_key_and_a_hosts_are_replaced_in_their_own_ways(ring):
     operator = ring.seeded.operator
     for role, code in (("operator", "operator_key"), ("host", "host_key")):
-        key_id = operator.key_id
+        key_id = operator.actor_id
         if role == "host":
             key_id = ring.cloud.fleet_store.get_host(add_host(ring.seeded, "m", 1).host_id).api_key_id
         command = RotateKey(key_id, 0, "x", f"k-{role}", "f", lambda made: made.key_id, str)
@@ -258,5 +258,5 @@ def test_a_rotation_that_died_is_repeated_and_done_once(ring, point):
         (1, True) if point == "crash_after" else (0, False)
     )
     rotated = ring.rotate(old.key.key_id)
-    assert ring.enter(rotated.token).key_id == ring.find(old.key.key_id).successor_id
+    assert ring.enter(rotated.token).actor_id == ring.find(old.key.key_id).successor_id
     assert ring.count_acts() == 1

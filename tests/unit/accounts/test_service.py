@@ -151,10 +151,10 @@ def test_a_renter_reaches_only_keys_of_the_own_account():
     with pytest.raises(NotFound):
         create_key(accounts, other, seeded.renter.account_id, label="x")
     with pytest.raises(NotFound):
-        revoke_key(accounts, other, seeded.renter.key_id)
+        revoke_key(accounts, other, seeded.renter.actor_id)
     with pytest.raises(NotFound):
         revoke_key(accounts, other, "key_missing")
-    assert accounts.store.get_key(seeded.renter.key_id).revoked_at_ms is None
+    assert accounts.store.get_key(seeded.renter.actor_id).revoked_at_ms is None
 
 
 def test_the_operators_key_is_neither_copied_nor_revoked_through_the_api():
@@ -163,7 +163,7 @@ def test_the_operators_key_is_neither_copied_nor_revoked_through_the_api():
     with pytest.raises(Forbidden):
         create_key(accounts, seeded.operator, seeded.operator.account_id, label="second")
     with pytest.raises(Conflict):
-        revoke_key(accounts, seeded.operator, seeded.operator.key_id)
+        revoke_key(accounts, seeded.operator, seeded.operator.actor_id)
     with pytest.raises(NotFound):
         create_key(accounts, seeded.operator, "acc_missing", label="x")
 

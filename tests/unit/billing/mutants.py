@@ -378,10 +378,8 @@ def hunt(mutant: Callable[[], Any]) -> Kill:
         try:
             with mutant(), contextlib.redirect_stdout(io.StringIO()):
                 killer()
-        except (
-            Exception,
-            pytest.fail.Exception,
-        ):  # however it shows: what matters is that nobody could have merged it
+        # However it shows: what matters is that nobody could have merged it.
+        except (Exception, pytest.fail.Exception):
             name = "state machine" if killer is run_machine else killer.__name__.strip("_")
             return Kill(mutant.__name__, name, time.monotonic() - began)
     return Kill(mutant.__name__, "", time.monotonic() - began)

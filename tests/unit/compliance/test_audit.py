@@ -164,7 +164,7 @@ def test_every_act_of_an_operator_leaves_one_entry_in_his_name(platform):
         assert status < 300, (route, answer)
         written = platform.cloud.audit.entries[before:]
         assert len(written) == 1, (route, [entry.action for entry in written])
-        assert written[0].actor == platform.seeded.operator.key_id, route
+        assert written[0].actor == platform.seeded.operator.actor_id, route
         done.add(route)
     mutating = {
         f"{operation.method} {operation.path}"
@@ -205,9 +205,9 @@ def test_the_trail_is_read_by_target_and_by_actor_newest_first_and_page_by_page(
         ("host.cordoned", "one"),
         ("host.enrolled", None),
     ]
-    assert found[0]["actor"] == platform.seeded.operator.key_id
+    assert found[0]["actor"] == platform.seeded.operator.actor_id
     assert found[0]["at"] == format_instant(platform.cloud.clock.now_ms())
-    _, mine = platform.ask("GET /v1/audit", query={"actor": platform.seeded.operator.key_id, "limit": "1"})
+    _, mine = platform.ask("GET /v1/audit", query={"actor": platform.seeded.operator.actor_id, "limit": "1"})
     assert mine["items"] == found[:1]
 
 

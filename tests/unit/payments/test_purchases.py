@@ -106,7 +106,7 @@ def test_settings_are_audited_and_a_limit_that_buys_nothing_is_refused(shopper):
     shopper.put(limit=30_000_000, name="ACME")
     written = [each for each in shopper.seeded.cloud.audit.entries if each.action.startswith("removal_")]
     assert [each.details["max_micros_per_month"] for each in written] == [LIMIT, 30_000_000]
-    assert {each.actor for each in written} == {shopper.renter.key_id}
+    assert {each.actor for each in written} == {shopper.renter.actor_id}
     assert get_settings(shopper.ports, shopper.account_id).beneficiary_name == "ACME"
     for limit in (0, 9_999, 10_001):
         with pytest.raises(InvalidInput) as refused:

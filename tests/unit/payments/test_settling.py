@@ -217,7 +217,7 @@ def test_a_refund_is_ordered_once_per_key_and_is_written_down():
     with pytest.raises(NotFound):
         refund_top_up(till.ports, operator, "top_none", 10_000, "x")
     written = [entry for entry in till.seeded.cloud.audit.entries if entry.action == "top_up.refunded"]
-    assert [entry.actor for entry in written] == [operator.key_id]
+    assert [entry.actor for entry in written] == [operator.actor_id]
     check_books(till.seeded)
 
 

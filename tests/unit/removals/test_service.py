@@ -35,7 +35,7 @@ def test_a_day_goes_from_its_records_to_credits_with_every_step_on_the_record(si
     assert batch.issued_mg == removal.credited_mg
     found = read_statement(site.ports, site.window)
     assert (found.state, found.serial, found.evidence) == ("credits_issued", batch.serial, "report 7")
-    assert found.decided_by == site.operator.key_id
+    assert found.decided_by == site.operator.actor_id
     assert found.due_mg == 0
     names = ["removal.drawn", "removal.submitted", "removal.verified", "removal.issued"]
     assert [each.action for each in site.audit(*names)] == names

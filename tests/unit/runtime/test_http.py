@@ -62,7 +62,7 @@ def app(state):
 
         @api.route("GET", "/v1/open", public=True)
         def read_open(request):
-            return Answer(request.principal.key_id)
+            return Answer(request.principal.actor_id)
 
     return build_api(declare)
 

@@ -1,0 +1,105 @@
+"""Pages for people: templates that escape everything, forms, cookies, headers that let nothing else in."""
+
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from chalicelib.core.errors import InvalidInput
+from chalicelib.runtime.http import Answer, Call, Html
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 50
+
+
+def render_page(
+    template: str,
+    *,
+    nonce: str,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+    form_action: str = "'self'",
+    **values: object,
+) -> Answer[Html]:
+    """Return ``templates/<template>`` filled in.
+
+    ``nonce``: fresh for each page; only a ``<style>`` or ``<script>`` that carries it is obeyed.
+    ``form_action``: where its forms may lead, also by a redirect.
+    """
+    text = _environment().get_template(template).render(nonce=nonce, **values)
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
+        f"connect-src 'self'; "
+        f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
+    )
+    return Answer(
+        text,
+        status,
+        {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": policy,
+            "Referrer-Policy": "no-referrer",
+            "X-Frame-Options": "DENY",
+            **(headers or {}),
+        },
+    )
+
+
+def redirect(url: str, headers: Mapping[str, str] | None = None) -> Answer[Html]:
+    """Send the browser on by GET, whatever it came with (303, never 307: RFC 9700, section 4.12)."""
+    return Answer("", HTTPStatus.SEE_OTHER, {"Location": url, **(headers or {})})
+
+
+def read_form(call: Call) -> Mapping[str, str]:
+    """Return the fields of a form, each given once.
+
+    Raises:
+        InvalidInput: ``unsupported_media_type``, or no form.
+    """
+    if call.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
+        raise InvalidInput(f"Send the form as {FORM_TYPE}.", code="unsupported_media_type")
+    try:
+        pairs = parse_qsl(
+            call.raw_body.decode(),
+            keep_blank_values=True,
+            strict_parsing=bool(call.raw_body),
+            errors="strict",
+            max_num_fields=MAX_FORM_FIELDS,
+        )
+    except ValueError as error:
+        raise InvalidInput("This is no form.", code="invalid_form") from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidInput("A field of the form is given more than once.", code="invalid_form")
+    return fields
+
+
+def read_cookie(call: Call, name: str) -> str | None:
+    try:
+        found = SimpleCookie(call.headers.get("cookie", "")).get(name)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def set_cookie(name: str, value: str, *, lasts_seconds: int) -> Mapping[str, str]:
+    """Return the header that sets a cookie of this host which scripts cannot read; 0 seconds take it away."""
+    return {"Set-Cookie": f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={lasts_seconds}"}
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("chalicelib.runtime"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
