@@ -2,6 +2,7 @@
 
 from chalice.app import Chalice
 
+from chalicelib import wiring
 from chalicelib.accounts import api as accounts_api
 from chalicelib.accounts import functions as accounts_functions
 from chalicelib.billing import api as billing_api
@@ -70,6 +71,7 @@ FUNCTIONS = (
 
 app = Chalice(app_name="provocative", configure_logs=False)
 for _api in APIS:
+    _api.limit_by(wiring.find_limiter)
     app.register_blueprint(_api.blueprint)
 for _functions in FUNCTIONS:
     app.register_blueprint(_functions)

@@ -10,6 +10,7 @@
     ├── InsufficientFunds   the wallet cannot cover the hold
     │   ├── BudgetExhausted        nor can a budget
     │   └── SpendLimitReached      the limit by the hour stands against it
+    ├── RateLimited         too many requests by one caller: try again in ``retry_after_seconds``
     └── Unavailable         try again: contention or a dependency that did not answer
 
 `chalicelib.runtime.http` maps them to statuses; nothing here knows HTTP.
@@ -71,6 +72,12 @@ class SpendLimitReached(InsufficientFunds):
     """The start would spend more in an hour than the account's limit."""
 
     code = "spend_limit_reached"
+
+
+class RateLimited(DomainError):
+    """``extra`` holds ``policy``, ``quota``, ``window_seconds`` and ``retry_after_seconds``."""
+
+    code = "quota_exceeded"
 
 
 class Unavailable(DomainError):

@@ -125,7 +125,7 @@ def remove_auto_top_up(call: Call) -> Answer[None]:
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
-@api.route("POST", "/v1/stripe/events", public=True)
+@api.route("POST", "/v1/stripe/events", public=True, cost="exempt")
 def receive_stripe_event(call: Call) -> Answer[None]:
     """Take in a webhook of Stripe; its signature is what lets it in."""
     signature = call.headers.get("stripe-signature", "")

@@ -25,9 +25,11 @@ from chalicelib.core.errors import (
     Unavailable,
 )
 from chalicelib.core.principal import Principal
+from chalicelib.core.throttling import CostClass
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
@@ -101,6 +103,7 @@ class Operation:
     view: "View"
     body: type[RequestBody] | None
     query: frozenset[str]
+    cost: CostClass = "read"
 
 
 View = Callable[..., Answer[Any]]
@@ -116,6 +119,11 @@ class Api:
         self.blueprint = Blueprint(import_name)
         self.operations: list[Operation] = []
         self._authenticate = authenticate
+        self._find_limiter: Callable[[], Limiter] | None = None
+
+    def limit_by(self, find_limiter: Callable[[], Limiter]) -> None:
+        """Hold all routes to the limits that the process keeps."""
+        self._find_limiter = find_limiter
 
     def route(
         self,
@@ -126,8 +134,9 @@ class Api:
         public: bool = False,
         body: type[RequestBody] | None = None,
         query: frozenset[str] = NO_QUERY,
+        cost: CostClass | None = None,
     ) -> Callable[[View], View]:
-        """Declare a route.
+        """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
 
         Raises:
             ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
@@ -137,18 +146,26 @@ class Api:
         if permission is not None and self._authenticate is None:
             raise ValueError(f"{method} {path} needs a permission, and nobody reads keys here")
 
+        charged = cost or choose_cost(method, public=public)
+
         def declare(view: View) -> View:
             @functools.wraps(view)
             def handle(**parameters: str) -> Response:
                 request = self.blueprint.current_request
-                return self._answer(view, request, parameters, permission, body, query)
+                gate = self._build_gate(charged, request)
+                return self._answer(view, request, parameters, permission, body, query, gate)
 
-            self.operations.append(Operation(method, path, view.__name__, permission, view, body, query))
+            name = view.__name__
+            self.operations.append(Operation(method, path, name, permission, view, body, query, charged))
             # Any content type reaches us, so that the refusal is a problem document too.
-            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=name)(handle)
             return view
 
         return declare
+
+    def _build_gate(self, cost: CostClass, request: Request) -> Gate:
+        limiter = None if self._find_limiter is None else self._find_limiter()
+        return Gate(limiter, cost, read_address(request.to_original_event()))
 
     def _answer(
         self,
@@ -158,10 +175,11 @@ class Api:
         permission: str | None,
         body: type[RequestBody] | None,
         query: frozenset[str],
+        gate: Gate,
     ) -> Response:
         request_id = str(request.context.get("requestId", "unknown"))
         try:
-            call = self._admit(request, request_id, permission, body, query)
+            call = self._admit(request, request_id, permission, body, query, gate)
             answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
             response = _render(answer, request_id)
         except DomainError as error:
@@ -172,6 +190,7 @@ class Api:
         except Exception:
             get_logger().exception("unhandled", extra={"request_id": request_id})
             response = build_internal_error(request_id)
+        response.headers.update(gate.build_headers())
         get_logger().info(
             "request",
             extra={
@@ -190,13 +209,15 @@ class Api:
         permission: str | None,
         body: type[RequestBody] | None,
         query: frozenset[str],
+        gate: Gate,
     ) -> Call:
         event = request.to_original_event()
         call = Call(None, b"", {}, request.headers, request_id)
         principal = None
+        gate.enter(public=permission is None)
         if permission is not None:
-            assert self._authenticate is not None
-            principal = self._authenticate(call.bearer)
+            principal = self._identify(call.bearer, gate)
+            gate.admit(principal)
             if principal.limits.networks:
                 _require_address(event, principal.limits.networks)
             if permission not in principal.permissions:
@@ -207,6 +228,21 @@ class Api:
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
         return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+
+    def _identify(self, token: str, gate: Gate) -> Principal:
+        assert self._authenticate is not None
+        try:
+            return self._authenticate(token)
+        except Unauthenticated:
+            gate.note_bad_key()
+            raise
+
+
+def choose_cost(method: str, *, public: bool) -> CostClass:
+    """What a route costs that says nothing of it. Who changes something without a key is about to get one."""
+    if method in {"GET", "HEAD"}:
+        return "read"
+    return "auth" if public else "write"
 
 
 def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:

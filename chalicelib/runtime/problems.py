@@ -19,6 +19,7 @@ _STATUSES: tuple[tuple[type[errors.DomainError], HTTPStatus], ...] = (
     (errors.Forbidden, HTTPStatus.FORBIDDEN),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _CODE_STATUSES = {
@@ -49,6 +50,8 @@ def build_problem(error: errors.DomainError, request_id: str) -> Response:
     headers = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers["Retry-After"] = str(error.extra.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="provocative"'
     return _build(status, error.code, error.detail, request_id, headers, error.extra)

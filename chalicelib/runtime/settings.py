@@ -43,6 +43,8 @@ class Settings(BaseModel):
     host_role_arn: str
     #: Where a machine that was launched enrols; known to the function that launches.
     public_api_url: str = ""
+    #: Multiplies the rate limits. More than 1 where one address is everybody: the embedded cloud.
+    rate_limit_factor: int = Field(default=1, ge=1, le=10_000)
     heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)
     telemetry_interval_seconds: int = Field(default=60, ge=1, le=600)
 

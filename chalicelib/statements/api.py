@@ -41,7 +41,7 @@ def read_statement(call: Call, month: str) -> Answer[StatementBody]:
     return Answer(render_statement(found))
 
 
-@api.route("GET", "/v1/statements/{month}/csv", permission="wallet:read")
+@api.route("GET", "/v1/statements/{month}/csv", cost="expensive", permission="wallet:read")
 def link_statement_csv(call: Call, month: str) -> Answer[LinkBody]:
     """Link the month as CSV: one line a stay and day, one a journal of another kind."""
     return Answer(
@@ -49,7 +49,7 @@ def link_statement_csv(call: Call, month: str) -> Answer[LinkBody]:
     )
 
 
-@api.route("GET", "/v1/statements/{month}/pdf", permission="wallet:read")
+@api.route("GET", "/v1/statements/{month}/pdf", cost="expensive", permission="wallet:read")
 def link_statement_pdf(call: Call, month: str) -> Answer[LinkBody]:
     """Link the month as PDF."""
     return Answer(

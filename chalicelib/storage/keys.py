@@ -58,6 +58,7 @@ OPEN_WINDOWS = "OPEN"
 POOL_TOTALS_PREFIX = "POOL#"
 BOOKING_PREFIX = "BOOKING#"
 ENDPOINTS = "ENDPOINTS"
+BUCKET = "BUCKET"
 EVENT_PREFIX = "EVENT#"
 
 
@@ -368,3 +369,8 @@ def hold(hold_id: str) -> str:
 
 def idempotency(account_id: str, key: str) -> str:
     return f"ACCOUNT#{account_id}#{key}"
+
+
+def bucket(name: str) -> str:
+    """``name``: scope, identity and cost class of a rate limit."""
+    return f"BUCKET#{name}"

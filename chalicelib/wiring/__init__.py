@@ -1,8 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
-removals, reporting, upkeep.
+before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments,
+carbon, removals, reporting, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -41,6 +41,7 @@ from chalicelib.wiring.system import (
     settings,
     sqs_client,
 )
+from chalicelib.wiring.throttling import find_limiter
 from chalicelib.wiring.upkeep import operation_ports, scaling_ports, watch_ports
 from chalicelib.wiring.webhooks import dispatch_ports, leak_ports, read_event_reference, webhook_ports
 
@@ -57,6 +58,7 @@ __all__ = [
     "clock",
     "dead_letters",
     "dispatch_ports",
+    "find_limiter",
     "find_operator_account",
     "fleet_ports",
     "give_up_stays",

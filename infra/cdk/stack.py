@@ -36,6 +36,8 @@ class Stage:
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: Multiplies the rate limits of `chalicelib.core.throttling`.
+    rate_limit_factor: int = 1
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
 
@@ -194,6 +196,7 @@ class PlatformStack(Stack):
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
+            "RATE_LIMIT_FACTOR": str(stage.rate_limit_factor),
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
         }

@@ -101,6 +101,7 @@ TABLES = (
         expires=True,
     ),
     TableSpec("idempotency", expires=True),
+    TableSpec("limits", expires=True),
     TableSpec(
         "webhooks",
         (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),

@@ -184,6 +184,7 @@ def _build_answer(
 ) -> Schema:
     sent = {name: {"schema": {"type": "string"}} for name in reading.sent_headers}
     answer: Schema = {"description": _DESCRIPTIONS[status], "headers": {**sent, **problems.REQUEST_ID}}
+    answer["headers"] |= problems.RATE_LIMITS
     if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         return answer
     schemas = [references[model] for model in reading.models]
