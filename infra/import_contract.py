@@ -173,6 +173,8 @@ KINDS = {
     "pages": "schemas",
     "methodology": "service",
     "limits": "model",
+    "ramp": "model",
+    "allowances": "service",
     "rotating": "service",
     "leaks": "service",
     "methodology_schemas": "schemas",

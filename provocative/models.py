@@ -4,7 +4,7 @@ They are plain dictionaries: a field that a newer API adds is simply there, and 
 Instants are RFC 3339 text, money is micro-units of the currency (1,000,000 are one), ratios are millionths.
 """
 
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
 
 from provocative.carbon_models import Emissions, StartPlan
 from provocative.requests import Port, Volume
@@ -53,10 +53,17 @@ class IssuedKey(Key):
     key: str
 
 
+class Ramp(TypedDict):
+    max_gpus: int
+    spend_limit_micros_per_hour: int
+    rises_at: str | None
+
+
 class Quota(TypedDict):
     max: int
     used: int
     available: int
+    ramp: NotRequired[Ramp | None]
 
 
 class NextPrice(TypedDict):

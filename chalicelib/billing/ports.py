@@ -17,6 +17,16 @@ from chalicelib.rentals.retention import DATA_HOLD_MS
 MAX_ATTEMPTS = 8
 
 
+def find_paid_since(balance: Balance) -> int | None:
+    """Return when the account paid first, ``None``: it never did.
+
+    Money that was paid in before that was written down was paid long ago.
+    """
+    if balance.paid_since_ms is None and balance.paid_micros > 0:
+        return 0
+    return balance.paid_since_ms
+
+
 def find_data_hold_end(balance: Balance) -> int | None:
     """Return until when the data of stopped rentals is kept; ``None``: nothing bounds it."""
     return None if balance.exhausted_at_ms is None else balance.exhausted_at_ms + DATA_HOLD_MS

@@ -8,6 +8,7 @@ from chalicelib.core.errors import NotFound
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.rentals import life, ports, service
+from chalicelib.rentals.allowances import read_quota
 from chalicelib.rentals.rendering import (
     change,
     read_request,
@@ -115,7 +116,7 @@ def act_on_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
 @api.route("GET", "/v1/quotas", permission="rentals:read")
 def get_quota(call: Call) -> Answer[QuotaBody]:
     """Show how many GPUs the account may have at once, and has."""
-    return Answer(render_quota(wiring.rental_ports().scheduling.get_quota(call.principal.account_id)))
+    return Answer(render_quota(*read_quota(wiring.rental_ports(), call.principal.account_id)))
 
 
 @api.route("PUT", "/v1/accounts/{account_id}/quotas", permission="accounts:write", body=QuotaRequest)

@@ -295,7 +295,7 @@ def set_quota(ports: RentalPorts, principal: Principal, account_id: str, max_gpu
     )
     ports.audit.add_entry(tx, entry)
     tx.commit()
-    return Quota(max_gpus, old.used_gpus)
+    return Quota(max_gpus, old.used_gpus, is_set=True)
 
 
 def request_log(ports: RentalPorts, principal: Principal, rental_id: str) -> Rental:

@@ -45,6 +45,8 @@ class Settings(BaseModel):
     public_api_url: str = ""
     #: Multiplies the rate limits. More than 1 where one address is everybody: the embedded cloud.
     rate_limit_factor: int = Field(default=1, ge=1, le=10_000)
+    #: Holds new accounts to fewer GPUs and less spending, see `chalicelib.rentals.ramp`.
+    new_account_ramp: bool = True
     heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)
     telemetry_interval_seconds: int = Field(default=60, ge=1, le=600)
 

@@ -21,6 +21,8 @@ _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
 #: A posting is an insert: it matches nothing, and what matches nothing invokes nothing.
 TAMPERING_PATTERN = json.dumps({"eventName": list(CHANGES)})
+#: The stage's limit is by the second.
+_CAME_TOO_OFTEN = {"THROTTLED": {"gatewayresponse.header.Retry-After": "'1'"}}
 #: The most that Lambda offers.
 LANES = 10
 
@@ -132,7 +134,7 @@ class Functions(Construct):
             "detail": "$context.error.message",
             "request_id": "$context.requestId",
         }
-        for response_type in ("DEFAULT_4XX", "DEFAULT_5XX"):
+        for response_type in ("DEFAULT_4XX", "DEFAULT_5XX", "THROTTLED"):
             CfnResource(
                 self,
                 response_type.title().replace("_", ""),
@@ -144,6 +146,7 @@ class Functions(Construct):
                     "ResponseParameters": {
                         "gatewayresponse.header.Content-Type": "'application/problem+json'",
                         "gatewayresponse.header.Cache-Control": "'no-store'",
+                        **_CAME_TOO_OFTEN.get(response_type, {}),
                     },
                 },
             )

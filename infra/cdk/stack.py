@@ -11,6 +11,7 @@ from constructs import Construct
 
 from infra.cdk.alarms import Alarms
 from infra.cdk.functions import Functions
+from infra.cdk.outer_ring import OuterRing, build_method_settings
 from infra.cdk.permissions import Resources, build_host_statements
 from infra.cdk.queues import Queues
 from infra.cdk.tables import Tables
@@ -36,8 +37,12 @@ class Stage:
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: A firewall and limits before the API; the embedded cloud has neither.
+    outer_ring: bool = True
     #: Multiplies the rate limits of `chalicelib.core.throttling`.
     rate_limit_factor: int = 1
+    #: Holds new accounts to less, see `chalicelib.rentals.ramp`.
+    new_account_ramp: bool = True
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
 
@@ -133,6 +138,8 @@ class PlatformStack(Stack):
             string_value=stage.public_url or self._build_api_url(),
             description="Where the API is reached from outside: links in mails, and the issuer of tokens",
         )
+        if stage.outer_ring:
+            self._add_outer_ring()
         Alarms(
             self,
             "Alarms",
@@ -196,6 +203,7 @@ class PlatformStack(Stack):
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
+            "NEW_ACCOUNT_RAMP": str(stage.new_account_ramp).lower(),
             "RATE_LIMIT_FACTOR": str(stage.rate_limit_factor),
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
@@ -244,6 +252,19 @@ class PlatformStack(Stack):
             role_name=f"{self.stage.prefix}-host",
             assumed_by=iam.ArnPrincipal(self.functions.get_role("APIHandler").attr_arn),
             inline_policies={"queues": document},
+        )
+
+    def _add_outer_ring(self) -> None:
+        rest_api = self.functions.get_resource("RestAPI")
+        rest_api.add_property_override("MethodSettings", build_method_settings())
+        # The transform puts the stage that it makes in the place of this reference, so it is there before.
+        stage_name = {"Ref": "RestAPI.Stage"}
+        path = [f"arn:{self.partition}:apigateway:{self.region}::/restapis/", rest_api.ref, "/stages/"]
+        OuterRing(
+            self,
+            "OuterRing",
+            prefix=self.stage.prefix,
+            stage_arn={"Fn::Join": ["", [*path, stage_name]]},
         )
 
     def _add_outputs(self) -> None:

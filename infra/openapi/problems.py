@@ -31,8 +31,7 @@ NAMES: Mapping[int, tuple[str, str]] = {
     422: ("KeyReused", "The Idempotency-Key was used with another body."),
     429: (
         "TooManyRequests",
-        "The key, its account or its address asks too often, or the gateway takes no more requests now: "
-        "try again after `Retry-After`.",
+        "The key, its account or its address asks too often, or all do: try again after `Retry-After`.",
     ),
     500: ("InternalError", "A fault of ours; the request id finds it."),
     503: ("Unavailable", "Contention, or a dependency that did not answer: try again after `Retry-After`."),
@@ -44,7 +43,7 @@ _REQUEST_ID: Schema = {
 REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
 #: Source: draft-ietf-httpapi-ratelimit-headers-10.
 _RATE_LIMIT_POLICY: Schema = {
-    "description": "The limit that is nearest: `q` requests in `w` seconds. Every route has one but Stripe's.",
+    "description": "The limit that is nearest: `q` requests in `w` seconds. Stripe's route has none.",
     "schema": {"type": "string", "examples": ['"default";q=600;w=60']},
 }
 _RATE_LIMIT: Schema = {

@@ -12,6 +12,7 @@ from chalicelib.billing.ports import (
     UsageLine,
     Wallet,
     find_data_hold_end,
+    find_paid_since,
 )
 from chalicelib.core.errors import (
     BudgetExhausted,
@@ -129,6 +130,7 @@ class FakeWalletStore(MemoryStore):
                 alert_level=after.alert_level,
                 month=after.month,
                 exhausted_at_ms=after.exhausted_at_ms,
+                paid_since_ms=after.paid_since_ms,
             )
 
         tx.add(check, effect)
@@ -175,7 +177,18 @@ class FakeWalletStore(MemoryStore):
             row, held_micros=row.held_micros + amount, available_micros=row.available_micros - amount
         )
 
-    def add_holds(self, tx: Any, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
+    def find_paid_since(self, account_id: str) -> int | None:
+        balance = self.get_balance(account_id)
+        return None if balance is None else find_paid_since(balance)
+
+    def add_holds(
+        self,
+        tx: Any,
+        account_id: str,
+        holds: Sequence[StayHold],
+        now_ms: int,
+        limit_micros_per_hour: int | None = None,
+    ) -> None:
         rows = self.db.table("balances")
         budgets = self._list_budgets(account_id)
         kept = [_set_aside(each, budgets) for each in holds]
@@ -189,6 +202,8 @@ class FakeWalletStore(MemoryStore):
             limit = row.spend_limit_micros_per_hour
             if limit is not None and row.burn_micros_per_hour + rate > limit:
                 return SpendLimitReached("limit")
+            if limit_micros_per_hour is not None and row.burn_micros_per_hour + rate > limit_micros_per_hour:
+                return SpendLimitReached("ramp")
             same = len(self._list_budgets(account_id)) == len(budgets)
             return None if same else Unavailable("budgets")
 

@@ -90,6 +90,7 @@ class BalanceItem(BalancesTable):
     spend_limit_micros_per_hour = IntegerAttribute(null=True)
     alert_level = IntegerAttribute(null=True)
     exhausted_at_ms = IntegerAttribute(null=True)
+    paid_since_ms = IntegerAttribute(null=True)
     month = UnicodeAttribute(null=True)
     #: Stored for the same reason, where there is a limit: always limit - burn.
     spend_headroom_micros_per_hour = IntegerAttribute(null=True)

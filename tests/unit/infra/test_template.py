@@ -195,7 +195,11 @@ def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template
     (api,) = select(template, "AWS::Serverless::Api").values()
     assert "REGIONAL" in json.dumps(api["Properties"]["EndpointConfiguration"])
     responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
-    assert {each["Properties"]["ResponseType"] for each in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    assert {each["Properties"]["ResponseType"] for each in responses} == {
+        "DEFAULT_4XX",
+        "DEFAULT_5XX",
+        "THROTTLED",
+    }
     for each in responses:
         assert "problem+json" in json.dumps(each["Properties"]["ResponseParameters"])
 
@@ -380,3 +384,26 @@ def test_archives_hold_bytecode_for_the_functions_own_python_and_no_tests(produc
     code = next(each for each in names.values() if "app.py" in each)
     assert any(name.endswith(".pyc") for name in code)
     assert not any(name.startswith(("tests/", "host_agent/", "infra/", "docs/")) for name in code)
+
+
+def test_a_firewall_and_limits_of_the_stage_stand_before_the_api(template):
+    (firewall_id,) = firewalls = select(template, "AWS::WAFv2::WebACL")
+    properties = firewalls[firewall_id]["Properties"]
+    assert (properties["Scope"], properties["DefaultAction"]) == ("REGIONAL", {"Allow": {}})
+    assert [rule["Name"] for rule in properties["Rules"]] == [
+        "BodyTooLong",
+        "RequestsPerAddress",
+        "WebhooksPerAddress",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+        "AWSManagedRulesCommonRuleSet",
+    ]
+    (association,) = select(template, "AWS::WAFv2::WebACLAssociation").values()
+    assert association["Properties"]["WebACLArn"] == {"Fn::GetAtt": [firewall_id, "Arn"]}
+    arn = json.dumps(association["Properties"]["ResourceArn"])
+    assert '{"Ref": "RestAPI"}' in arn
+    assert '{"Ref": "RestAPI.Stage"}' in arn
+    (settings,) = template["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
+    assert settings["ThrottlingRateLimit"] > 0 < settings["ThrottlingBurstLimit"]
+    responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
+    (throttled,) = [each for each in responses if each["Properties"]["ResponseType"] == "THROTTLED"]
+    assert "gatewayresponse.header.Retry-After" in throttled["Properties"]["ResponseParameters"]
