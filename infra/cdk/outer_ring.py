@@ -30,7 +30,8 @@ COUNTED = (
     "GenericRFI_QUERYARGUMENTS",
     "NoUserAgent_HEADER",
 )
-#: Decimal numbers above the API's own bound, 262,144: the firewall sees 16 KiB of a body, so the length that is announced decides.
+#: Decimal numbers above the API's own bound, 262,144. The firewall sees 16 KiB of a body: the length that is
+#: announced decides.
 TOO_LONG = (
     "^0*([1-9][0-9]{6,}|[3-9][0-9]{5}|2[7-9][0-9]{4}|26[3-9][0-9]{3}|262[2-9][0-9]{2}|2621[5-9][0-9]|"
     "26214[5-9])$"

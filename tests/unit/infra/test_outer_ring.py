@@ -103,3 +103,30 @@ def test_what_renters_run_is_not_taken_for_an_attack():
 def test_the_stage_bounds_every_method():
     (settings,) = build_method_settings()
     assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
+
+
+def select(template, kind):
+    return {name: each for name, each in template["Resources"].items() if each["Type"] == kind}
+
+
+def test_a_firewall_and_limits_of_the_stage_stand_before_the_api(template):
+    (firewall_id,) = firewalls = select(template, "AWS::WAFv2::WebACL")
+    properties = firewalls[firewall_id]["Properties"]
+    assert (properties["Scope"], properties["DefaultAction"]) == ("REGIONAL", {"Allow": {}})
+    assert [rule["Name"] for rule in properties["Rules"]] == [
+        "BodyTooLong",
+        "RequestsPerAddress",
+        "WebhooksPerAddress",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+        "AWSManagedRulesCommonRuleSet",
+    ]
+    (association,) = select(template, "AWS::WAFv2::WebACLAssociation").values()
+    assert association["Properties"]["WebACLArn"] == {"Fn::GetAtt": [firewall_id, "Arn"]}
+    arn = json.dumps(association["Properties"]["ResourceArn"])
+    assert '{"Ref": "RestAPI"}' in arn
+    assert '{"Ref": "RestAPI.Stage"}' in arn
+    (settings,) = template["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
+    assert settings["ThrottlingRateLimit"] > 0 < settings["ThrottlingBurstLimit"]
+    responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
+    (throttled,) = [each for each in responses if each["Properties"]["ResponseType"] == "THROTTLED"]
+    assert "gatewayresponse.header.Retry-After" in throttled["Properties"]["ResponseParameters"]

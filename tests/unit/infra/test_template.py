@@ -384,26 +384,3 @@ def test_archives_hold_bytecode_for_the_functions_own_python_and_no_tests(produc
     code = next(each for each in names.values() if "app.py" in each)
     assert any(name.endswith(".pyc") for name in code)
     assert not any(name.startswith(("tests/", "host_agent/", "infra/", "docs/")) for name in code)
-
-
-def test_a_firewall_and_limits_of_the_stage_stand_before_the_api(template):
-    (firewall_id,) = firewalls = select(template, "AWS::WAFv2::WebACL")
-    properties = firewalls[firewall_id]["Properties"]
-    assert (properties["Scope"], properties["DefaultAction"]) == ("REGIONAL", {"Allow": {}})
-    assert [rule["Name"] for rule in properties["Rules"]] == [
-        "BodyTooLong",
-        "RequestsPerAddress",
-        "WebhooksPerAddress",
-        "AWSManagedRulesKnownBadInputsRuleSet",
-        "AWSManagedRulesCommonRuleSet",
-    ]
-    (association,) = select(template, "AWS::WAFv2::WebACLAssociation").values()
-    assert association["Properties"]["WebACLArn"] == {"Fn::GetAtt": [firewall_id, "Arn"]}
-    arn = json.dumps(association["Properties"]["ResourceArn"])
-    assert '{"Ref": "RestAPI"}' in arn
-    assert '{"Ref": "RestAPI.Stage"}' in arn
-    (settings,) = template["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
-    assert settings["ThrottlingRateLimit"] > 0 < settings["ThrottlingBurstLimit"]
-    responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
-    (throttled,) = [each for each in responses if each["Properties"]["ResponseType"] == "THROTTLED"]
-    assert "gatewayresponse.header.Retry-After" in throttled["Properties"]["ResponseParameters"]
