@@ -46,6 +46,7 @@ class Key(TypedDict):
     last_used_at: str | None
     predecessor_id: str | None
     successor_id: str | None
+    issued_by: str | None
 
 
 class IssuedKey(Key):

@@ -64,6 +64,8 @@ class KeyBody(ResponseBody):
     last_used_at: str | None
     predecessor_id: str | None
     successor_id: str | None
+    #: The person or service account whose keys end with them; ``null``: issued by an operator.
+    issued_by: str | None
 
 
 class IssuedKeyBody(KeyBody):
@@ -100,6 +102,7 @@ def render_key(key: ApiKey) -> KeyBody:
         last_used_at=_render_instant(key.last_used_at_ms),
         predecessor_id=key.predecessor_id,
         successor_id=key.successor_id,
+        issued_by=key.issued_by,
     )
 
 

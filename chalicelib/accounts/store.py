@@ -11,7 +11,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import KeyLimits, Role
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
-from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem
+from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem, IssuedKeyItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -96,8 +96,17 @@ class DynamoAccountStore:
             networks=set(key.limits.networks) or None,
             expires_at_ms=key.limits.expires_at_ms,
             predecessor_id=key.predecessor_id,
+            issued_by=key.issued_by,
         )
         dynamo(tx).put(item, ApiKeyItem.pk.does_not_exist(), unexpected("The key"))
+        if key.issued_by is not None:
+            note = IssuedKeyItem(keys.issuer(key.account_id, key.issued_by), keys.api_key(key.key_id))
+            dynamo(tx).put(note, None, unexpected("The key"))
+
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        notes = IssuedKeyItem.query(keys.issuer(account_id, issuer_id), consistent_read=True)
+        issued = (self.get_key(keys.read_api_key(note.sk)) for note in notes)
+        return [key for key in issued if key is not None]
 
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
         key = keys.api_key(key_id)
@@ -145,7 +154,7 @@ class DynamoAccountStore:
 
 def _read_key(item: ApiKeyItem) -> ApiKey:
     return ApiKey(
-        key_id=item.pk.removeprefix("KEY#"),
+        key_id=keys.read_api_key(item.pk),
         account_id=item.account_id,
         role=cast("Role", item.role),
         label=item.label,
@@ -161,4 +170,5 @@ def _read_key(item: ApiKeyItem) -> ApiKey:
         predecessor_id=item.predecessor_id,
         successor_id=item.successor_id,
         last_used_at_ms=item.last_used_at_ms,
+        issued_by=item.issued_by,
     )

@@ -81,6 +81,10 @@ class FakeAccountStore(MemoryStore):
     def add_key(self, tx: Any, key: ApiKey) -> None:
         tx.put_new("keys", key.key_id, key, Unavailable("key"))
 
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        rows = self.db.table("keys").values()
+        return [key for key in rows if (key.account_id, key.issued_by) == (account_id, issuer_id)]
+
     def revoke_key(self, tx: Any, key_id: str, at_ms: int) -> None:
         rows = self.db.table("keys")
 

@@ -50,3 +50,8 @@ class ApiKeyItem(AccountsTable):
     last_used_at_ms = IntegerAttribute(null=True)
     predecessor_id = UnicodeAttribute(null=True)
     successor_id = UnicodeAttribute(null=True)
+    issued_by = UnicodeAttribute(null=True)
+
+
+class IssuedKeyItem(AccountsTable):
+    """That somebody issued a key: found by who it was, consistently."""

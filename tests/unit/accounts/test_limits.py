@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.accounts.limits import MAX_LIFETIME_MS, settle_limits
+from chalicelib.accounts.limits import MAX_LIFETIME_MS, renew_limits, settle_limits
 from chalicelib.accounts.model import DAY_MS, PERMISSIONS, ApiKey, build_principal, select_permissions
-from chalicelib.accounts.service import authenticate, create_key
+from chalicelib.accounts.service import authenticate, create_key, revoke_key
 from chalicelib.core.errors import (
     DomainError,
     Forbidden,
@@ -16,7 +16,7 @@ from chalicelib.core.errors import (
     Unavailable,
 )
 from chalicelib.core.networks import covers, is_inside, read_networks
-from chalicelib.core.principal import KeyLimits
+from chalicelib.core.principal import MEMBER_ROLES, KeyLimits, Principal
 from tests.factories import add_renter, seed_cloud
 
 RENTER = PERMISSIONS["renter"]
@@ -247,3 +247,48 @@ def test_a_refused_key_is_no_use(seeded):
     with pytest.raises(Unauthenticated):
         enter(seeded, issued)
     assert issued.key.key_id not in seeded.cloud.db.table("uses")
+
+
+@pytest.mark.parametrize("role", sorted(MEMBER_ROLES))
+def test_a_person_issues_no_key_that_may_do_more_than_the_person(role):
+    person = Principal("acc_x", role, "usr_1", PERMISSIONS[role], user_id="usr_1")
+    settled = settle_limits(person, "renter", KeyLimits(), NOW_MS)
+    assert build(settled).permissions == RENTER & PERMISSIONS[role]
+    assert (settled.permissions is None) == (PERMISSIONS[role] >= RENTER)
+    for permission in sorted(RENTER - PERMISSIONS[role]):
+        with pytest.raises(Forbidden) as refused:
+            settle_limits(person, "renter", KeyLimits(frozenset({permission})), NOW_MS)
+        assert refused.value.code == "key_exceeds_issuer"
+
+
+def test_a_developer_rotates_no_key_of_all_of_the_role(seeded):
+    developer = Principal(
+        seeded.renter.account_id, "developer", "usr_1", PERMISSIONS["developer"], user_id="usr_1"
+    )
+    whole = ApiKey("key_x", seeded.renter.account_id, "renter", "x", "", NOW_MS)
+    with pytest.raises(Forbidden):
+        renew_limits(developer, whole, NOW_MS)
+
+
+def test_a_developer_deals_with_the_keys_that_are_the_own_and_with_no_others(seeded):
+    account_id = seeded.renter.account_id
+    people = [
+        Principal(account_id, "developer", f"usr_{n}", PERMISSIONS["developer"], user_id=f"usr_{n}")
+        for n in (1, 2)
+    ]
+    made = issue(seeded, people[0])
+    assert made.key.issued_by == "usr_1"
+    with pytest.raises(Forbidden) as refused:
+        revoke_key(seeded.cloud.accounts, people[1], made.key.key_id)
+    assert refused.value.code == "key_of_another"
+    revoke_key(seeded.cloud.accounts, people[0], made.key.key_id)
+
+
+def test_the_person_at_the_beginning_stands_in_every_key_of_the_chain(seeded):
+    owner = Principal(seeded.renter.account_id, "owner", "usr_1", PERMISSIONS["owner"], user_id="usr_1")
+    holder = owner
+    for _ in range(3):
+        made = issue(seeded, holder)
+        assert made.key.issued_by == "usr_1"
+        holder = enter(seeded, made)
+    assert issue(seeded, seeded.operator).key.issued_by is None
