@@ -28,6 +28,8 @@ class Account(TypedDict):
     name: str
     currency: str
     created_at: str
+    suspended_at: str | None
+    closed_at: str | None
 
 
 class Key(TypedDict):

@@ -108,6 +108,16 @@ class Account:
     name: str
     currency: str
     created_at_ms: int
+    #: Set by an operator, with the reason, and taken back by one.
+    suspended_at_ms: int | None = None
+    suspended_reason: str | None = None
+    #: Set by an owner; an operator takes it back.
+    closed_at_ms: int | None = None
+
+    @property
+    def is_barred(self) -> bool:
+        """Say whether nothing but reading and paying is left to it."""
+        return self.suspended_at_ms is not None or self.closed_at_ms is not None
 
 
 @dataclass(frozen=True, slots=True)

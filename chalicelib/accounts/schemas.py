@@ -22,11 +22,19 @@ class AccountRequest(RequestBody):
     name: Name
 
 
+class AccountActionRequest(RequestBody):
+    action: Literal["suspend", "unsuspend"]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class AccountBody(ResponseBody):
     account_id: str
     name: str
     currency: str
     created_at: str
+    #: While one of these is set, the account can read and pay, and nothing else.
+    suspended_at: str | None
+    closed_at: str | None
 
 
 class KeyRequest(RequestBody):
@@ -84,6 +92,8 @@ def render_account(account: Account) -> AccountBody:
         name=account.name,
         currency=account.currency,
         created_at=format_instant(account.created_at_ms),
+        suspended_at=_render_instant(account.suspended_at_ms),
+        closed_at=_render_instant(account.closed_at_ms),
     )
 
 

@@ -38,6 +38,9 @@ class AccountStore(Protocol):
         """Fails with Conflict when the installation's key is no longer the one in ``installation``."""
 
     def add_account(self, tx: Transaction, account: Account) -> None: ...
+    def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
     def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
         """Every key of an account that ``issuer_id`` issued, read consistently."""

@@ -38,7 +38,15 @@ class DynamoAccountStore:
             item = AccountItem.get(keys.account(account_id), keys.ACCOUNT, consistent_read=True)
         except AccountItem.DoesNotExist:
             return None
-        return Account(account_id, item.name, item.currency, item.created_at_ms)
+        return Account(
+            account_id,
+            item.name,
+            item.currency,
+            item.created_at_ms,
+            item.suspended_at_ms,
+            item.suspended_reason,
+            item.closed_at_ms,
+        )
 
     def get_key(self, key_id: str) -> ApiKey | None:
         key = keys.api_key(key_id)
@@ -73,14 +81,17 @@ class DynamoAccountStore:
         )
 
     def add_account(self, tx: Transaction, account: Account) -> None:
-        item = AccountItem(
-            keys.account(account.account_id),
-            keys.ACCOUNT,
-            name=account.name,
-            currency=account.currency,
-            created_at_ms=account.created_at_ms,
-        )
+        item = _build_account(account)
         dynamo(tx).put(item, AccountItem.pk.does_not_exist(), unexpected("The account"))
+
+    def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
+        same = AccountItem.name == old.name
+        for attribute, value in (
+            (AccountItem.suspended_at_ms, old.suspended_at_ms),
+            (AccountItem.closed_at_ms, old.closed_at_ms),
+        ):
+            same &= attribute.does_not_exist() if value is None else attribute == value
+        dynamo(tx).put(_build_account(new), same, unexpected("The account"))
 
     def add_key(self, tx: Transaction, key: ApiKey) -> None:
         item = ApiKeyItem(
@@ -150,6 +161,19 @@ class DynamoAccountStore:
         except UpdateError as error:
             if not is_condition_failure(error):
                 raise Unavailable("The use of the key could not be written down.") from error
+
+
+def _build_account(account: Account) -> AccountItem:
+    return AccountItem(
+        keys.account(account.account_id),
+        keys.ACCOUNT,
+        name=account.name,
+        currency=account.currency,
+        created_at_ms=account.created_at_ms,
+        suspended_at_ms=account.suspended_at_ms,
+        suspended_reason=account.suspended_reason,
+        closed_at_ms=account.closed_at_ms,
+    )
 
 
 def _read_key(item: ApiKeyItem) -> ApiKey:

@@ -32,6 +32,9 @@ class AccountItem(AccountsTable):
     name = UnicodeAttribute()
     currency = UnicodeAttribute()
     created_at_ms = IntegerAttribute()
+    suspended_at_ms = IntegerAttribute(null=True)
+    suspended_reason = UnicodeAttribute(null=True)
+    closed_at_ms = IntegerAttribute(null=True)
 
 
 class ApiKeyItem(AccountsTable):

@@ -17,7 +17,7 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.networks import covers, is_inside, read_networks
 from chalicelib.core.principal import MEMBER_ROLES, KeyLimits, Principal
-from tests.factories import add_renter, seed_cloud
+from tests.factories import add_person, add_renter, seed_cloud, sign_in
 
 RENTER = PERMISSIONS["renter"]
 NOW_MS = 1_800_000_000_000
@@ -271,24 +271,27 @@ def test_a_developer_rotates_no_key_of_all_of_the_role(seeded):
 
 
 def test_a_developer_deals_with_the_keys_that_are_the_own_and_with_no_others(seeded):
-    account_id = seeded.renter.account_id
-    people = [
-        Principal(account_id, "developer", f"usr_{n}", PERMISSIONS["developer"], user_id=f"usr_{n}")
-        for n in (1, 2)
-    ]
-    made = issue(seeded, people[0])
-    assert made.key.issued_by == "usr_1"
+    ann, bob = (add_person(seeded, "developer") for _ in range(2))
+    made = issue(seeded, ann)
+    assert made.key.issued_by == ann.user_id
     with pytest.raises(Forbidden) as refused:
-        revoke_key(seeded.cloud.accounts, people[1], made.key.key_id)
+        revoke_key(seeded.cloud.accounts, bob, made.key.key_id)
     assert refused.value.code == "key_of_another"
-    revoke_key(seeded.cloud.accounts, people[0], made.key.key_id)
+    revoke_key(seeded.cloud.accounts, ann, made.key.key_id)
 
 
 def test_the_person_at_the_beginning_stands_in_every_key_of_the_chain(seeded):
-    owner = Principal(seeded.renter.account_id, "owner", "usr_1", PERMISSIONS["owner"], user_id="usr_1")
+    owner = add_person(seeded, "owner")
     holder = owner
     for _ in range(3):
         made = issue(seeded, holder)
-        assert made.key.issued_by == "usr_1"
+        assert made.key.issued_by == owner.user_id
         holder = enter(seeded, made)
     assert issue(seeded, seeded.operator).key.issued_by is None
+
+
+def test_who_is_no_member_any_more_issues_nothing(seeded):
+    gone = sign_in(seeded.renter.account_id, "usr_gone", "owner")
+    with pytest.raises(Forbidden) as refused:
+        issue(seeded, gone)
+    assert refused.value.code == "issuer_gone"
