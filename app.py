@@ -16,6 +16,7 @@ from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
+from chalicelib.organisations import api as organisations_api
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
 from chalicelib.payments import purchase_api as payments_purchase_api
@@ -37,6 +38,7 @@ from chalicelib.webhooks import functions as webhooks_functions
 APIS = (
     api_document.api,
     accounts_api.api,
+    organisations_api.api,
     webhooks_api.api,
     catalog_api.api,
     fleet_api.api,

@@ -28,6 +28,8 @@ class Account(TypedDict):
     name: str
     currency: str
     created_at: str
+    suspended_at: str | None
+    closed_at: str | None
 
 
 class Key(TypedDict):
@@ -46,6 +48,7 @@ class Key(TypedDict):
     last_used_at: str | None
     predecessor_id: str | None
     successor_id: str | None
+    issued_by: str | None
 
 
 class IssuedKey(Key):

@@ -23,6 +23,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import Meter
+from chalicelib.organisations.projects import require_project
 
 HTTP_CREATED = 201
 CHAIN_PAGE = 1000
@@ -142,12 +143,14 @@ def create_budget(ports: BillingPorts, principal: Principal, command: CreateBudg
 
     Raises:
         InvalidInput: a label or a rental is named where the scope has none, or the other way round.
-        NotFound: there is no such rental.
-        Conflict: ``too_many_budgets``.
+        NotFound: there is no such rental, or project.
+        Conflict: ``too_many_budgets``; ``project_archived``: the label is a project's.
         IdempotencyMismatch: the key was used for another request.
     """
     if (command.scope == "account") == bool(command.scope_value):
         raise InvalidInput("Name the label or the rental, and nothing for the account.", code="invalid_scope")
+    if command.scope == "label":
+        require_project(ports.rentals.projects, principal.account_id, command.scope_value)
     if command.scope == "rental":
         rental = ports.rentals.store.get_rental(command.scope_value)
         if rental is None or rental.account_id != principal.account_id:

@@ -20,5 +20,6 @@ def list_audit(call: Call) -> Answer[AuditListBody]:
         limit=read_limit(call.query),
         start=decode_cursor(call.query.get("cursor")),
     )
-    items = [render_entry(entry) for entry in page.items]
+    sees_all, own = call.principal.is_operator, call.principal.account_id
+    items = [render_entry(entry) for entry in page.items if sees_all or entry.account_id == own]
     return Answer(AuditListBody(items=items, next_cursor=encode_cursor(page.next_key)))

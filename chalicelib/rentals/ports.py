@@ -15,6 +15,7 @@ from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transactio
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.service import FleetStore
+from chalicelib.organisations.projects import ProjectReader
 from chalicelib.rentals.flexibility import Flexibility, StartChoice
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental
@@ -195,6 +196,7 @@ class RentalPorts:
     wallets: Wallets
     planner: StartPlanner
     idempotency: IdempotencyStore
+    projects: ProjectReader
     audit: AuditTrail
     outbox: Outbox
     transactions: Transactions

@@ -12,6 +12,7 @@ from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import HostCommand
+from chalicelib.organisations.projects import require_project
 from chalicelib.rentals.flexibility import Flexibility
 from chalicelib.rentals.flexible import describe, plan_start
 from chalicelib.rentals.life import build_ticket, wait_in_line
@@ -95,6 +96,7 @@ def create_rental(ports: RentalPorts, principal: Principal, command: CreateRenta
     Raises:
         InvalidInput: ``unknown_gpu_type``, ``unknown_region`` or ``deadline_passed``; of a flexible start
             what `flexible.plan_start` raises too.
+        NotFound, Conflict: ``project_not_found``, ``project_archived``: the label is a project's.
         NoCapacity: no live host has that many free GPUs, and the request does not wait.
         Conflict: ``price_cap`` when every offer costs more than the request allows, and it does not wait.
         QuotaExceeded: the account may not have that many GPUs.
@@ -120,6 +122,7 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
     request, now_ms = command.request, ports.clock.now_ms()
     if request.deadline_at_ms is not None and request.deadline_at_ms <= now_ms:
         raise InvalidInput("deadline_at has passed.", code="deadline_passed")
+    require_project(ports.projects, principal.account_id, request.label)
     rentals = await_window(ports, build_rentals(ports, principal, request, now_ms), now_ms)
     if request.flexibility is not None:
         rentals = tuple(plan_start(ports, each, request.flexibility, now_ms) for each in rentals)
@@ -261,13 +264,15 @@ def change_rental(
 
     Raises:
         NotFound: there is no such rental, or it is another account's.
-        Conflict: as ``change`` raises it.
+        Conflict: as ``change`` raises it; ``project_archived``: the new label is a project's.
         Unavailable: it changed at the same time; try again.
     """
     rental = get_rental(ports, principal, rental_id)
     changed = change(rental)
     if changed == rental:
         return rental
+    if changed.label != rental.label:
+        require_project(ports.projects, rental.account_id, changed.label)
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, changed)
     add_audit(ports, tx, rental, principal.actor_id, action)

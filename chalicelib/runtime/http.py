@@ -220,6 +220,11 @@ class Api:
             gate.admit(principal)
             if principal.limits.networks:
                 _require_address(event, principal.limits.networks)
+            if permission in principal.withheld:
+                raise Forbidden(
+                    "The account is suspended: it can read and pay, and nothing else.",
+                    code="account_suspended",
+                )
             if permission not in principal.permissions:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
         raw = read_bytes(event)

@@ -85,6 +85,15 @@ def api_key(key_id: str) -> str:
     return f"KEY#{key_id}"
 
 
+def read_api_key(key: str) -> str:
+    """Return the id of a key of `api_key`."""
+    return key.removeprefix("KEY#")
+
+
+def issuer(account_id: str, issuer_id: str) -> str:
+    return f"ISSUER#{account_id}#{issuer_id}"
+
+
 def gpu_type(name: str) -> str:
     return f"{GPU_TYPE_PREFIX}{name}"
 

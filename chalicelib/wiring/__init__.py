@@ -1,8 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments,
-carbon, removals, reporting, upkeep.
+before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, organisations, sealing,
+statements, payments, carbon, removals, reporting, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -12,10 +12,12 @@ from chalicelib.wiring.accounts import (
     authenticate,
     find_operator_account,
     rotation_ports,
+    standings,
 )
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.payments import payment_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
@@ -72,6 +74,7 @@ __all__ = [
     "meter_ports",
     "offer_ports",
     "operation_ports",
+    "organisation_ports",
     "payment_ports",
     "public_url",
     "read_event_reference",
@@ -86,6 +89,7 @@ __all__ = [
     "seal_ports",
     "settings",
     "sqs_client",
+    "standings",
     "statement_ports",
     "tampering_ports",
     "template_ports",

@@ -24,6 +24,7 @@ def rental_ports() -> "RentalPorts":
     from chalicelib.carbon.shifting import ForecastPlanner
     from chalicelib.carbon.store import DynamoIntensityStore
     from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.organisations.store import DynamoOrganisationStore
     from chalicelib.rentals.ports import RentalPorts
     from chalicelib.rentals.ramp import RAMP
     from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
@@ -42,6 +43,7 @@ def rental_ports() -> "RentalPorts":
         wallets=DynamoWalletStore(),
         planner=ForecastPlanner(DynamoIntensityStore()),
         idempotency=DynamoIdempotencyStore(),
+        projects=DynamoOrganisationStore(),
         audit=DynamoAuditTrail(),
         outbox=webhook_store(),
         transactions=start_transaction,

@@ -28,6 +28,7 @@ _SETTLES: Mapping[str, Access] = {**_POSTS, "payments": "write"}
 TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
+        "organisations": "write",
         "catalog": "write",
         "prices": "write",
         "templates": "write",

@@ -35,6 +35,11 @@ class TableSpec:
 
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
+    TableSpec(
+        "organisations",
+        (IndexSpec("by_user", "user_id", "pk"), IndexSpec("by_account", "account_id", "sk")),
+        expires=True,
+    ),
     TableSpec("catalog"),
     TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=AFTER),
     TableSpec("prices", append_only=True),

@@ -14,6 +14,18 @@ _WORKLOAD = {
 #: Model -> name of the example -> body.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "AccountRequest": {"account": {"name": "Example Lab"}},
+    "AccountActionRequest": {
+        "suspend": {"action": "suspend", "reason": "Payment disputed, case 118"},
+        "lift it": {"action": "unsuspend", "reason": "Dispute settled"},
+    },
+    "OrganisationRequest": {"organisation": {"name": "Example Lab"}},
+    "OwnershipRequest": {"to another member": {"user_id": "usr_01jd3r8m2k9qv5w7x1y4z6a8bc"}},
+    "RoleRequest": {"developer": {"role": "developer"}},
+    "InvitationRequest": {"developer": {"email": "ada@lab.example", "role": "developer"}},
+    "AcceptanceRequest": {"from the mail": {"token": "the-end-of-the-link-in-the-mail"}},
+    "ProjectRequest": {"project": {"name": "Training"}},
+    "ProjectChange": {"archive": {"archived": True}, "rename": {"name": "Pretraining"}},
+    "ServiceAccountRequest": {"deployment": {"name": "ci", "role": "developer"}},
     "KeyRequest": {
         "key": {"label": "ci"},
         "key that may do little, from one network, for a while": {

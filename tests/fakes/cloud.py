@@ -19,6 +19,7 @@ from chalicelib.fleet.service import FleetPorts
 from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
+from chalicelib.organisations.ports import OrganisationPorts
 from chalicelib.removals.ports import RemovalPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reporting.content_gateway import JsonContents
@@ -44,6 +45,7 @@ from tests.fakes.ledger import (
     FakeWalletStore,
 )
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
+from tests.fakes.organisations import FakeMailer, FakeOrganisationStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reports import FakePurchases, FakeReportStore
@@ -72,8 +74,26 @@ class FakeCloud:
         self.pepper = b"pepper of the tests"
         catalog_store = FakeCatalogStore(self.db, self.clock)
         wallets = FakeWalletStore(self.db)
+        self.organisation_store, self.mailer = FakeOrganisationStore(self.db), FakeMailer()
         self.accounts = AccountPorts(
-            FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
+            FakeAccountStore(self.db),
+            self.audit,
+            self.db.begin,
+            self.clock,
+            self.ids,
+            lambda: self.pepper,
+            self.organisation_store.count_issued_key,
+        )
+        #: What people proved is theirs.
+        self.addresses: dict[str, str] = {}
+        self.organisations = OrganisationPorts(
+            self.organisation_store,
+            self.accounts,
+            FakeIdempotencyStore(self.db),
+            self.mailer,
+            self.addresses.get,
+            lambda account_id: self.rentals.scheduling.get_quota(account_id).used_gpus == 0,
+            lambda: "https://api.example/stage",
         )
         self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
         self.webhook_store, self.sender = FakeWebhookStore(self.db), FakeSender()
@@ -117,6 +137,7 @@ class FakeCloud:
             wallets=wallets,
             planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
+            projects=self.organisation_store,
             audit=self.audit,
             outbox=self.webhook_store,
             transactions=self.db.begin,

@@ -78,8 +78,17 @@ class FakeAccountStore(MemoryStore):
     def add_account(self, tx: Any, account: Account) -> None:
         tx.put_new("accounts", account.account_id, account, Unavailable("account"))
 
+    def replace_account(self, tx: Any, old: Account, new: Account) -> None:
+        rows, key = self.db.table("accounts"), old.account_id
+        same = lambda: None if rows.get(key) == old else Unavailable("account")  # noqa: E731
+        tx.add(same, lambda: rows.__setitem__(key, new))
+
     def add_key(self, tx: Any, key: ApiKey) -> None:
         tx.put_new("keys", key.key_id, key, Unavailable("key"))
+
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        rows = self.db.table("keys").values()
+        return [key for key in rows if (key.account_id, key.issued_by) == (account_id, issuer_id)]
 
     def revoke_key(self, tx: Any, key_id: str, at_ms: int) -> None:
         rows = self.db.table("keys")

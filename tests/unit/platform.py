@@ -37,6 +37,7 @@ class Platform:
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
+            organisation_ports=cloud.organisations,
             rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
             leak_ports=cloud.leaks,

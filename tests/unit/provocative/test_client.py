@@ -16,6 +16,7 @@ from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
+from chalicelib.organisations import schemas as organisations_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.removals import methodology_schemas
@@ -34,6 +35,7 @@ from provocative import (
     fleet_models,
     models,
     money_models,
+    organisation_models,
     removal_models,
     report_models,
     webhook_models,
@@ -79,6 +81,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "billing",
             "catalog",
             "fleet",
+            "organisations",
             "payments",
             "removals",
             "rentals",
@@ -109,6 +112,12 @@ def split_routes(text):
         (models.Account, accounts_schemas.AccountBody),
         (models.Key, accounts_schemas.KeyBody),
         (models.IssuedKey, accounts_schemas.IssuedKeyBody),
+        (organisation_models.Caller, organisations_schemas.CallerBody),
+        (organisation_models.Organisation, organisations_schemas.OrganisationBody),
+        (organisation_models.Member, organisations_schemas.MemberBody),
+        (organisation_models.Invitation, organisations_schemas.InvitationBody),
+        (organisation_models.Project, organisations_schemas.ProjectBody),
+        (organisation_models.ServiceAccount, organisations_schemas.ServiceAccountBody),
         (money_models.Wallet, billing_schemas.WalletBody),
         (money_models.LedgerEntry, billing_schemas.EntryBody),
         (money_models.Budget, billing_schemas.BudgetBody),
