@@ -16,6 +16,7 @@ from chalicelib.storage.tables import (
     accounts,
     base,
     catalog,
+    chains,
     fleet,
     grid,
     ledger,
@@ -36,6 +37,7 @@ from chalicelib.storage.tables import (
 MODULES = (
     accounts,
     catalog,
+    chains,
     fleet,
     grid,
     ledger,

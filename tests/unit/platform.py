@@ -39,6 +39,7 @@ class Platform:
             account_ports=cloud.accounts,
             rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
+            chain_ports=cloud.chains,
             leak_ports=cloud.leaks,
             webhook_ports=cloud.webhooks,
             dispatch_ports=cloud.dispatch,
