@@ -131,6 +131,8 @@ ROUTES = {
     "PUT /v1/pools/{gpu_type}/{region}": {"operator"},
     "GET /v1/scaling/plan": {"operator"},
     "GET /v1/audit": {"operator"},
+    "GET /v1/audit/proof": {"operator"},
+    "GET /v1/audit/export": {"operator"},
 }
 OPERATIONS = {
     f"{operation.method} {operation.path}": operation for api in app.APIS for operation in api.operations
