@@ -28,6 +28,7 @@ from chalicelib.core.principal import Principal
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
@@ -160,11 +161,13 @@ class Api:
         query: frozenset[str],
     ) -> Response:
         request_id = str(request.context.get("requestId", "unknown"))
+        note_caller(None)
         try:
             call = self._admit(request, request_id, permission, body, query)
             answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
             response = _render(answer, request_id)
         except DomainError as error:
+            log_refusal(request.to_original_event(), request_id, error)
             response = build_problem(error, request_id)
         except PynamoDBException as error:
             get_logger().warning("storage did not answer", exc_info=error)
@@ -179,6 +182,7 @@ class Api:
                 "method": request.method,
                 "resource": request.context.get("resourcePath"),
                 "status": response.status_code,
+                **describe_caller(),
             },
         )
         return response
@@ -197,6 +201,7 @@ class Api:
         if permission is not None:
             assert self._authenticate is not None
             principal = self._authenticate(call.bearer)
+            note_caller(principal)
             if principal.limits.networks:
                 _require_address(event, principal.limits.networks)
             if permission not in principal.permissions:
