@@ -12,6 +12,7 @@ from chalicelib.carbon import functions as carbon_functions
 from chalicelib.catalog import api as catalog_api
 from chalicelib.catalog import functions as catalog_functions
 from chalicelib.compliance import api as compliance_api
+from chalicelib.compliance import functions as compliance_functions
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
@@ -69,6 +70,7 @@ FUNCTIONS = (
     carbon_functions.functions,
     reporting_functions.functions,
     scaling_functions.functions,
+    compliance_functions.functions,
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)

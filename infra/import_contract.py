@@ -183,6 +183,11 @@ KINDS = {
     "leaks": "service",
     "methodology_schemas": "schemas",
     "methodology_page": "schemas",
+    "anchors": "service",
+    "anchoring": "service",
+    "verifying": "service",
+    "exporting": "service",
+    "chain_store": "store",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

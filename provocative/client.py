@@ -26,6 +26,7 @@ from provocative.removing import Removals
 from provocative.renting import Catalog, Money, Rentals, Reservations
 from provocative.reporting import CarbonReports
 from provocative.statements import Statements
+from provocative.trail import Audit
 from provocative.transport import RetryPolicy, Transport
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Client:
         self.catalog_desk = CatalogDesk(self._transport)
         self.fleet = Fleet(self._transport)
         self.pools = Pools(self._transport)
+        self.audit = Audit(self._transport)
         self.removals = Removals(self._transport)
         self.carbon_reports = CarbonReports(self._transport)
         self.removal_purchases = RemovalPurchases(self._transport)

@@ -180,6 +180,8 @@ ACT_ON_CERTIFICATE = Operation("POST", "/v1/certificates/{serial}/actions")
 VERIFY_CERTIFICATE = Operation("GET", "/v1/certificates/{serial}")
 
 LIST_AUDIT = Operation("GET", "/v1/audit")
+PROVE_AUDIT = Operation("GET", "/v1/audit/proof")
+EXPORT_AUDIT = Operation("GET", "/v1/audit/export")
 
 OPERATIONS: tuple[Operation, ...] = tuple(
     value for value in globals().copy().values() if isinstance(value, Operation)

@@ -29,6 +29,7 @@ from chalicelib.core.throttling import CostClass
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
 from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
 #: Query parameters a route may take: name -> nothing else is accepted.
@@ -178,11 +179,13 @@ class Api:
         gate: Gate,
     ) -> Response:
         request_id = str(request.context.get("requestId", "unknown"))
+        note_caller(None)
         try:
             call = self._admit(request, request_id, permission, body, query, gate)
             answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
             response = _render(answer, request_id)
         except DomainError as error:
+            log_refusal(request.to_original_event(), request_id, error)
             response = build_problem(error, request_id)
         except PynamoDBException as error:
             get_logger().warning("storage did not answer", exc_info=error)
@@ -198,6 +201,7 @@ class Api:
                 "method": request.method,
                 "resource": request.context.get("resourcePath"),
                 "status": response.status_code,
+                **describe_caller(),
             },
         )
         return response
@@ -217,6 +221,7 @@ class Api:
         gate.enter(public=permission is None)
         if permission is not None:
             principal = self._identify(call.bearer, gate)
+            note_caller(principal)
             gate.admit(principal)
             if principal.limits.networks:
                 _require_address(event, principal.limits.networks)

@@ -14,7 +14,7 @@ METRICS_NAMESPACE = "Provocative"
 @cache
 def get_logger() -> Logger:
     """The process's logger; level and service come from LOG_LEVEL and POWERTOOLS_SERVICE_NAME."""
-    return Logger(stream=sys.stderr)
+    return Logger(stream=sys.stderr, utc=True)
 
 
 def put_metrics(stage: str, **values: int) -> None:

@@ -16,6 +16,7 @@ from chalicelib.storage.tables import (
     accounts,
     base,
     catalog,
+    chains,
     fleet,
     grid,
     ledger,
@@ -38,6 +39,7 @@ from chalicelib.storage.tables import (
 MODULES = (
     accounts,
     catalog,
+    chains,
     fleet,
     grid,
     ledger,

@@ -2,7 +2,7 @@
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
 before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, organisations, sealing,
-statements, payments, carbon, removals, reporting, upkeep.
+statements, payments, carbon, removals, reporting, upkeep, compliance.
 """
 
 from chalicelib.wiring.accounts import (
@@ -16,6 +16,7 @@ from chalicelib.wiring.accounts import (
 )
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
+from chalicelib.wiring.compliance import chain_ports, read_audit_image
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.payments import payment_ports
@@ -57,6 +58,7 @@ __all__ = [
     "cached_catalog",
     "capacity_reader",
     "catalog_ports",
+    "chain_ports",
     "clock",
     "dead_letters",
     "dispatch_ports",
@@ -77,6 +79,7 @@ __all__ = [
     "organisation_ports",
     "payment_ports",
     "public_url",
+    "read_audit_image",
     "read_event_reference",
     "read_pepper",
     "read_signing_key",

@@ -37,6 +37,7 @@ CONSUMERS = (
     "OnCapacityChanged",
     "OnEventRecorded",
     "OnLedgerTampered",
+    "OnAuditRecorded",
 )
 
 
@@ -109,8 +110,9 @@ class Functions(Construct):
             dead = {
                 "OnCommandRecorded": self._resources.queues.commands_dead,
                 "OnEventRecorded": self._resources.queues.webhooks_dead,
+                "OnAuditRecorded": self._resources.queues.audit_dead,
             }
-            if function == "OnEventRecorded":
+            if function in {"OnEventRecorded", "OnAuditRecorded"}:
                 # By account: who waits for a slow endpoint holds up one lane of a shard.
                 overrides["ParallelizationFactor"] = LANES
             if function == "OnLedgerTampered":

@@ -45,6 +45,7 @@ READS_STREAM: Mapping[str, str] = {
     "OnEventRecorded": "webhooks",
     "OnCapacityChanged": "fleet",
     "OnLedgerTampered": "ledger",
+    "OnAuditRecorded": "audit",
 }
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
@@ -174,6 +175,10 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         statements.append(allow(("s3:GetObject", "s3:PutObject"), [f"{resources.seals_arn}/*"]))
         # Without it a document that is not there looks like one that may not be read.
         statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
+    if function in {"AnchorAudit", "VerifyAudit"}:
+        actions = ("s3:GetObject", "s3:PutObject") if function == "AnchorAudit" else ("s3:GetObject",)
+        statements.append(allow(actions, [f"{resources.seals_arn}/audit/*"]))
+        statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
     return statements
 
 
@@ -220,6 +225,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnWatch": [queues.watches_dead, queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
         "OnEventRecorded": [queues.webhooks_dead],
+        "OnAuditRecorded": [queues.audit_dead],
     }
     statements = []
     if function in consumed:

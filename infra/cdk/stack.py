@@ -163,6 +163,8 @@ class PlatformStack(Stack):
         webhooks_stream_arn = self.tables.by_name["webhooks"].table_stream_arn
         ledger_stream_arn = self.tables.by_name["ledger"].table_stream_arn
         assert ledger_stream_arn is not None
+        audit_stream_arn = self.tables.by_name["audit"].table_stream_arn
+        assert audit_stream_arn is not None
         assert stream_arn is not None
         assert webhooks_stream_arn is not None
         assert fleet_stream_arn is not None
@@ -199,6 +201,7 @@ class PlatformStack(Stack):
             "FLEET_STREAM_ARN": fleet_stream_arn,
             "WEBHOOKS_STREAM_ARN": webhooks_stream_arn,
             "LEDGER_STREAM_ARN": ledger_stream_arn,
+            "AUDIT_STREAM_ARN": audit_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,

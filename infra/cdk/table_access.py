@@ -54,6 +54,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scaling": "write",
         "webhooks": "write",
         "audit": "write",
+        "chain": "read",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
     # A stay that is over may be followed by a place in line, or by a restart with a hold of its own.
@@ -192,4 +193,9 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "VerifySeals": {"ledger": "read"},
     "OnLedgerTampered": {"ledger": "add", "accounts": "read", "audit": "write"},
     "ExpireCredits": _POSTS,
+    # What it links is in the record of the stream.
+    "OnAuditRecorded": {"chain": "write", "marks": "add"},
+    "SweepAudit": {"audit": "read", "chain": "write", "marks": "write"},
+    "AnchorAudit": {"chain": "write", "marks": "write"},
+    "VerifyAudit": {"audit": "read", "chain": "read", "marks": "write"},
 }

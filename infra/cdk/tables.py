@@ -115,9 +115,15 @@ TABLES = (
     ),
     TableSpec(
         "audit",
-        (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
+        (
+            IndexSpec("by_subject", "subject", "sk"),
+            IndexSpec("by_actor", "indexed_actor", "sk"),
+            IndexSpec("by_hour", "hour_shard", "sk", keys_only=True),
+        ),
+        streamed=AFTER,
         append_only=True,
     ),
+    TableSpec("chain", append_only=True),
 )
 
 

@@ -267,20 +267,23 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 #: What parameters of path and query mean, where their names do not say it.
 PARAMETERS: Mapping[str, str] = {
-    "actor": "Id of a key. One of `target` and `actor` is needed.",
+    "account_id": "For operators: whose. Others have their own.",
+    "action": "How the action begins: `key.` for all that was done to keys.",
+    "actor": "Id of a key, a person or a service account. Operators need this, `target` or `account_id`.",
     "at": "As it was known at this instant; now, if left out.",
     "cursor": "`next_cursor` of the page before.",
     "day": "`yyyy-mm-dd`, UTC.",
     "deadline": "The work is done by then.",
     "earliest": "The work starts no earlier.",
     "from": "From this instant.",
+    "from_sequence": "Where to go on: `next_sequence` of the answer before.",
     "max_intensity_mg_per_kwh": "Milligrams of CO2e per kilowatt-hour.",
     "min_reliability_ppm": "Parts of a million.",
     "month": "`yyyy-mm`, UTC.",
     "period": "`yyyy-mm-dd` or `yyyy-mm`, UTC.",
     "regions": "Further regions where the work may run, with commas between them.",
     "serial": "Of a batch, or of a certificate that was cut from it.",
-    "target": "Id of a host, a rental or a pool. One of `target` and `actor` is needed.",
+    "target": "Id of what it was done to: a host, a rental, a pool, a key.",
     "to": "Before this instant.",
     "version": "Of the report; the latest, if left out.",
 }

@@ -13,6 +13,7 @@ from chalicelib.carbon.service import read_figures
 from chalicelib.carbon.shifting import ForecastPlanner
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
+from chalicelib.compliance.ports import ChainPorts
 from chalicelib.fleet.maintenance import MaintenancePorts
 from chalicelib.fleet.operations import OperationPorts
 from chalicelib.fleet.service import FleetPorts
@@ -34,6 +35,7 @@ from chalicelib.webhooks.dispatch import DispatchPorts, Job
 from chalicelib.webhooks.leaks import LeakPorts
 from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
+from tests.fakes.chains import FakeChainStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.grid import FakeIntensityStore
@@ -197,6 +199,9 @@ class FakeCloud:
             self.billing,
             Party("Provocative Cloud Ltd", ("1 Test Street",), "IE", "IE1234567X"),
             lambda: print_statement,
+        )
+        self.chains = ChainPorts(
+            FakeChainStore(self.db), self.vault, self.documents, self.db.begin, self.clock, self.ids
         )
         self.purchases, self.grid_store = FakePurchases(), self.removals.grid
         self.reports = ReportPorts(

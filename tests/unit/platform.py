@@ -40,6 +40,7 @@ class Platform:
             organisation_ports=cloud.organisations,
             rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
+            chain_ports=cloud.chains,
             leak_ports=cloud.leaks,
             webhook_ports=cloud.webhooks,
             dispatch_ports=cloud.dispatch,

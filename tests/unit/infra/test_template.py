@@ -21,7 +21,7 @@ from infra.local.paths import ROOT, VENV_BIN
 DAY = 86_400
 BATCHED = {
     *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnStripeEvent", "OnWatch"),
-    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded", "OnLedgerTampered"),
+    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded", "OnLedgerTampered", "OnAuditRecorded"),
 }
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
@@ -98,7 +98,7 @@ def test_every_batch_reports_its_failures_one_by_one(template):
     assert batched == BATCHED
 
 
-@pytest.mark.parametrize("function", ["OnCommandRecorded", "OnEventRecorded"])
+@pytest.mark.parametrize("function", ["OnCommandRecorded", "OnEventRecorded", "OnAuditRecorded"])
 def test_what_cannot_be_delivered_does_not_block_the_stream_for_ever(template, function):
     (event,) = select(template, "AWS::Serverless::Function")[function]["Properties"]["Events"].values()
     properties = event["Properties"]
@@ -128,7 +128,7 @@ def test_a_posting_invokes_nobody_and_only_a_change_of_the_ledger_does(template)
     assert filtered == {"OnLedgerTampered"}
 
 
-def test_seals_are_locked_for_ten_years_and_one_function_adds_to_them(template):
+def test_seals_are_locked_for_ten_years_and_two_functions_add_to_them(template):
     name, bucket = next(
         (name, each)
         for name, each in select(template, "AWS::S3::Bucket").items()
@@ -152,6 +152,8 @@ def test_seals_are_locked_for_ten_years_and_one_function_adds_to_them(template):
         "ApiHandlerRole": {"s3:GetObject"},
         "VerifySealsRole": {"s3:GetObject"},
         "SealLedgerRole": {"s3:GetObject", "s3:PutObject", "s3:ListBucket"},
+        "AnchorAuditRole": {"s3:GetObject", "s3:PutObject", "s3:ListBucket"},
+        "VerifyAuditRole": {"s3:GetObject", "s3:ListBucket"},
     }
 
 
@@ -223,7 +225,7 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
         for name, each in select(template, "AWS::DynamoDB::Table").items()
     }
     protected = {name for name, table in tables.items() if table in APPEND_ONLY}
-    assert len(protected) == len(APPEND_ONLY) == 4
+    assert len(protected) == len(APPEND_ONLY) == 5
     writers = 0
     for role, statement in list_statements(template):
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}

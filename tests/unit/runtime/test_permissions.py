@@ -168,6 +168,8 @@ ROUTES = {
     "PUT /v1/pools/{gpu_type}/{region}": FLEET,
     "GET /v1/scaling/plan": FLEET_READS,
     "GET /v1/audit": AUDITORS,
+    "GET /v1/audit/proof": AUDITORS,
+    "GET /v1/audit/export": AUDITORS,
 }
 OPERATIONS = {
     f"{operation.method} {operation.path}": operation for api in app.APIS for operation in api.operations
