@@ -25,7 +25,7 @@ from chalicelib.reporting import api as reporting_api
 from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
-from chalicelib.runtime import api_document
+from chalicelib.runtime import api_document, api_pages
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 from chalicelib.statements import api as statements_api
@@ -35,6 +35,7 @@ from chalicelib.webhooks import functions as webhooks_functions
 
 APIS = (
     api_document.api,
+    api_pages.api,
     accounts_api.api,
     webhooks_api.api,
     catalog_api.api,

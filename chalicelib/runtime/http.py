@@ -242,6 +242,12 @@ def _decode_parameter(value: str) -> str:
     return decoded
 
 
+def names_tag(header: str, tag: str) -> bool:
+    """Say whether If-None-Match names ``tag``, by weak comparison. Source: RFC 9110, 13.1.2 and 8.8.3.2."""
+    given = (each.strip().removeprefix("W/") for each in header.split(","))
+    return header.strip() == "*" or tag in given
+
+
 def _render(answer: Answer[Any], request_id: str) -> Response:
     body = answer.body.model_dump_json() if isinstance(answer.body, BaseModel) else (answer.body or "")
     return Response(

@@ -194,4 +194,4 @@ def _build_answer(
 
 
 #: Of answers that are no body of ours.
-_TYPES = {"text/html": "string", "application/json": "object"}
+_TYPES = {"text/html": "string", "text/*": "string", "application/json": "object"}

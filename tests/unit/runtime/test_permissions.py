@@ -8,6 +8,9 @@ from chalicelib.accounts.model import PERMISSIONS
 #: Route -> roles that may call it. A new route fails here until somebody has decided.
 ROUTES = {
     "GET /openapi.json": "public",
+    "GET /docs": "public",
+    "GET /redoc": "public",
+    "GET /assets/{name}": "public",
     "POST /v1/accounts": {"operator"},
     "POST /v1/accounts/{account_id}/api-keys": {"operator", "renter"},
     "POST /v1/api-keys/{key_id}/rotate": {"operator", "renter"},
