@@ -2,6 +2,7 @@
 
 from chalice.app import Chalice
 
+from chalicelib import wiring
 from chalicelib.accounts import api as accounts_api
 from chalicelib.accounts import functions as accounts_functions
 from chalicelib.billing import api as billing_api
@@ -26,6 +27,8 @@ from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.runtime import api_document, api_pages
+from chalicelib.runtime.cross_origin import register_preflights
+from chalicelib.runtime.cursors import SIGNER
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 from chalicelib.statements import api as statements_api
@@ -72,5 +75,7 @@ FUNCTIONS = (
 app = Chalice(app_name="provocative", configure_logs=False)
 for _api in APIS:
     app.register_blueprint(_api.blueprint)
+register_preflights(app, APIS)
+SIGNER.read_secret = wiring.read_pepper
 for _functions in FUNCTIONS:
     app.register_blueprint(_functions)

@@ -8,7 +8,8 @@ import hashlib
 from http import HTTPStatus
 from pathlib import Path
 
-from chalicelib.runtime.http import Answer, Api, Call, Json, names_tag
+from chalicelib.runtime.conventions import names_tag
+from chalicelib.runtime.http import Answer, Api, Call, Json
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
 #: It changes with a deployment alone; whoever has it asks once an hour whether it did.

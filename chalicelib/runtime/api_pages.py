@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from chalicelib.runtime.assets import find_asset, read_asset
-from chalicelib.runtime.http import Answer, Api, Call, Html, names_tag
+from chalicelib.runtime.conventions import names_tag
+from chalicelib.runtime.http import Answer, Api, Call, Html
 from chalicelib.runtime.pages import render_page
 from chalicelib.runtime.system import SystemIds
 

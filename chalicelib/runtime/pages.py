@@ -35,7 +35,8 @@ def render_page(
     """
     text = _environment().get_template(template).render(nonce=nonce, **values)
     policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'{styles and f' {styles}'}; script-src 'nonce-{nonce}'; "
+        f"default-src 'none'; script-src 'nonce-{nonce}'; "
+        f"style-src 'nonce-{nonce}'{styles and f' {styles}'}; "
         f"img-src data:; connect-src 'self'; "
         f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
     )
