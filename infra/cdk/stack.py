@@ -38,6 +38,8 @@ class Stage:
     seller_tax_id: str = ""
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
+    #: Sites whose pages may read answers, with spaces between them.
+    allowed_origins: str = ""
 
     @property
     def public_url_parameter(self) -> str:
@@ -192,6 +194,7 @@ class PlatformStack(Stack):
             "LEDGER_STREAM_ARN": ledger_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
+            "ALLOWED_ORIGINS": stage.allowed_origins,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
