@@ -47,7 +47,7 @@ test-unit: .venv/.ready ## Run the unit tests alone (seconds)
 test-cloud: .venv/.ready ## Run the tests on the embedded cloud alone
 	@$(BIN)/python -m pytest tests/conformance tests/integration tests/e2e
 
-check: .venv/.ready ## Format, lint, types, import contracts, drift and secrets
+check: .venv/.ready ## Format, lint, types, import contracts, drift, secrets and advisories
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -28,7 +28,9 @@ from chalicelib.reporting import api as reporting_api
 from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
-from chalicelib.runtime import api_document
+from chalicelib.runtime import api_document, api_pages
+from chalicelib.runtime.cross_origin import register_preflights
+from chalicelib.runtime.cursors import SIGNER
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 from chalicelib.statements import api as statements_api
@@ -38,6 +40,7 @@ from chalicelib.webhooks import functions as webhooks_functions
 
 APIS = (
     api_document.api,
+    api_pages.api,
     accounts_api.api,
     organisations_api.api,
     webhooks_api.api,
@@ -77,5 +80,7 @@ app = Chalice(app_name="provocative", configure_logs=False)
 for _api in APIS:
     _api.limit_by(wiring.find_limiter)
     app.register_blueprint(_api.blueprint)
+register_preflights(app, APIS)
+SIGNER.read_secret = wiring.read_pepper
 for _functions in FUNCTIONS:
     app.register_blueprint(_functions)

@@ -140,14 +140,15 @@ class BudgetStore(Protocol):
     def add_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
         """Fails with Conflict (``too_many_budgets``)."""
 
-    def replace_budget(self, tx: Transaction, old: Budget, new: Budget) -> None:
+    def replace_budget(self, tx: Transaction, old: Budget, new: Budget, *, exact: bool = False) -> None:
         """Add what held and remaining differ by; write the rest as in ``new``.
 
-        Fails with Unavailable when spent or limit moved, or a hard stop's remaining would fall below zero.
+        Fails with Unavailable when spent, limit, hard stop or alerts moved (``exact``: or anything), or a
+        hard stop's remaining would fall below zero.
         """
 
-    def remove_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
-        """Fails with Unavailable when it is not there."""
+    def remove_budget(self, tx: Transaction, budget: Budget, currency: str, *, exact: bool = False) -> None:
+        """Fails with Unavailable when it is not there (``exact``: as it was read)."""
 
 
 class UsageStore(Protocol):

@@ -28,7 +28,7 @@ class CreditRequest(RequestBody):
     amount_micros: Micros
     reason: Annotated[str, Field(min_length=1, max_length=200)]
     kind: Literal["paid", "promo"] = "paid"
-    expires_at: str | None = None
+    expires_at: Annotated[str, Field(max_length=64)] | None = None
 
 
 class ChargeRequest(RequestBody):

@@ -209,27 +209,40 @@ def list_templates(call: Call) -> Answer[TemplateListBody]:
     return Answer(TemplateListBody(items=items, next_cursor=encode_cursor(page.next_key)))
 
 
-@api.route("GET", "/v1/templates/{template_id}", permission="templates:read")
+@api.route("GET", "/v1/templates/{template_id}", permission="templates:read", tagged=True)
 def get_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Show a template."""
     found = templates.read_template(wiring.template_ports(), call.principal, template_id)
     return Answer(render_template(found))
 
 
-@api.route("PUT", "/v1/templates/{template_id}", permission="templates:write", body=ReplaceTemplateRequest)
+@api.route(
+    "PUT",
+    "/v1/templates/{template_id}",
+    permission="templates:write",
+    body=ReplaceTemplateRequest,
+    conditional=True,
+)
 def replace_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Replace a template of the caller's account, if it is still at the version that was read."""
     body: ReplaceTemplateRequest = call.read_body(ReplaceTemplateRequest)
     changed = templates.replace_template(
-        wiring.template_ports(), call.principal, template_id, body.read_content(), version=body.version
+        wiring.template_ports(),
+        call.principal,
+        template_id,
+        body.read_content(),
+        version=body.version,
+        check=call.match(render_template),
     )
     return Answer(render_template(changed))
 
 
-@api.route("DELETE", "/v1/templates/{template_id}", permission="templates:write")
+@api.route("DELETE", "/v1/templates/{template_id}", permission="templates:write", conditional=True)
 def remove_template(call: Call, template_id: str) -> Answer[None]:
     """Remove a template of the caller's account."""
-    templates.remove_template(wiring.template_ports(), call.principal, template_id)
+    templates.remove_template(
+        wiring.template_ports(), call.principal, template_id, call.match(render_template)
+    )
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 

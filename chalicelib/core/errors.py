@@ -7,6 +7,7 @@
     ├── NotFound            there is no such thing, or it is not yours (the same answer)
     ├── Conflict            the request is right but the state does not allow it
     │   └── IdempotencyMismatch   the key was used with another body
+    ├── PreconditionFailed  what the caller knows of it is not what it is now
     ├── InsufficientFunds   the wallet cannot cover the hold
     │   ├── BudgetExhausted        nor can a budget
     │   └── SpendLimitReached      the limit by the hour stands against it
@@ -56,6 +57,10 @@ class Conflict(DomainError):
 
 class IdempotencyMismatch(Conflict):
     code = "idempotency_key_reused"
+
+
+class PreconditionFailed(DomainError):
+    code = "precondition_failed"
 
 
 class InsufficientFunds(DomainError):

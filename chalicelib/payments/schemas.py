@@ -31,7 +31,7 @@ class AutoTopUpRequest(RequestBody):
     threshold_micros: Annotated[int, Field(ge=0, le=MAX_TOP_UP_MICROS)]
     amount_micros: Annotated[int, Field(ge=MIN_TOP_UP_MICROS, le=MAX_TOP_UP_MICROS)]
     monthly_limit_micros: Annotated[int, Field(ge=MIN_TOP_UP_MICROS, le=100 * MAX_TOP_UP_MICROS)]
-    payment_method_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{3,100}$")]
+    payment_method_id: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_]{3,100}$")]
 
 
 class RefundRequest(RequestBody):

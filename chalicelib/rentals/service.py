@@ -6,9 +6,10 @@ from typing import Any
 
 from chalicelib.catalog.templates import TemplatePorts, apply_template, read_template
 from chalicelib.core.capacity import BillingClass, Quota, WhyNot
-from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound
+from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import HostCommand
@@ -259,15 +260,18 @@ def change_rental(
     rental_id: str,
     change: Callable[[Rental], Rental],
     action: str,
+    check: Check[Rental] = accept_any,
 ) -> Rental:
     """Change what a renter may change of a rental: its label, lock, policies.
 
     Raises:
+        PreconditionFailed: as ``check`` raises it.
         NotFound: there is no such rental, or it is another account's.
         Conflict: as ``change`` raises it; ``project_archived``: the new label is a project's.
         Unavailable: it changed at the same time; try again.
     """
     rental = get_rental(ports, principal, rental_id)
+    check(rental)
     changed = change(rental)
     if changed == rental:
         return rental
@@ -276,17 +280,29 @@ def change_rental(
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, changed)
     add_audit(ports, tx, rental, principal.actor_id, action)
-    tx.commit()
+    try:
+        tx.commit()
+    except Unavailable:
+        # Who named what it was is told that it no longer is.
+        check(get_rental(ports, principal, rental_id))
+        raise
     return changed
 
 
-def set_quota(ports: RentalPorts, principal: Principal, account_id: str, max_gpus: int) -> Quota:
+def set_quota(
+    ports: RentalPorts,
+    principal: Principal,
+    account_id: str,
+    max_gpus: int,
+    check: Check[Quota] = accept_any,
+) -> Quota:
     """Set how many GPUs an account may have at once; what runs goes on.
 
     Raises:
         Unavailable: the account started or ended something at the same time; try again.
     """
     old = ports.scheduling.get_quota(account_id)
+    check(old)
     tx = ports.transactions()
     ports.scheduling.put_quota(tx, account_id, old, max_gpus)
     entry = AuditEntry(

@@ -7,7 +7,7 @@ declares, and what its view is annotated with, is what the API's document says o
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote
@@ -21,12 +21,17 @@ from chalicelib.core.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
+    PreconditionFailed,
     Unauthenticated,
     Unavailable,
 )
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.core.throttling import CostClass
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
+from chalicelib.runtime.conventions import Deprecation, compute_tag, names_tag, names_tag_strongly
+from chalicelib.runtime.cross_origin import allow_origin
+from chalicelib.runtime.cursors import SIGNER, name_scope
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
 from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
@@ -37,6 +42,7 @@ NO_QUERY: frozenset[str] = frozenset()
 MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 #: What an answer holds that is no body of ours, with the media type under which its headers send it.
 Html = Annotated[str, "text/html"]
@@ -79,6 +85,18 @@ class Call:
             )
         return key
 
+    def match(self, render: Callable[[T], BaseModel]) -> Check[T]:
+        """Return the check of ``If-Match`` against what ``render`` says of what is about to be changed."""
+        header = self.headers.get("if-match")
+        if header is None:
+            return accept_any
+
+        def check(found: T) -> None:
+            if not names_tag_strongly(header, compute_tag(render(found).model_dump_json())):
+                raise PreconditionFailed("It has changed since it was read; read it again.")
+
+        return check
+
     def read_body(self, model: type[Any]) -> Any:
         assert isinstance(self._body, model)
         return self._body
@@ -105,6 +123,9 @@ class Operation:
     body: type[RequestBody] | None
     query: frozenset[str]
     cost: CostClass = "read"
+    tagged: bool = False
+    conditional: bool = False
+    deprecation: Deprecation | None = None
 
 
 View = Callable[..., Answer[Any]]
@@ -136,8 +157,14 @@ class Api:
         body: type[RequestBody] | None = None,
         query: frozenset[str] = NO_QUERY,
         cost: CostClass | None = None,
+        tagged: bool = False,
+        conditional: bool = False,
+        deprecation: Deprecation | None = None,
     ) -> Callable[[View], View]:
         """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
+
+        ``tagged``: its answer has an entity tag, and who has it already is told so in no bytes.
+        ``conditional``: it heeds ``If-Match``, by `Call.match`; every other change refuses the header.
 
         Raises:
             ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
@@ -153,11 +180,18 @@ class Api:
             @functools.wraps(view)
             def handle(**parameters: str) -> Response:
                 request = self.blueprint.current_request
-                gate = self._build_gate(charged, request)
-                return self._answer(view, request, parameters, permission, body, query, gate)
+                if not (method == "GET" or conditional) and "if-match" in request.headers:
+                    response = _refuse_match(request)
+                else:
+                    gate = self._build_gate(charged, request)
+                    response = self._answer(view, request, parameters, permission, body, query, gate)
+                return _finish(response, request, operation)
 
             name = view.__name__
-            self.operations.append(Operation(method, path, name, permission, view, body, query, charged))
+            operation = Operation(
+                method, path, name, permission, view, body, query, charged, tagged, conditional, deprecation
+            )
+            self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
             self.blueprint.route(path, methods=[method], content_types=["*/*"], name=name)(handle)
             return view
@@ -182,8 +216,13 @@ class Api:
         note_caller(None)
         try:
             call = self._admit(request, request_id, permission, body, query, gate)
+            scope = ""
+            if "cursor" in query:
+                account_id = "" if permission is None else call.principal.account_id
+                scope = name_scope(account_id, view.__name__, parameters, call.query)
+                call = _open_cursor(call, scope)
             answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
-            response = _render(answer, request_id)
+            response = _render(_sign_cursor(answer, scope) if scope else answer, request_id)
         except DomainError as error:
             log_refusal(request.to_original_event(), request_id, error)
             response = build_problem(error, request_id)
@@ -235,6 +274,7 @@ class Api:
         raw = read_bytes(event)
         parsed = None
         if body is not None:
+            _require_identity(request.headers.get("content-encoding", ""))
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
         return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
@@ -269,6 +309,27 @@ def _require_json(content_type: str) -> None:
         raise InvalidInput("Send the body as application/json.", code="unsupported_media_type")
 
 
+def _require_identity(content_encoding: str) -> None:
+    # Nothing is ever unpacked, so nothing small becomes large. Source: RFC 9110, section 8.4.
+    if content_encoding.strip().lower() not in {"", "identity"}:
+        raise InvalidInput("Send the body as it is, not compressed.", code="unsupported_media_type")
+
+
+def _open_cursor(call: Call, scope: str) -> Call:
+    signed = call.query.get("cursor")
+    if signed is None:
+        return call
+    return replace(call, query={**call.query, "cursor": SIGNER.verify(scope, signed)})
+
+
+def _sign_cursor(answer: Answer[Any], scope: str) -> Answer[Any]:
+    body: Any = answer.body
+    cursor = getattr(body, "next_cursor", None)
+    if cursor is None:
+        return answer
+    return replace(answer, body=body.model_copy(update={"next_cursor": SIGNER.sign(scope, cursor)}))
+
+
 def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
     given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
     unknown = sorted(set(given) - allowed)
@@ -300,3 +361,23 @@ def _render(answer: Answer[Any], request_id: str) -> Response:
             **answer.headers,
         },
     )
+
+
+def _refuse_match(request: Request) -> Response:
+    # To go on as if it were not there would lose what somebody else has written.
+    refusal = InvalidInput("This operation takes no If-Match.", code="if_match_not_taken")
+    return build_problem(refusal, str(request.context.get("requestId", "unknown")))
+
+
+def _finish(response: Response, request: Request, operation: Operation) -> Response:
+    """Add what the route declares of all its answers."""
+    headers = response.headers
+    if operation.deprecation is not None:
+        headers.update(operation.deprecation.build_headers())
+    tagged = operation.tagged or operation.conditional
+    if tagged and response.status_code == HTTPStatus.OK and response.body:
+        tag = headers["ETag"] = compute_tag(response.body)
+        if operation.tagged and names_tag(request.headers.get("if-none-match", ""), tag):
+            response.body, response.status_code = "", HTTPStatus.NOT_MODIFIED.value
+    headers.update(allow_origin(request.headers))
+    return response

@@ -20,6 +20,7 @@ _STATUSES: tuple[tuple[type[errors.DomainError], HTTPStatus], ...] = (
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
     (errors.RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _CODE_STATUSES = {

@@ -36,6 +36,8 @@ class Settings(BaseModel):
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: Sites whose pages may read answers, with spaces between them: scheme, host and port, nothing else.
+    allowed_origins: str = Field(default="", pattern=r"^(?:https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?: |$))*$")
     watches_queue_arn: str
     watches_queue_url: str
     watches_dlq_url: str

@@ -57,15 +57,18 @@ def link_statement_pdf(call: Call, month: str) -> Answer[LinkBody]:
     )
 
 
-@api.route("GET", "/v1/billing-details", permission="wallet:read")
+@api.route("GET", "/v1/billing-details", permission="wallet:read", tagged=True)
 def read_billing_details(call: Call) -> Answer[PartyBody]:
     """Show whom statements are made out to."""
     return Answer(render_party(service.read_details(wiring.statement_ports(), call.principal.account_id)))
 
 
-@api.route("PUT", "/v1/billing-details", permission="wallet:write", body=BillingDetailsRequest)
+@api.route(
+    "PUT", "/v1/billing-details", permission="wallet:write", body=BillingDetailsRequest, conditional=True
+)
 def put_billing_details(call: Call) -> Answer[PartyBody]:
     """Say whom statements are made out to from now on."""
     body: BillingDetailsRequest = call.read_body(BillingDetailsRequest)
-    kept = service.put_details(wiring.statement_ports(), call.principal, read_party(body))
+    details, check = read_party(body), call.match(render_party)
+    kept = service.put_details(wiring.statement_ports(), call.principal, details, check)
     return Answer(render_party(kept))

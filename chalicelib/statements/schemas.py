@@ -21,7 +21,7 @@ class BillingDetailsRequest(RequestBody):
     name: Line
     address_lines: Annotated[list[Line], Field(max_length=MAX_ADDRESS_LINES)] = Field(default_factory=list)
     #: ISO 3166-1 alpha-2.
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    country: Annotated[str, Field(max_length=2, pattern="^[A-Z]{2}$")]
     tax_id: Annotated[str, Field(max_length=30)] = ""
 
 

@@ -103,9 +103,12 @@ class DynamoStatementStore:
             return None
         return _read_party(item.details)
 
-    def put_details(self, tx: Transaction, account_id: str, details: Party) -> None:
+    def put_details(self, tx: Transaction, account_id: str, details: Party, old: Party | None = None) -> None:
+        condition: Any = None if old is None else BillingDetailsItem.details == asdict(old)
+        if old == Party():
+            condition |= BillingDetailsItem.pk.does_not_exist()
         item = BillingDetailsItem(keys.account(account_id), keys.BILLING_DETAILS, details=asdict(details))
-        dynamo(tx).put(item, None, unexpected("The billing details"))
+        dynamo(tx).put(item, condition, unexpected("The billing details"))
 
 
 def _read(account_id: str, item: StatementItem) -> Head:

@@ -31,6 +31,7 @@ def build_stage(app: App) -> Stage:
         rate_limit_factor=int(read("rate_limit_factor", "1000" if name == "local" else "1")),
         new_account_ramp=read("new_account_ramp", "off" if name == "local" else "on") == "on",
         public_url=read("public_url", "").rstrip("/"),
+        allowed_origins=read("allowed_origins", ""),
     )
 
 

@@ -11,6 +11,7 @@ from chalice.cdk import Chalice
 from constructs import Construct
 
 from chalicelib.billing.tampering import CHANGES
+from chalicelib.runtime.problems import SECURITY_HEADERS
 from infra.cdk.bytecode import prepare_archive
 from infra.cdk.permissions import Resources, build_statements
 from infra.cdk.table_access import TABLE_ACCESS
@@ -22,7 +23,8 @@ STREAM_RETRIES = 10
 #: A posting is an insert: it matches nothing, and what matches nothing invokes nothing.
 TAMPERING_PATTERN = json.dumps({"eventName": list(CHANGES)})
 #: The stage's limit is by the second.
-_CAME_TOO_OFTEN = {"THROTTLED": {"gatewayresponse.header.Retry-After": "'1'"}}
+_CAME_TOO_OFTEN = {"THROTTLED": {"Retry-After": "1"}}
+_GATEWAY_HEADERS = {"Content-Type": "application/problem+json", "Vary": "Origin"}
 #: The most that Lambda offers.
 LANES = 10
 
@@ -84,7 +86,7 @@ class Functions(Construct):
         for function in TABLE_ACCESS:
             self._replace_policy(function)
         self._override_sources()
-        self._add_gateway_responses()
+        self._add_gateway_responses(environment.get("ALLOWED_ORIGINS", ""))
 
     def get_resource(self, name: str) -> CfnResource:
         found: CfnResource = self.chalice.get_resource(name)
@@ -127,7 +129,7 @@ class Functions(Construct):
             for name, value in overrides.items():
                 resource.add_property_override(f"Events.{event}.Properties.{name}", value)
 
-    def _add_gateway_responses(self) -> None:
+    def _add_gateway_responses(self, allowed_origins: str) -> None:
         """What the gateway answers itself (unknown path, too large, throttled) is a problem document too."""
         template = {
             "type": "urn:provocative:problem:gateway",
@@ -136,6 +138,9 @@ class Functions(Construct):
             "detail": "$context.error.message",
             "request_id": "$context.requestId",
         }
+        # The gateway says the same to everybody: with more than one origin it can name none.
+        origins = allowed_origins.split()
+        cross_origin = {"Access-Control-Allow-Origin": origins[0]} if len(origins) == 1 else {}
         for response_type in ("DEFAULT_4XX", "DEFAULT_5XX", "THROTTLED"):
             CfnResource(
                 self,
@@ -146,9 +151,13 @@ class Functions(Construct):
                     "ResponseType": response_type,
                     "ResponseTemplates": {"application/json": json.dumps(template)},
                     "ResponseParameters": {
-                        "gatewayresponse.header.Content-Type": "'application/problem+json'",
-                        "gatewayresponse.header.Cache-Control": "'no-store'",
-                        **_CAME_TOO_OFTEN.get(response_type, {}),
+                        f"gatewayresponse.header.{name}": f"'{value}'"
+                        for name, value in {
+                            **SECURITY_HEADERS,
+                            **cross_origin,
+                            **_GATEWAY_HEADERS,
+                            **_CAME_TOO_OFTEN.get(response_type, {}),
+                        }.items()
                     },
                 },
             )

@@ -45,6 +45,8 @@ class Stage:
     new_account_ramp: bool = True
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
+    #: Sites whose pages may read answers, with spaces between them.
+    allowed_origins: str = ""
 
     @property
     def public_url_parameter(self) -> str:
@@ -204,6 +206,7 @@ class PlatformStack(Stack):
             "AUDIT_STREAM_ARN": audit_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
+            "ALLOWED_ORIGINS": stage.allowed_origins,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
             "NEW_ACCOUNT_RAMP": str(stage.new_account_ramp).lower(),

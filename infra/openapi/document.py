@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from chalicelib.core.clock import format_instant
 from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, MAX_PATH_PARAMETER, Api, Operation
 from infra.openapi import problems
 from infra.openapi.examples import EXAMPLES, PARAMETERS
@@ -29,6 +30,17 @@ _KEY_HEADER: Schema = {
     "required": True,
     "description": "Of your choice. The same key with the same body has one effect and one answer.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY},
+}
+_TAG_HEADER: Schema = {
+    "description": "The entity tag of what is answered; it changes with every member.",
+    "schema": {"type": "string"},
+}
+_MATCH_HEADERS: dict[str, Schema] = {
+    name: {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("If-None-Match", "Entity tags that are known; one that still holds is answered with 304."),
+        ("If-Match", "Change it only if it is still what has this entity tag."),
+    )
 }
 _SECURITY: Schema = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key: `Authorization: Bearer <key>`."},
@@ -123,14 +135,24 @@ def _build_operation(
             *(_build_query_parameter(name, reading) for name in sorted(reading.queries)),
             *([_KEY_HEADER] if reading.keyed else []),
             *(_build_header(name) for name in reading.headers),
+            *([_MATCH_HEADERS["If-None-Match"]] if operation.tagged else []),
+            *([_MATCH_HEADERS["If-Match"]] if operation.conditional else []),
         ],
     }
+    if operation.deprecation is not None:
+        built["deprecated"] = True
+        built["x-sunset"] = format_instant(operation.deprecation.sunset_ms)
     body = _build_request_body(operation, reading, references)
     if body is not None:
         built["requestBody"] = body
     refusals = problems.list_statuses(operation, reading, templated=bool(templated))
+    statuses = [*reading.statuses, *([HTTPStatus.NOT_MODIFIED] if operation.tagged else [])]
+    answers = {str(each.value): _build_answer(each, reading, references) for each in statuses}
+    for status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
+        if (operation.tagged or operation.conditional) and str(status.value) in answers:
+            answers[str(status.value)]["headers"]["ETag"] = _TAG_HEADER
     built["responses"] = {
-        **{str(status.value): _build_answer(status, reading, references) for status in reading.statuses},
+        **answers,
         **{str(each): {"$ref": f"#/components/responses/{problems.NAMES[each][0]}"} for each in refusals},
     }
     return built
@@ -195,4 +217,4 @@ def _build_answer(
 
 
 #: Of answers that are no body of ours.
-_TYPES = {"text/html": "string", "application/json": "object"}
+_TYPES = {"text/html": "string", "text/*": "string", "application/json": "object"}

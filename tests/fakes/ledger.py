@@ -275,14 +275,14 @@ class FakeBudgetStore(MemoryStore):
             lambda: balances.setdefault(budget.account_id, Balance(budget.account_id, currency)),
         )
 
-    def replace_budget(self, tx: Any, old: Budget, new: Budget) -> None:
+    def replace_budget(self, tx: Any, old: Budget, new: Budget, *, exact: bool = False) -> None:
         rows, key = self.db.table("budgets"), (old.account_id, old.budget_id)
         held = new.held_micros - old.held_micros
         remaining = new.remaining_micros - old.remaining_micros
 
         def check() -> DomainError | None:
             row = rows.get(key)
-            if row is None or (row.spent_micros, row.limit_micros) != (old.spent_micros, old.limit_micros):
+            if row is None or not _is_unchanged(row, old, exact=exact):
                 return Unavailable("budget")
             floor = new.hard_stop and remaining < 0 and new.limit_micros == old.limit_micros
             return Unavailable("budget") if floor and row.remaining_micros < -remaining else None
@@ -297,9 +297,21 @@ class FakeBudgetStore(MemoryStore):
 
         tx.add(check, effect)
 
-    def remove_budget(self, tx: Any, budget: Budget, _currency: str) -> None:
+    def remove_budget(self, tx: Any, budget: Budget, _currency: str, *, exact: bool = False) -> None:
         rows, key = self.db.table("budgets"), (budget.account_id, budget.budget_id)
-        tx.add(lambda: None if key in rows else Unavailable("budget"), lambda: rows.pop(key))
+
+        def check() -> DomainError | None:
+            row = rows.get(key)
+            known = row is not None and (not exact or _is_unchanged(row, budget, exact=True))
+            return None if known else Unavailable("budget")
+
+        tx.add(check, lambda: rows.pop(key))
+
+
+def _is_unchanged(row: Budget, old: Budget, *, exact: bool) -> bool:
+    names = ["spent_micros", "limit_micros", "hard_stop", "alert_percents"]
+    names += ["held_micros", "remaining_micros"] if exact else []
+    return all(getattr(row, name) == getattr(old, name) for name in names)
 
 
 class FakeUsageStore(MemoryStore):

@@ -203,7 +203,12 @@ def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template
         "THROTTLED",
     }
     for each in responses:
-        assert "problem+json" in json.dumps(each["Properties"]["ResponseParameters"])
+        sent = each["Properties"]["ResponseParameters"]
+        assert sent["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+        assert sent["gatewayresponse.header.X-Content-Type-Options"] == "'nosniff'"
+        assert sent["gatewayresponse.header.Cache-Control"] == "'no-store'"
+        assert "max-age=" in sent["gatewayresponse.header.Strict-Transport-Security"]
+        assert "gatewayresponse.header.Access-Control-Allow-Origin" not in sent
 
 
 def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):

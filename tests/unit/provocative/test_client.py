@@ -55,6 +55,9 @@ MACHINES = {
     # For tools.
     ("GET", "/openapi.json"),
     # For browsers.
+    ("GET", "/docs"),
+    ("GET", "/redoc"),
+    ("GET", "/assets/{name}"),
     ("GET", "/v1/certificates/{serial}/page"),
     ("GET", "/v1/carbon/methodology/page"),
 }
