@@ -1,15 +1,21 @@
 """What a bucket asks of DynamoDB: one conditional update, no read, a bounded number of attempts."""
 
+import json
 import re
+from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, ConnectTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.errors import Unavailable
-from chalicelib.core.throttling import SECOND_US, Grant, RateQuota, take_tokens
+from chalicelib.core.throttling import POLICIES, SECOND_US, Grant, RateQuota, take_tokens
 from chalicelib.storage.bucket_store import MAX_ATTEMPTS, DynamoBucketStore
+from chalicelib.wiring.throttling import rate_limiter
+from tests.fakes.wiring import rewire
 from tests.unit.storage.wire import Wire
 
 NOW_US = 1_800_000_000 * SECOND_US
@@ -130,3 +136,33 @@ def test_whatever_a_caller_knows_it_gets_what_the_bucket_has(tokens, steps):
         assert grant == wanted
         expected = wanted.full_at_us
         seen.append(expected)
+
+
+def test_what_dynamodb_sends_with_a_failed_condition_is_understood(bound):
+    """The item stands in the body of the error, as the service writes it."""
+    body = {
+        "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+        "message": "The conditional request failed",
+        "Item": {"full_at_us": {"N": str(NOW_US + 60 * SECOND_US)}},
+    }
+
+    class Raw(BytesIO):
+        def stream(self, **_):
+            yield self.read()
+
+    def send(request, **_):
+        headers = {"content-type": "application/x-amz-json-1.0"}
+        return AWSResponse(request.url, 400, headers, Raw(json.dumps(body).encode()))
+
+    bound.client.meta.events.register("before-send.dynamodb.UpdateItem", send)
+    grant = DynamoBucketStore(bound).take("b", QUOTA, 4, NOW_US, 0)
+    assert grant == Grant(0, NOW_US + 60 * SECOND_US)
+
+
+def test_a_stage_multiplies_the_limits(bound, monkeypatch):
+    told = SimpleNamespace(table_prefix="prefix", aws_region="us-east-1", rate_limit_factor=3)
+    rewire(monkeypatch, settings=told)
+    rate_limiter.cache_clear()
+    limiter = rate_limiter()
+    assert limiter.policies["read"].quotas["actor"].tokens == 3 * POLICIES["read"].quotas["actor"].tokens
+    rate_limiter.cache_clear()
