@@ -56,6 +56,11 @@ class Neighbours(Gate):
         self.seeded.beat(host_id)
         act = {"action": "make_reservable"}
         assert self.ask("POST /v1/hosts/{host_id}/actions", act, host_id=host_id)[0] == 200
+        price = {"price_micros_per_gpu_hour": 1_000, "billing_class": "reserved"}
+        route = "PUT /v1/gpu-types/{gpu_type}/prices/{region}"
+        assert self.ask(route, price, gpu_type=GPU_TYPE, region=REGION)[0] == 200
+        self.cloud.clock.advance_seconds(61)
+        self.seeded.beat(host_id)
         starts_at_ms = (self.cloud.clock.now_ms() // hour_ms + 24) * hour_ms
         window = {
             "starts_at": format_instant(starts_at_ms),
