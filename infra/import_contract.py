@@ -177,6 +177,8 @@ KINDS = {
     "leaks": "service",
     "methodology_schemas": "schemas",
     "methodology_page": "schemas",
+    "vault": "service",
+    "key_store": "store",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

@@ -2,7 +2,7 @@
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
 before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
-removals, reporting, upkeep.
+removals, reporting, upkeep, privacy.
 """
 
 from chalicelib.wiring.accounts import (
@@ -17,6 +17,7 @@ from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.payments import payment_ports
+from chalicelib.wiring.privacy import person_vault
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
@@ -71,6 +72,7 @@ __all__ = [
     "offer_ports",
     "operation_ports",
     "payment_ports",
+    "person_vault",
     "public_url",
     "read_event_reference",
     "read_pepper",

@@ -46,6 +46,8 @@ READS_STREAM: Mapping[str, str] = {
     "OnCapacityChanged": "fleet",
     "OnLedgerTampered": "ledger",
 }
+#: Who seals and opens what is personal.
+USES_PERSON_KEY = ("APIHandler",)
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -69,6 +71,7 @@ class Resources:
     stripe_secret_arn: str
     grid_secret_arn: str
     public_url_arn: str
+    person_key_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -96,6 +99,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
+    if function in USES_PERSON_KEY:
+        statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))

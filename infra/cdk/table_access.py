@@ -51,6 +51,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",
+        "person-keys": "write",
         "audit": "write",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},

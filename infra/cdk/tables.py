@@ -31,6 +31,8 @@ class TableSpec:
     streamed: dynamodb.StreamViewType | None = None
     expires: bool = False
     append_only: bool = False
+    #: Off where the past must not come back: a restored key would open what was erased.
+    restorable: bool = True
 
 
 TABLES = (
@@ -112,6 +114,8 @@ TABLES = (
         (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
         append_only=True,
     ),
+    # No copy of a key outlives the key: no recovery, no stream.
+    TableSpec("person-keys", restorable=False),
 )
 
 
@@ -132,7 +136,7 @@ class Tables(Construct):
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             encryption=dynamodb.TableEncryption.AWS_MANAGED,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
+                point_in_time_recovery_enabled=spec.restorable
             ),
             deletion_protection=protected,
             removal_policy=RemovalPolicy.RETAIN if protected else RemovalPolicy.DESTROY,
