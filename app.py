@@ -18,6 +18,8 @@ from chalicelib.metering import functions as metering_functions
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
 from chalicelib.payments import purchase_api as payments_purchase_api
+from chalicelib.privacy import api as privacy_api
+from chalicelib.privacy import functions as privacy_functions
 from chalicelib.removals import api as removals_api
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
@@ -50,6 +52,7 @@ APIS = (
     removals_api.api,
     reporting_api.api,
     scaling_api.api,
+    privacy_api.api,
     compliance_api.api,
 )
 FUNCTIONS = (
@@ -66,6 +69,7 @@ FUNCTIONS = (
     carbon_functions.functions,
     reporting_functions.functions,
     scaling_functions.functions,
+    privacy_functions.functions,
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)

@@ -179,6 +179,16 @@ KINDS = {
     "methodology_page": "schemas",
     "vault": "service",
     "key_store": "store",
+    "fields": "model",
+    "customer_rows": "model",
+    "machine_rows": "model",
+    "inventory": "model",
+    "requests": "model",
+    "exporting": "service",
+    "erasing": "service",
+    "enforcing": "service",
+    "record_store": "store",
+    "people": "service",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

@@ -35,6 +35,9 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "removals:write",
             "templates:read",
             "templates:write",
+            "privacy:read",
+            "privacy:write",
+            "accounts:close",
         }
     ),
     "renter": frozenset(
@@ -57,6 +60,9 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "removals:read",
             "webhooks:read",
             "webhooks:write",
+            "privacy:read",
+            "privacy:write",
+            "accounts:close",
         }
     ),
     "host": frozenset({"hosts:connect"}),

@@ -17,7 +17,7 @@ from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.payments import payment_ports
-from chalicelib.wiring.privacy import person_vault
+from chalicelib.wiring.privacy import person_vault, privacy_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
@@ -73,6 +73,7 @@ __all__ = [
     "operation_ports",
     "payment_ports",
     "person_vault",
+    "privacy_ports",
     "public_url",
     "read_event_reference",
     "read_pepper",

@@ -36,6 +36,7 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
     "MakeCarbonReports": ("carbon",),
+    "RunPrivacyRequests": ("exports",),
 }
 #: A month is made of its days; what is bought for one follows from it.
 READS_REPORTS = ("MakeCarbonReports", "BuyRemovals")
@@ -47,7 +48,7 @@ READS_STREAM: Mapping[str, str] = {
     "OnLedgerTampered": "ledger",
 }
 #: Who seals and opens what is personal.
-USES_PERSON_KEY = ("APIHandler",)
+USES_PERSON_KEY = ("APIHandler", "RunPrivacyRequests")
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -171,6 +172,11 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         # What it links is fetched in its name.
         read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
         statements.append(allow(("s3:GetObject",), read))
+    if function == "RunPrivacyRequests":
+        # What an erasure takes away, in every version.
+        erased = [f"{resources.documents_arn}/{folder}/*" for folder in ("exports", "carbon/account")]
+        statements.append(allow(("s3:DeleteObject", "s3:DeleteObjectVersion"), erased))
+        statements.append(allow(("s3:ListBucketVersions",), [resources.documents_arn]))
     if function in READS_REPORTS:
         statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
     if function == "VerifySeals":
@@ -186,7 +192,7 @@ def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
         actions = _choose_actions(name, access)
-        if access == "write" and name in _DELETABLE:
+        if access == "erase" or (access == "write" and name in _DELETABLE):
             actions = (*actions, "dynamodb:DeleteItem")
         arn = tables.by_name[name].table_arn
         grouped.setdefault(actions, []).append(arn)

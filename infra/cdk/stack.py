@@ -219,9 +219,14 @@ class PlatformStack(Stack):
         )
 
     def _add_documents(self) -> s3.Bucket:
-        """Statements, carbon reports, and drafts that nobody needs on the next day."""
+        """Statements, carbon reports, and drafts and exports that nobody needs on the next day."""
         stage = self.stage
-        drafts = s3.LifecycleRule(prefix="drafts/", expiration=Duration.days(1))
+        day = Duration.days(1)
+        # Versions too: what has expired would be kept as one.
+        passing = [
+            s3.LifecycleRule(prefix=prefix, expiration=day, noncurrent_version_expiration=day)
+            for prefix in ("drafts/", "exports/")
+        ]
         return s3.Bucket(
             self,
             "Documents",
@@ -230,7 +235,7 @@ class PlatformStack(Stack):
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=stage.enforce_tls,
             versioned=True,
-            lifecycle_rules=[drafts],
+            lifecycle_rules=passing,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
 

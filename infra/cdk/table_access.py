@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
-#: ``add``: put what is new, and read nothing.
-Access = Literal["read", "write", "add"]
+#: ``add``: put what is new, and read nothing. ``erase``: as ``write``, and take away.
+Access = Literal["read", "write", "add", "erase"]
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
@@ -52,6 +52,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "scaling": "write",
         "webhooks": "write",
         "person-keys": "write",
+        "privacy": "write",
         "audit": "write",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
@@ -191,4 +192,28 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "VerifySeals": {"ledger": "read"},
     "OnLedgerTampered": {"ledger": "add", "accounts": "read", "audit": "write"},
     "ExpireCredits": _POSTS,
+    # Reads all that is an account's, and takes out what is personal. Books and trail it cannot change.
+    "RunPrivacyRequests": {
+        "accounts": "write",
+        "balances": "write",
+        "budgets": "erase",
+        "catalog": "read",
+        "commands": "erase",
+        "idempotency": "erase",
+        "ledger": "read",
+        "metering": "read",
+        "payments": "erase",
+        "person-keys": "write",
+        "privacy": "write",
+        "removals": "read",
+        "rentals": "erase",
+        "reports": "erase",
+        "reservations": "write",
+        "scheduling": "read",
+        "statements": "erase",
+        "templates": "erase",
+        "usage": "write",
+        "webhooks": "erase",
+        "audit": "write",
+    },
 }

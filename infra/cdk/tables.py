@@ -102,7 +102,7 @@ TABLES = (
         ),
         expires=True,
     ),
-    TableSpec("idempotency", expires=True),
+    TableSpec("idempotency", (IndexSpec("by_account", "account_id", "pk", keys_only=True),), expires=True),
     TableSpec(
         "webhooks",
         (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),
@@ -116,6 +116,7 @@ TABLES = (
     ),
     # No copy of a key outlives the key: no recovery, no stream.
     TableSpec("person-keys", restorable=False),
+    TableSpec("privacy", (IndexSpec("by_open", "open_shard", "created_key"),)),
 )
 
 

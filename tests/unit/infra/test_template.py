@@ -236,8 +236,9 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
     emptied = [
         name for name, table in tables.items() if table in {"scheduling", "scaling", "budgets", "marks"}
     ]
-    for _, statement in list_statements(template):
-        if "dynamodb:DeleteItem" in as_list(statement["Action"]):
+    for role, statement in list_statements(template):
+        # What it may take away stands in `infra.cdk.table_access`: nothing of books and trail.
+        if "dynamodb:DeleteItem" in as_list(statement["Action"]) and role != "RunPrivacyRequestsRole":
             for each in as_list(statement["Resource"]):
                 assert any(name in json.dumps(each) for name in emptied)
 
@@ -254,9 +255,10 @@ def test_who_writes_events_can_neither_read_nor_change_what_stands_there(templat
         if any(outbox in json.dumps(each) for each in as_list(statement["Resource"])):
             actions.setdefault(role, set()).update(as_list(statement["Action"]))
     more = {role for role, allowed in actions.items() if allowed != {"dynamodb:PutItem"}}
-    assert more == {"ApiHandlerRole", "OnEventRecordedRole", "DeliverDueEventsRole"}
+    assert more == {"ApiHandlerRole", "OnEventRecordedRole", "DeliverDueEventsRole", "RunPrivacyRequestsRole"}
     assert len(actions) > len(more)
-    assert not any("dynamodb:DeleteItem" in allowed for allowed in actions.values())
+    removers = {role for role, allowed in actions.items() if "dynamodb:DeleteItem" in allowed}
+    assert removers == {"RunPrivacyRequestsRole"}
 
 
 def list_readers(template, secret):
@@ -294,6 +296,50 @@ def test_only_functions_that_need_the_pepper_may_read_it(template):
         "DeliverDueEventsRole",
         "ScalePoolsRole",
     }
+
+
+def test_only_who_seals_may_use_the_key_that_wraps_the_keys_of_persons(template):
+    ((name, key),) = select(template, "AWS::KMS::Key").items()
+    assert key["Properties"]["EnableKeyRotation"] is True
+    assert key["DeletionPolicy"] == "Retain"
+    ((_, alias),) = select(template, "AWS::KMS::Alias").items()
+    assert alias["Properties"]["AliasName"] == "alias/provocative-prod-persons"
+    users = set()
+    for role, statement in list_statements(template):
+        actions = {each for each in as_list(statement["Action"]) if each.startswith("kms:")}
+        if actions:
+            assert actions == {"kms:GenerateDataKey", "kms:Decrypt"}
+            assert name in json.dumps(statement["Resource"])
+            users.add(role)
+    assert users == {"ApiHandlerRole", "RunPrivacyRequestsRole"}
+
+
+def test_erasing_cannot_take_away_what_the_law_keeps(template):
+    tables = {
+        name: each["Properties"]["TableName"].removeprefix("provocative-prod-")
+        for name, each in select(template, "AWS::DynamoDB::Table").items()
+    }
+    removed = set()
+    for role, statement in list_statements(template):
+        if role == "RunPrivacyRequestsRole" and "dynamodb:DeleteItem" in as_list(statement["Action"]):
+            removed |= {table for name, table in tables.items() if name in json.dumps(statement["Resource"])}
+    assert removed == {
+        *("budgets", "commands", "idempotency", "payments", "rentals", "reports", "statements"),
+        *("templates", "webhooks"),
+    }
+
+
+def test_exports_and_drafts_are_gone_after_a_day_in_every_version(template):
+    bucket = next(
+        each["Properties"]
+        for each in select(template, "AWS::S3::Bucket").values()
+        if "-documents-" in json.dumps(each["Properties"]["BucketName"])
+    )
+    rules = {each["Prefix"]: each for each in bucket["LifecycleConfiguration"]["Rules"]}
+    assert set(rules) == {"drafts/", "exports/"}
+    for rule in rules.values():
+        assert rule["ExpirationInDays"] == 1
+        assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 1
 
 
 def test_only_the_minute_of_the_pools_may_touch_instances_and_only_those_of_its_stage(template):

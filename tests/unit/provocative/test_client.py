@@ -18,6 +18,7 @@ from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
+from chalicelib.privacy import schemas as privacy_schemas
 from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import flexible_schemas
@@ -34,6 +35,7 @@ from provocative import (
     fleet_models,
     models,
     money_models,
+    privacy_models,
     removal_models,
     report_models,
     webhook_models,
@@ -80,6 +82,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "catalog",
             "fleet",
             "payments",
+            "privacy",
             "removals",
             "rentals",
             "reservations",
@@ -191,6 +194,9 @@ def split_routes(text):
         (fleet_models.Pool, scaling_schemas.PoolBody),
         (fleet_models.Plan, scaling_schemas.PlanBody),
         (fleet_models.AuditEntry, compliance_schemas.AuditEntryBody),
+        (privacy_models.PrivacyRequest, privacy_schemas.PrivacyRequestBody),
+        (privacy_models.Consent, privacy_schemas.ConsentBody),
+        (privacy_models.Consents, privacy_schemas.ConsentsBody),
         (webhook_models.WebhookEndpoint, webhooks_schemas.EndpointBody),
         (webhook_models.NewWebhookEndpoint, webhooks_schemas.SecretEndpointBody),
         (webhook_models.WebhookAttempt, webhooks_schemas.AttemptBody),

@@ -4,6 +4,7 @@ import pytest
 
 import app
 from chalicelib.accounts.model import PERMISSIONS
+from chalicelib.privacy.service import CLOSE_ACCOUNT
 
 #: Route -> roles that may call it. A new route fails here until somebody has decided.
 ROUTES = {
@@ -116,6 +117,11 @@ ROUTES = {
     "POST /v1/top-ups/{top_up_id}/refunds": {"operator"},
     "POST /v1/stripe/events": "public",
     "POST /v1/leaked-keys": "public",
+    "POST /v1/privacy/requests": {"operator", "renter"},
+    "GET /v1/privacy/requests": {"operator", "renter"},
+    "GET /v1/privacy/requests/{request_id}": {"operator", "renter"},
+    "GET /v1/privacy/consents": {"operator", "renter"},
+    "PUT /v1/privacy/consents": {"operator", "renter"},
     "POST /v1/webhook-endpoints": {"renter"},
     "GET /v1/webhook-endpoints": {"renter"},
     "GET /v1/webhook-endpoints/{endpoint_id}": {"renter"},
@@ -149,7 +155,8 @@ def test_a_route_is_open_to_these_roles_and_no_other(route):
 
 
 def test_every_permission_opens_something():
-    used = {operation.permission for operation in OPERATIONS.values()}
+    # Closing an account is asked for by a body, and its permission by the service.
+    used = {operation.permission for operation in OPERATIONS.values()} | {CLOSE_ACCOUNT}
     assert set().union(*PERMISSIONS.values()) <= used
 
 
