@@ -219,7 +219,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         on_erasure="delete",
         because="the account's own program wrote it, and asked for it",
         plain="text",
-        none="taken_at_ms truncated",
+        none="taken_at_ms truncated expires_at",
     ),
     describe(
         "WorkloadItem",
@@ -237,7 +237,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         owned=True,
         financial="closed_at_ms closing currency customer digests number numbered_at_ms opened_at_ms opening "
         "state",
-        none="pending_shard",
+        none="pending_shard expires_at",
     ),
     describe(
         "BillingDetailsItem",

@@ -19,6 +19,8 @@ from infra.cdk.tables import Tables
 APP_NAME = "provocative"
 #: As long as books are kept.
 SEALS_KEPT = Duration.days(3653)
+#: Ten years from the end of the year.
+STATEMENTS_KEPT = Duration.days(3653 + 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ class PlatformStack(Stack):
             s3.LifecycleRule(prefix=prefix, expiration=day, noncurrent_version_expiration=day)
             for prefix in ("drafts/", "exports/")
         ]
+        # As their rows: `statements.store`.
+        passing.append(s3.LifecycleRule(prefix="statements/", expiration=STATEMENTS_KEPT))
         return s3.Bucket(
             self,
             "Documents",

@@ -62,6 +62,7 @@ TABLES = (
             IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),
             IndexSpec("by_kept", "kept_shard", "rental_id", keys_only=True),
         ),
+        expires=True,
     ),
     TableSpec("scheduling"),
     TableSpec("scaling", expires=True),
@@ -93,7 +94,7 @@ TABLES = (
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),
     TableSpec("usage"),
-    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),)),
+    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),), expires=True),
     TableSpec(
         "payments",
         (

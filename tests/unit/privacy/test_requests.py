@@ -16,65 +16,12 @@ from chalicelib.privacy.fields import ERASED
 from chalicelib.privacy.inventory import find_row, list_owned
 from chalicelib.privacy.requests import DUE_MS, EXPORT_LIFETIME_MS
 from chalicelib.privacy.service import (
-    MakeRequest,
     find_request,
-    find_standing,
     link_export,
     list_requests,
-    make_request,
-    put_consent,
 )
 from tests.fakes.database import Crash
-from tests.unit.platform import Platform
-
-FAR_MS = 10**15
-ANA = "usr_ana"
-CANARIES = 20
-
-
-class Office(Platform):
-    """A renter with records of each kind, every text of which is a canary, and a person who belongs to it."""
-
-    def __init__(self, monkeypatch):
-        super().__init__(monkeypatch)
-        self.renter = self.seeded.renter
-        self.account_id = self.renter.account_id
-        self.store, self.records = self.privacy.store, self.privacy.records
-        self.archive, self.vault, self.people = (
-            self.privacy.archive,
-            self.privacy.vault,
-            self.privacy.people,
-        )
-        self.vault.ensure_key(ANA)
-        self.people.members[ANA] = self.account_id
-        self.people.sealed[ANA] = {
-            f"field-{number}": self.vault.seal(ANA, f"field-{number}", f"canary-person-{number}")
-            for number in range(CANARIES)
-        }
-        for row in list_owned():
-            for number in range(2):
-                values = {name: f"canary-{row.item}-{name}-{number}" for name in row.list_plain()}
-                kept = {name: f"kept-{name}" for name in row.fields if name not in values}
-                self.records.rows[self.account_id, row.item, str(number)] = kept | values
-        self.archive.documents["carbon/account/" + self.account_id + "/2026/v1.csv"] = b"canary-label"
-        self.archive.documents["carbon/account/acc_other/2026/v1.csv"] = b"of another"
-        self.asked = itertools.count()
-
-    def make(self, kind="erasure", principal=None, key=None, *, of_account=True, fingerprint="f"):
-        command = MakeRequest(
-            kind, of_account, key or f"key-{next(self.asked)}", fingerprint, lambda made: made.request_id
-        )
-        return make_request(self.privacy, principal or self.renter, command)
-
-    def run(self, made):
-        return run_request(self.privacy, self.account_id, made.body, FAR_MS)
-
-    def read(self, made):
-        return self.store.get_request(self.account_id, made.body)
-
-    def dump(self):
-        opened = [list(self.people.list_records(user)) for user in self.people.sealed]
-        return repr((self.records.rows, self.archive.documents, opened))
+from tests.unit.privacy.office import ANA, CANARIES, FAR_MS, Office
 
 
 @pytest.fixture
@@ -364,40 +311,6 @@ def test_one_that_fails_does_not_hold_up_the_others(office):
     assert [code for _, code in done.failed] == ["temporarily_unavailable"]
     assert office.store.get_request("acc_other", made.body).state == "completed"
     assert run_requests(office.privacy, 0).left
-
-
-def test_consents_are_never_changed_and_the_newest_holds(office):
-    def decide(given, version="1"):
-        office.cloud.clock.advance_seconds(1)
-        return put_consent(office.privacy, office.renter, "data_sale", given=given, version=version)
-
-    first = decide(given=True)
-    assert decide(given=True) == first
-    decide(given=False)
-    last = decide(given=False, version="2")
-    history = office.privacy.consents.list_consents(office.account_id)
-    assert [(each.given, each.version) for each in history] == [(True, "1"), (False, "1"), (False, "2")]
-    assert find_standing(history) == {"data_sale": last}
-    actions = [entry.action for entry in office.cloud.audit.entries if "consent" in entry.action]
-    assert actions == ["privacy.consent_given"] + 2 * ["privacy.consent_withdrawn"]
-
-
-def test_the_routes_answer(office):
-    status, made = office.ask("POST /v1/privacy/requests", {"kind": "export"}, role="renter")
-    assert (status, made["state"]) == (201, "queued")
-    run_request(office.privacy, office.account_id, made["request_id"], FAR_MS)
-    status, found = office.ask(
-        "GET /v1/privacy/requests/{request_id}", role="renter", request_id=made["request_id"]
-    )
-    assert (status, found["state"]) == (200, "completed")
-    assert found["url"].endswith(".zip")
-    _, listed = office.ask("GET /v1/privacy/requests", role="renter")
-    assert [each["request_id"] for each in listed["items"]] == [made["request_id"]]
-    consent = {"purpose": "data_sale", "given": False, "version": "2026-11"}
-    assert office.ask("PUT /v1/privacy/consents", consent, role="renter")[0] == 200
-    _, consents = office.ask("GET /v1/privacy/consents", role="renter")
-    assert consents["standing"] == consents["history"]
-    assert office.ask("PUT /v1/privacy/consents", consent | {"version": "my name is Ana"})[0] == 400
 
 
 def test_the_files_of_an_export_have_names_of_their_own(office):
