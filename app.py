@@ -21,6 +21,8 @@ from chalicelib.organisations import api as organisations_api
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
 from chalicelib.payments import purchase_api as payments_purchase_api
+from chalicelib.privacy import api as privacy_api
+from chalicelib.privacy import functions as privacy_functions
 from chalicelib.removals import api as removals_api
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions as rentals_functions
@@ -57,6 +59,7 @@ APIS = (
     removals_api.api,
     reporting_api.api,
     scaling_api.api,
+    privacy_api.api,
     compliance_api.api,
 )
 FUNCTIONS = (
@@ -74,6 +77,7 @@ FUNCTIONS = (
     reporting_functions.functions,
     scaling_functions.functions,
     compliance_functions.functions,
+    privacy_functions.functions,
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)

@@ -188,6 +188,17 @@ KINDS = {
     "verifying": "service",
     "exporting": "service",
     "chain_store": "store",
+    "vault": "service",
+    "key_store": "store",
+    "fields": "model",
+    "customer_rows": "model",
+    "machine_rows": "model",
+    "inventory": "model",
+    "requests": "model",
+    "erasing": "service",
+    "enforcing": "service",
+    "record_store": "store",
+    "people": "service",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

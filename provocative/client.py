@@ -21,6 +21,7 @@ from provocative.models import Page
 from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
 from provocative.paying import Paying
+from provocative.privacy import Privacy
 from provocative.purchasing import RemovalPurchases
 from provocative.removing import Removals
 from provocative.renting import Catalog, Money, Rentals, Reservations
@@ -70,6 +71,7 @@ class Client:
         self.audit = Audit(self._transport)
         self.removals = Removals(self._transport)
         self.carbon_reports = CarbonReports(self._transport)
+        self.privacy = Privacy(self._transport)
         self.removal_purchases = RemovalPurchases(self._transport)
 
     def __repr__(self) -> str:

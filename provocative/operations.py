@@ -164,6 +164,12 @@ LIST_WINDOWS = Operation("GET", "/v1/maintenance-windows")
 READ_WINDOW = Operation("GET", "/v1/maintenance-windows/{window_id}")
 ACT_ON_WINDOW = Operation("POST", "/v1/maintenance-windows/{window_id}/actions", repeatable=False)
 
+MAKE_PRIVACY_REQUEST = Operation("POST", "/v1/privacy/requests", keyed=True)
+LIST_PRIVACY_REQUESTS = Operation("GET", "/v1/privacy/requests")
+READ_PRIVACY_REQUEST = Operation("GET", "/v1/privacy/requests/{request_id}")
+LIST_CONSENTS = Operation("GET", "/v1/privacy/consents")
+PUT_CONSENT = Operation("PUT", "/v1/privacy/consents")
+
 LIST_POOLS = Operation("GET", "/v1/pools")
 READ_POOL = Operation("GET", "/v1/pools/{gpu_type}/{region}")
 PUT_POOL = Operation("PUT", "/v1/pools/{gpu_type}/{region}")

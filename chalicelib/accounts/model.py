@@ -44,6 +44,7 @@ _PAYS = frozenset({"budgets:write", "top-ups:write", "wallet:write"})
 _GOVERNS = frozenset(
     {"audit:read", "members:write", "organisation:write", "projects:write", "service-accounts:write"}
 )
+_PRIVACY = frozenset({"privacy:read", "privacy:write"})
 #: A signed-in person's own things; who is no person finds nothing there.
 _SELF = frozenset({"me:read", "self:read", "self:write"})
 _TENANTS = frozenset({"members:read", "organisation:read", "projects:read", "service-accounts:read"})
@@ -69,7 +70,9 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
         "removals:write",
         "templates:read",
         "templates:write",
-    },
+        "accounts:close",
+    }
+    | _PRIVACY,
     "fleet_operator": _SELF
     | {"hosts:read", "hosts:write", "offers:read", "pools:read", "pools:write", "templates:read"},
     "finance_operator": _SELF
@@ -77,14 +80,20 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
     "support_operator": _SELF
     | _TENANTS
     | {"audit:read", "hosts:read", "keys:read", "offers:read", "pools:read", "templates:read"},
-    "owner": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | {"organisation:delete", "ownership:write"},
-    "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS,
+    "owner": _SELF
+    | _TENANT_READS
+    | _BUILDS
+    | _PAYS
+    | _GOVERNS
+    | _PRIVACY
+    | {"accounts:close", "organisation:delete", "ownership:write"},
+    "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | _PRIVACY,
     "billing": _SELF | _TENANT_READS | _PAYS,
     "developer": _SELF | _TENANT_READS | _BUILDS,
     "viewer": _SELF | _TENANT_READS,
     "auditor": _SELF | _TENANT_READS | {"audit:read"},
     # Keys never manage people.
-    "renter": _TENANT_READS | _BUILDS | _PAYS,
+    "renter": _TENANT_READS | _BUILDS | _PAYS | _PRIVACY | {"accounts:close"},
     "host": frozenset({"hosts:connect"}),
 }
 #: Whoever has one of these deals with the keys that they issued themselves, and with no others.

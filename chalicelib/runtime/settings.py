@@ -29,6 +29,8 @@ class Settings(BaseModel):
     payments_dlq_url: str = ""
     stripe_secret_id: str = ""
     grid_secret_id: str = ""
+    #: The alias of the KMS key that wraps the data keys of persons.
+    person_key_id: str = ""
     documents_bucket: str = ""
     seals_bucket: str = ""
     #: Who bills, as statements name them. The address has its lines apart by ``|``.

@@ -2,7 +2,7 @@
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
 before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, organisations, sealing,
-statements, payments, carbon, removals, reporting, upkeep, compliance.
+statements, payments, carbon, removals, reporting, upkeep, privacy, compliance.
 """
 
 from chalicelib.wiring.accounts import (
@@ -20,6 +20,7 @@ from chalicelib.wiring.compliance import chain_ports, read_audit_image
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
 from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.payments import payment_ports
+from chalicelib.wiring.privacy import person_vault, privacy_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
@@ -78,6 +79,8 @@ __all__ = [
     "operation_ports",
     "organisation_ports",
     "payment_ports",
+    "person_vault",
+    "privacy_ports",
     "public_url",
     "read_audit_image",
     "read_event_reference",

@@ -36,6 +36,7 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
     "MakeCarbonReports": ("carbon",),
+    "RunPrivacyRequests": ("exports",),
 }
 #: A month is made of its days; what is bought for one follows from it.
 READS_REPORTS = ("MakeCarbonReports", "BuyRemovals")
@@ -47,6 +48,8 @@ READS_STREAM: Mapping[str, str] = {
     "OnLedgerTampered": "ledger",
     "OnAuditRecorded": "audit",
 }
+#: Who seals and opens what is personal.
+USES_PERSON_KEY = ("APIHandler", "RunPrivacyRequests")
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -70,6 +73,7 @@ class Resources:
     stripe_secret_arn: str
     grid_secret_arn: str
     public_url_arn: str
+    person_key_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -97,6 +101,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
+    if function in USES_PERSON_KEY:
+        statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))
@@ -167,6 +173,11 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         # What it links is fetched in its name.
         read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
         statements.append(allow(("s3:GetObject",), read))
+    if function == "RunPrivacyRequests":
+        # What an erasure takes away, in every version.
+        erased = [f"{resources.documents_arn}/{folder}/*" for folder in ("exports", "carbon/account")]
+        statements.append(allow(("s3:DeleteObject", "s3:DeleteObjectVersion"), erased))
+        statements.append(allow(("s3:ListBucketVersions",), [resources.documents_arn]))
     if function in READS_REPORTS:
         statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
     if function == "VerifySeals":
@@ -186,7 +197,7 @@ def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
         actions = _choose_actions(name, access)
-        if access == "write" and name in _DELETABLE:
+        if access == "erase" or (access == "write" and name in _DELETABLE):
             actions = (*actions, "dynamodb:DeleteItem")
         arn = tables.by_name[name].table_arn
         grouped.setdefault(actions, []).append(arn)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
@@ -19,6 +20,8 @@ from infra.cdk.tables import Tables
 APP_NAME = "provocative"
 #: As long as books are kept.
 SEALS_KEPT = Duration.days(3653)
+#: Ten years from the end of the year.
+STATEMENTS_KEPT = Duration.days(3653 + 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class Stage:
     public_url: str = ""
     #: Sites whose pages may read answers, with spaces between them.
     allowed_origins: str = ""
+
+    @property
+    def person_key_alias(self) -> str:
+        return f"alias/{self.prefix}-persons"
 
     @property
     def public_url_parameter(self) -> str:
@@ -91,6 +98,7 @@ class PlatformStack(Stack):
             # Empty: no provider is asked, and annual figures stand in.
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
+        self.person_key = self._add_person_key()
         self.documents = self._add_documents()
         self.seals = self._add_seals()
         self.resources = Resources(
@@ -103,6 +111,7 @@ class PlatformStack(Stack):
             stripe_secret_arn=self.format_service_arn(
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
+            person_key_arn=self.person_key.key_arn,
             public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
@@ -190,6 +199,7 @@ class PlatformStack(Stack):
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
             "GRID_SECRET_ID": f"{stage.prefix}-grid",
+            "PERSON_KEY_ID": stage.person_key_alias,
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
             "SEALS_BUCKET": self.seals.bucket_name,
             "SELLER_NAME": stage.seller_name,
@@ -215,10 +225,29 @@ class PlatformStack(Stack):
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
         }
 
+    def _add_person_key(self) -> kms.Key:
+        """Wraps the data keys of persons; they alone are ever encrypted with it."""
+        return kms.Key(
+            self,
+            "PersonKey",
+            alias=self.stage.person_key_alias,
+            description="Wraps the data key of each person: docs/compliance.md",
+            enable_key_rotation=True,
+            pending_window=Duration.days(30),
+            removal_policy=RemovalPolicy.RETAIN if self.stage.protected else RemovalPolicy.DESTROY,
+        )
+
     def _add_documents(self) -> s3.Bucket:
-        """Statements, carbon reports, and drafts that nobody needs on the next day."""
+        """Statements, carbon reports, and drafts and exports that nobody needs on the next day."""
         stage = self.stage
-        drafts = s3.LifecycleRule(prefix="drafts/", expiration=Duration.days(1))
+        day = Duration.days(1)
+        # Versions too: what has expired would be kept as one.
+        passing = [
+            s3.LifecycleRule(prefix=prefix, expiration=day, noncurrent_version_expiration=day)
+            for prefix in ("drafts/", "exports/")
+        ]
+        # As their rows: `statements.store`.
+        passing.append(s3.LifecycleRule(prefix="statements/", expiration=STATEMENTS_KEPT))
         return s3.Bucket(
             self,
             "Documents",
@@ -227,7 +256,7 @@ class PlatformStack(Stack):
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=stage.enforce_tls,
             versioned=True,
-            lifecycle_rules=[drafts],
+            lifecycle_rules=passing,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
-#: ``add``: put what is new, and read nothing.
-Access = Literal["read", "write", "add"]
+#: ``add``: put what is new, and read nothing. ``erase``: as ``write``, and take away.
+Access = Literal["read", "write", "add", "erase"]
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
@@ -53,6 +53,8 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",
+        "person-keys": "write",
+        "privacy": "write",
         "audit": "write",
         "chain": "read",
     },
@@ -198,4 +200,28 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "SweepAudit": {"audit": "read", "chain": "write", "marks": "write"},
     "AnchorAudit": {"chain": "write", "marks": "write"},
     "VerifyAudit": {"audit": "read", "chain": "read", "marks": "write"},
+    # Reads all that is an account's, and takes out what is personal. Books and trail it cannot change.
+    "RunPrivacyRequests": {
+        "accounts": "write",
+        "balances": "write",
+        "budgets": "erase",
+        "catalog": "read",
+        "commands": "erase",
+        "idempotency": "erase",
+        "ledger": "read",
+        "metering": "read",
+        "payments": "erase",
+        "person-keys": "write",
+        "privacy": "write",
+        "removals": "read",
+        "rentals": "erase",
+        "reports": "erase",
+        "reservations": "write",
+        "scheduling": "read",
+        "statements": "erase",
+        "templates": "erase",
+        "usage": "write",
+        "webhooks": "erase",
+        "audit": "write",
+    },
 }

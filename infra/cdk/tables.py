@@ -31,6 +31,8 @@ class TableSpec:
     streamed: dynamodb.StreamViewType | None = None
     expires: bool = False
     append_only: bool = False
+    #: Off where the past must not come back: a restored key would open what was erased.
+    restorable: bool = True
 
 
 TABLES = (
@@ -65,6 +67,7 @@ TABLES = (
             IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),
             IndexSpec("by_kept", "kept_shard", "rental_id", keys_only=True),
         ),
+        expires=True,
     ),
     TableSpec("scheduling"),
     TableSpec("scaling", expires=True),
@@ -96,7 +99,7 @@ TABLES = (
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),
     TableSpec("usage"),
-    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),)),
+    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),), expires=True),
     TableSpec(
         "payments",
         (
@@ -105,7 +108,7 @@ TABLES = (
         ),
         expires=True,
     ),
-    TableSpec("idempotency", expires=True),
+    TableSpec("idempotency", (IndexSpec("by_account", "account_id", "pk", keys_only=True),), expires=True),
     TableSpec("limits", expires=True),
     TableSpec(
         "webhooks",
@@ -124,6 +127,9 @@ TABLES = (
         append_only=True,
     ),
     TableSpec("chain", append_only=True),
+    # No copy of a key outlives the key: no recovery, no stream.
+    TableSpec("person-keys", restorable=False),
+    TableSpec("privacy", (IndexSpec("by_open", "open_shard", "created_key"),)),
 )
 
 
@@ -144,7 +150,7 @@ class Tables(Construct):
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             encryption=dynamodb.TableEncryption.AWS_MANAGED,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
+                point_in_time_recovery_enabled=spec.restorable
             ),
             deletion_protection=protected,
             removal_policy=RemovalPolicy.RETAIN if protected else RemovalPolicy.DESTROY,

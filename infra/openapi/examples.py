@@ -42,6 +42,13 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "url": "https://forge.example/someone/settings.py",
         },
     },
+    "PrivacyRequestRequest": {
+        "all that is kept of the account": {"kind": "export"},
+        "erasure of the account": {"kind": "erasure", "subject": "account"},
+    },
+    "ConsentRequest": {
+        "do not sell or share": {"purpose": "data_sale", "given": False, "version": "2026-11"},
+    },
     "SpendLimitRequest": {
         "limit": {"limit_micros_per_hour": 50_000_000},
         "no limit": {"limit_micros_per_hour": None},

@@ -195,6 +195,8 @@ class StatementItem(StatementsTable):
     customer: JSONAttribute = JSONAttribute(null=True)
     #: SHA-256 by format.
     digests: JSONAttribute = JSONAttribute(null=True)
+    #: Once it is issued: when the law asks for it no more.
+    expires_at = IntegerAttribute(null=True)
     #: Sparse: until it is issued.
     pending_shard = UnicodeAttribute(null=True)
     by_pending = StatementsByPending()

@@ -8,10 +8,22 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjec
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 
 
+class IdempotencyByAccount(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_account"
+        projection = KeysOnlyProjection()
+
+    account_id = UnicodeAttribute(hash_key=True)
+    pk = UnicodeAttribute(range_key=True)
+
+
 class IdempotencyItem(Table):
     class Meta(TableMeta):
         table_name = "idempotency"
 
+    #: Erasure finds by it what has not expired.
+    account_id = UnicodeAttribute(null=True)
+    by_account = IdempotencyByAccount()
     fingerprint = UnicodeAttribute()
     status = IntegerAttribute()
     body = UnicodeAttribute()

@@ -73,6 +73,8 @@ def list_acts(platform):
     suspend = {"action": "suspend", "reason": "unpaid"}
     yield ask("POST /v1/accounts/{account_id}/actions", suspend, account_id=account_id)
     yield from list_membership_acts(platform)
+    yield ask("POST /v1/privacy/requests", {"kind": "export"})
+    yield ask("PUT /v1/privacy/consents", {"purpose": "data_sale", "given": False, "version": "1"})
     keys = "POST /v1/accounts/{account_id}/api-keys"
     yield keys, lambda: platform.ask(keys, {"label": "a key"}, account_id=account_id)
     listed = platform.cloud.accounts.store.list_keys(account_id, 1, None).items[0]

@@ -19,6 +19,7 @@ from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.organisations import schemas as organisations_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
+from chalicelib.privacy import schemas as privacy_schemas
 from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import flexible_schemas
@@ -36,6 +37,7 @@ from provocative import (
     models,
     money_models,
     organisation_models,
+    privacy_models,
     removal_models,
     report_models,
     webhook_models,
@@ -86,6 +88,7 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "fleet",
             "organisations",
             "payments",
+            "privacy",
             "removals",
             "rentals",
             "reservations",
@@ -207,6 +210,9 @@ def split_routes(text):
         (fleet_models.AuditProblem, compliance_schemas.AuditProblemBody),
         (fleet_models.AuditProof, compliance_schemas.AuditProofBody),
         (fleet_models.AuditExport, compliance_schemas.AuditExportBody),
+        (privacy_models.PrivacyRequest, privacy_schemas.PrivacyRequestBody),
+        (privacy_models.Consent, privacy_schemas.ConsentBody),
+        (privacy_models.Consents, privacy_schemas.ConsentsBody),
         (webhook_models.WebhookEndpoint, webhooks_schemas.EndpointBody),
         (webhook_models.NewWebhookEndpoint, webhooks_schemas.SecretEndpointBody),
         (webhook_models.WebhookAttempt, webhooks_schemas.AttemptBody),

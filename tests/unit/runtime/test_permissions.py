@@ -4,6 +4,7 @@ import pytest
 
 import app
 from chalicelib.accounts.model import PERMISSIONS
+from chalicelib.privacy.service import CLOSE_ACCOUNT
 
 OPERATORS = {"operator", "fleet_operator", "finance_operator", "support_operator"}
 SUPPORT = {"operator", "support_operator"}
@@ -14,6 +15,7 @@ READERS = {"owner", "admin", "billing", "developer", "viewer", "auditor", "rente
 BUILDERS = {"owner", "admin", "developer", "renter"}
 PAYERS = {"owner", "admin", "billing", "renter"}
 AUDITORS = {"operator", "support_operator", "owner", "admin", "auditor"}
+PRIVACY = {"operator", "owner", "admin", "renter"}
 #: What a person does for themselves.
 PEOPLE = OPERATORS | READERS - {"renter"}
 #: Permissions that stand in the table and open nothing yet.
@@ -156,6 +158,11 @@ ROUTES = {
     "POST /v1/top-ups/{top_up_id}/refunds": FINANCE,
     "POST /v1/stripe/events": "public",
     "POST /v1/leaked-keys": "public",
+    "POST /v1/privacy/requests": PRIVACY,
+    "GET /v1/privacy/requests": PRIVACY,
+    "GET /v1/privacy/requests/{request_id}": PRIVACY,
+    "GET /v1/privacy/consents": PRIVACY,
+    "PUT /v1/privacy/consents": PRIVACY,
     "POST /v1/webhook-endpoints": BUILDERS,
     "GET /v1/webhook-endpoints": READERS,
     "GET /v1/webhook-endpoints/{endpoint_id}": READERS,
@@ -191,7 +198,8 @@ def test_a_route_is_open_to_these_roles_and_no_other(route):
 
 
 def test_every_permission_opens_something():
-    used = {operation.permission for operation in OPERATIONS.values()}
+    # Closing an account is asked for by a body, and its permission by the service.
+    used = {operation.permission for operation in OPERATIONS.values()} | {CLOSE_ACCOUNT}
     assert set().union(*PERMISSIONS.values()) - AWAITED <= used
 
 
