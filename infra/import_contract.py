@@ -177,6 +177,13 @@ KINDS = {
     "leaks": "service",
     "methodology_schemas": "schemas",
     "methodology_page": "schemas",
+    "keyring": "model",
+    "admission": "service",
+    "devices": "service",
+    "granting": "service",
+    "signing": "service",
+    "client_api": "api",
+    "page_api": "api",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})
