@@ -179,6 +179,7 @@ KINDS = {
     "methodology_page": "schemas",
     "keyring": "model",
     "admission": "service",
+    "asking": "service",
     "devices": "service",
     "granting": "service",
     "signing": "service",

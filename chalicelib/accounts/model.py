@@ -57,6 +57,11 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "removals:read",
             "webhooks:read",
             "webhooks:write",
+            "oauth-clients:read",
+            "oauth-clients:write",
+            "self:read",
+            "self:write",
+            "service-accounts:write",
         }
     ),
     "host": frozenset({"hosts:connect"}),

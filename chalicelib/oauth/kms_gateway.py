@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chalicelib.core.errors import Unavailable
@@ -16,10 +16,10 @@ _GONE = frozenset({"KMSInvalidStateException", "NotFoundException"})
 
 
 class KmsSigner:
-    """`chalicelib.oauth.ports.TokenSigner`. ``client`` is a botocore ``kms`` client."""
+    """`chalicelib.oauth.ports.TokenSigner`. ``connect``: to a botocore ``kms`` client, once used."""
 
-    def __init__(self, client: Any, stage: str) -> None:
-        self._client, self._stage = client, stage
+    def __init__(self, connect: Callable[[], Any], stage: str) -> None:
+        self._connect, self._stage = connect, stage
 
     def make_key(self) -> MadeKey:
         """Raises Unavailable."""
@@ -54,7 +54,7 @@ class KmsSigner:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self._client.schedule_key_deletion(KeyId=key_ref, PendingWindowInDays=PENDING_DAYS)
+            self._connect().schedule_key_deletion(KeyId=key_ref, PendingWindowInDays=PENDING_DAYS)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _GONE:
                 raise Unavailable("The keeper of the signing keys did not answer; try again.") from error
@@ -65,7 +65,7 @@ class KmsSigner:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            answer: Mapping[str, Any] = getattr(self._client, name)(**parameters)
+            answer: Mapping[str, Any] = getattr(self._connect(), name)(**parameters)
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The keeper of the signing keys did not answer; try again.") from error
         return answer

@@ -1,16 +1,18 @@
 """What the authorization server needs of others: records, keys that sign, and the standing of who asks."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
+from chalicelib.core.principal import Role
 from chalicelib.identity.model import Session, User
 from chalicelib.oauth.keyring import KeyRing, SigningKey
 from chalicelib.oauth.model import (
     AuthorizationCode,
     Client,
+    Consent,
     DeviceAuthorization,
     Grant,
     Guesses,
@@ -115,7 +117,7 @@ class OAuthPorts:
     ids: Ids
     read_pepper: Callable[[], bytes]
     issuer: Callable[[], str]
-    permissions: Mapping[str, Collection[str]]
+    permissions: Mapping[Role, frozenset[str]]
 
 
 def add_audit(
@@ -123,3 +125,50 @@ def add_audit(
 ) -> None:
     entry = AuditEntry(ports.ids.new_id("aud"), account_id, actor, action, subject, ports.clock.now_ms())
     ports.audit.add_entry(tx, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCall:
+    """A request of one of the protocol's endpoints. ``address``: the caller's, as the gateway saw it."""
+
+    method: str
+    fields: Mapping[str, str]
+    authorization: str = ""
+    address: str = ""
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer in the protocol's own shape; ``location``: where the browser goes on."""
+
+    status: int
+    body: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentQuestion:
+    """A good authorization request that a person has to decide."""
+
+    client: Client
+    scope: str
+    redirect_uri: str
+
+
+class Protocol20(Protocol):
+    """OAuth 2.0 as the endpoints speak it."""
+
+    def read_question(self, call: EndpointCall) -> ConsentQuestion | Reply:
+        """Return what is to be decided, or the answer to a request that is not good."""
+        ...
+
+    def answer_authorization(self, call: EndpointCall, consent: Consent | None) -> Reply:
+        """``None``: the person refused."""
+        ...
+
+    def answer_token(self, call: EndpointCall) -> Reply: ...
+    def answer_device(self, call: EndpointCall) -> Reply: ...
+    def answer_revocation(self, call: EndpointCall) -> Reply: ...
+    def answer_introspection(self, call: EndpointCall) -> Reply: ...
+    def build_metadata(self) -> Mapping[str, object]: ...

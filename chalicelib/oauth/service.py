@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chalicelib.core.errors import Conflict, InvalidInput, NotFound
+from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from chalicelib.core.paging import Page
 from chalicelib.core.principal import Principal
+from chalicelib.oauth.granting import end_grant
 from chalicelib.oauth.model import (
     ALL_SCOPE,
     CLI,
@@ -14,6 +15,7 @@ from chalicelib.oauth.model import (
     MAX_REDIRECT_URIS,
     Client,
     ClientKind,
+    Grant,
     Secret,
     Secrets,
     check_redirect_uri,
@@ -119,6 +121,24 @@ def delete_client(ports: "OAuthPorts", principal: Principal, client_id: str) -> 
     tx.commit()
 
 
+def list_grants(ports: "OAuthPorts", principal: Principal, limit: int, start: str | None) -> Page[Grant]:
+    """Return what the calling person granted, wherever. Raises Forbidden: no person is calling."""
+    return ports.store.list_grants(_require_person(principal), limit, start)
+
+
+def end_own_grant(ports: "OAuthPorts", principal: Principal, grant_id: str) -> None:
+    """End what the calling person granted. Twice changes nothing.
+
+    Raises:
+        NotFound: no such grant, or not the caller's.
+        Forbidden: no person is calling.
+    """
+    user_id, grant = _require_person(principal), ports.store.get(Grant, grant_id)
+    if grant is None or grant.consent.user_id != user_id:
+        raise NotFound("There is no such grant.")
+    end_grant(ports, grant_id, principal.actor_id, "revoked")
+
+
 def create_secret(ports: "OAuthPorts", principal: Principal, owner_id: str) -> IssuedSecret:
     """Give a confidential client or a service account another secret; two work at most, for a rotation.
 
@@ -168,6 +188,12 @@ def _add_secret(ports: "OAuthPorts", tx: "Transaction", secrets: Secrets) -> Iss
     changed = replace(secrets, secrets=kept)
     (ports.store.replace if secrets.version else ports.store.add)(tx, changed)
     return IssuedSecret(secret, text)
+
+
+def _require_person(principal: Principal) -> str:
+    if principal.user_id is None:
+        raise Forbidden("Only a person grants anything; sign in.", code="not_a_person")
+    return principal.user_id
 
 
 def _find_own(ports: "OAuthPorts", principal: Principal, client_id: str) -> Client:

@@ -31,6 +31,8 @@ from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, 
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
+#: Of a route whose protocol says that unknown ones are ignored, as RFC 6749 does in section 3.1.
+ANY_QUERY = frozenset({"*"})
 MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
 
@@ -50,6 +52,8 @@ class Call:
     headers: Mapping[str, str]
     request_id: str
     _body: RequestBody | None = None
+    #: Of the caller, as API Gateway saw it.
+    address: str = ""
 
     @property
     def principal(self) -> Principal:
@@ -206,16 +210,20 @@ class Api:
         if body is not None:
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+        address = _read_address(event)
+        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed, address)
 
 
 def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
     from chalicelib.core.networks import is_inside
 
-    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
-    address = event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
-    if not is_inside(address, networks):
+    if not is_inside(_read_address(event), networks):
         raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
+
+
+def _read_address(event: Mapping[str, Any]) -> str:
+    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
+    return event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
 
 
 def _require_json(content_type: str) -> None:
@@ -226,7 +234,7 @@ def _require_json(content_type: str) -> None:
 def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
     given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
     unknown = sorted(set(given) - allowed)
-    if unknown:
+    if unknown and allowed != ANY_QUERY:
         raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
     repeated = sorted(name for name, values in given.items() if len(values) > 1)
     if repeated:

@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
+before it: system, accounts, oauth, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
 removals, reporting, upkeep.
 """
 
@@ -9,13 +9,13 @@ from chalicelib.wiring.accounts import (
     account_exists,
     account_ports,
     audit_reader,
-    authenticate,
     find_operator_account,
     rotation_ports,
 )
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.oauth import authenticate, oauth_ports, oauth_server
 from chalicelib.wiring.payments import payment_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
@@ -68,6 +68,8 @@ __all__ = [
     "list_pools",
     "maintenance_ports",
     "meter_ports",
+    "oauth_ports",
+    "oauth_server",
     "offer_ports",
     "operation_ports",
     "payment_ports",

@@ -39,7 +39,7 @@ def audit_reader() -> "AuditReader":
     return DynamoAuditTrail()
 
 
-def authenticate(token: str) -> Principal:
+def authenticate_key(token: str) -> Principal:
     from chalicelib.accounts.service import authenticate as check
 
     return check(account_ports(), token)

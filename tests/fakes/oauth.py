@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.identity.model import Session, User
@@ -22,11 +23,6 @@ from tests.fakes.database import START_MS, FakeClock, FakeIds, MemoryDatabase, M
 from tests.fakes.records import FakeAuditTrail
 
 ISSUER = "https://api.provocative.test"
-PERMISSIONS = {
-    "operator": frozenset({"hosts:read", "accounts:write"}),
-    "renter": frozenset({"rentals:read", "rentals:write", "wallet:read", "oauth-clients:write"}),
-    "host": frozenset({"hosts:connect"}),
-}
 
 
 class FakeOAuthStore(MemoryStore):
@@ -130,6 +126,7 @@ class AuthorizationWorld:
     """All ports over one database in memory, with one person, one organisation and one service account."""
 
     def __init__(self):
+        self.issuer = ISSUER
         self.db, self.clock, self.ids = MemoryDatabase(), FakeClock(), FakeIds()
         self.store, self.signer, self.standing = FakeOAuthStore(self.db), FakeSigner(), FakeStanding()
         self.audit = FakeAuditTrail(self.db)
@@ -144,7 +141,7 @@ class AuthorizationWorld:
             clock=self.clock,
             ids=self.ids,
             read_pepper=lambda: b"pepper of the tests",
-            issuer=lambda: ISSUER,
+            issuer=lambda: self.issuer,
             permissions=PERMISSIONS,
         )
         rotate_signing_keys(self.ports)
