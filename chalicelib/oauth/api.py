@@ -15,6 +15,8 @@ from chalicelib.runtime.problems import get_status
 
 api = Api(__name__)
 
+#: Refusals have the shape of RFC 6749, section 5.2, and are no problem documents.
+_GIVEN = (HTTPStatus.OK,)
 _PUBLISHED = {"Cache-Control": f"public, max-age={PUBLISHED_CACHE_SECONDS}"}
 
 
@@ -30,25 +32,25 @@ def read_token_keys(_call: Call) -> Answer[Json]:
     return Answer(json.dumps(dict(signing.build_key_set(wiring.oauth_ports()))), headers=_PUBLISHED)
 
 
-@api.route("POST", "/oauth/token", public=True)
+@api.route("POST", "/oauth/token", public=True, statuses=_GIVEN)
 def issue_oauth_token(call: Call) -> Answer[Json]:
     """Give tokens for a code, a device's code, a refresh token, or a service account's secret."""
     return _serve(call, wiring.oauth_server().answer_token)
 
 
-@api.route("POST", "/oauth/device_authorization", public=True)
+@api.route("POST", "/oauth/device_authorization", public=True, statuses=_GIVEN)
 def start_oauth_device(call: Call) -> Answer[Json]:
     """Begin the device flow (RFC 8628)."""
     return _serve(call, wiring.oauth_server().answer_device)
 
 
-@api.route("POST", "/oauth/revoke", public=True)
+@api.route("POST", "/oauth/revoke", public=True, statuses=_GIVEN)
 def revoke_oauth_token(call: Call) -> Answer[Json]:
     """End a token, and what was granted with it (RFC 7009)."""
     return _serve(call, wiring.oauth_server().answer_revocation)
 
 
-@api.route("POST", "/oauth/introspect", public=True)
+@api.route("POST", "/oauth/introspect", public=True, statuses=_GIVEN)
 def introspect_oauth_token(call: Call) -> Answer[Json]:
     """Say what a token of the client's own organisation is worth now (RFC 7662)."""
     return _serve(call, wiring.oauth_server().answer_introspection)

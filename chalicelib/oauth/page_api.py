@@ -17,11 +17,15 @@ from chalicelib.runtime.pages import read_cookie, read_form, redirect, render_pa
 
 api = Api(__name__)
 
+#: A page, or on to another; refusals are pages too.
+_PAGES = (HTTPStatus.OK, HTTPStatus.SEE_OTHER)
+
+Fields = Mapping[str, str]
 #: Fields of our forms, which are not the client's.
 _OWN_FIELDS = frozenset({"form_token", "decision", "organisation"})
 
 
-@api.route("GET", "/oauth/authorize", public=True, query=ANY_QUERY)
+@api.route("GET", "/oauth/authorize", public=True, query=ANY_QUERY, statuses=_PAGES)
 def ask_oauth_consent(call: Call) -> Answer[Html]:
     """Ask the person who is signed in whether a program may act in their name (RFC 6749, section 3.1)."""
     question = wiring.oauth_server().read_question(EndpointCall("GET", call.query))
@@ -33,7 +37,7 @@ def ask_oauth_consent(call: Call) -> Answer[Html]:
     return _show_consent(person, question, call.query)
 
 
-@api.route("POST", "/oauth/authorize", public=True)
+@api.route("POST", "/oauth/authorize", public=True, statuses=_PAGES)
 def decide_oauth_consent(call: Call) -> Answer[Html]:
     """Take a person's decision, and send the browser back to the program."""
     form = read_form(call)
@@ -58,7 +62,7 @@ def decide_oauth_consent(call: Call) -> Answer[Html]:
     return _go_on(wiring.oauth_server().answer_authorization(asked, consent))
 
 
-@api.route("GET", "/device", public=True)
+@api.route("GET", "/device", public=True, statuses=_PAGES)
 def ask_device_code(call: Call) -> Answer[Html]:
     """Ask for the code that a device shows (RFC 8628, section 3.3)."""
     person = _find_person(call)
@@ -67,7 +71,7 @@ def ask_device_code(call: Call) -> Answer[Html]:
     return _show_entry(person)
 
 
-@api.route("POST", "/device", public=True)
+@api.route("POST", "/device", public=True, statuses=_PAGES)
 def decide_device(call: Call) -> Answer[Html]:
     """Show which program asks, when and from where; then take a person's decision."""
     form = read_form(call)
@@ -85,7 +89,7 @@ def decide_device(call: Call) -> Answer[Html]:
         return _show_message("Not possible", error.detail, HTTPStatus.FORBIDDEN)
 
 
-def _take_code(call: Call, person: Person, form: Mapping[str, str]) -> Answer[Html]:
+def _take_code(call: Call, person: Person, form: Fields) -> Answer[Html]:
     ports, code, decision = wiring.oauth_ports(), form.get("user_code", ""), form.get("decision")
     device = devices.enter_code(ports, code, user_id=person.user_id, address=call.address)
     client = find_client(ports, device.client_id)
@@ -116,7 +120,7 @@ def _go_on(reply: Reply) -> Answer[Html]:
     return _show_message("This link does not work", detail, HTTPStatus.BAD_REQUEST)
 
 
-def _show_consent(person: Person, question: ConsentQuestion, fields: Mapping[str, str]) -> Answer[Html]:
+def _show_consent(person: Person, question: ConsentQuestion, given: Fields) -> Answer[Html]:
     organisations = asking.list_organisations(wiring.oauth_ports(), person, question.client)
     if not organisations:
         return _show_message(
@@ -136,7 +140,7 @@ def _show_consent(person: Person, question: ConsentQuestion, fields: Mapping[str
         target=f"{parts.scheme}://{parts.netloc}",
         organisations=organisations,
         scopes=_describe(question.scope),
-        fields=dict(fields),
+        fields=dict(given),
         form_token=person.form_token,
     )
 

@@ -105,6 +105,8 @@ class Operation:
     view: "View"
     body: type[RequestBody] | None
     query: frozenset[str]
+    #: What the view answers, where its source does not show it; empty: it does.
+    statuses: tuple[HTTPStatus, ...] = ()
 
 
 View = Callable[..., Answer[Any]]
@@ -130,6 +132,7 @@ class Api:
         public: bool = False,
         body: type[RequestBody] | None = None,
         query: frozenset[str] = NO_QUERY,
+        statuses: tuple[HTTPStatus, ...] = (),
     ) -> Callable[[View], View]:
         """Declare a route.
 
@@ -147,7 +150,8 @@ class Api:
                 request = self.blueprint.current_request
                 return self._answer(view, request, parameters, permission, body, query)
 
-            self.operations.append(Operation(method, path, view.__name__, permission, view, body, query))
+            operation = Operation(method, path, view.__name__, permission, view, body, query, statuses)
+            self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
             self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
             return view

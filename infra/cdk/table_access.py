@@ -48,6 +48,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "balances": "write",
         "budgets": "write",
         "idempotency": "write",
+        "oauth": "write",
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",
@@ -190,4 +191,5 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "VerifySeals": {"ledger": "read"},
     "OnLedgerTampered": {"ledger": "add", "accounts": "read", "audit": "write"},
     "ExpireCredits": _POSTS,
+    "RotateSigningKeys": {"oauth": "write"},
 }

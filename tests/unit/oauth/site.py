@@ -18,7 +18,7 @@ from tests.unit.runtime.gateway import Context
 
 
 class QuietHandler(WSGIRequestHandler):
-    def log(self, type, message, *args):
+    def log(self, *_):
         pass
 
 
@@ -39,7 +39,16 @@ class Site:
             public_url=self.url,
         )
         self.routes = [
-            (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", re.escape(path).replace(r"\{", "{").replace(r"\}", "}"))), path)
+            (
+                re.compile(
+                    re.sub(
+                        r"\{(\w+)\}",
+                        r"(?P<\1>[^/]+)",
+                        re.escape(path).replace(r"\{", "{").replace(r"\}", "}"),
+                    )
+                ),
+                path,
+            )
             for path in app.app.routes
         ]
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)

@@ -69,7 +69,9 @@ def test_authlibs_client_gets_tokens_by_code_and_pkce_and_refreshes_them(site, b
 
 def test_requests_oauthlib_does_the_same_for_a_confidential_client(site, browser, metadata):
     client, issued = register(site)
-    with RequestsSession(client.client_id, redirect_uri=WEB, scope=["oauth-clients:read"], pkce="S256") as session:
+    with RequestsSession(
+        client.client_id, redirect_uri=WEB, scope=["oauth-clients:read"], pkce="S256"
+    ) as session:
         link, _ = session.authorization_url(metadata["authorization_endpoint"])
         back = browser.consent(link)
         token = session.fetch_token(
@@ -146,9 +148,7 @@ def test_pyjwt_and_jwcrypto_verify_our_tokens_by_the_published_keys(site, metada
 
 
 def test_the_metadata_is_well_formed(metadata, site):
-    checked = rfc8414.AuthorizationServerMetadata(
-        {name: _secure(value) for name, value in metadata.items()}
-    )
+    checked = rfc8414.AuthorizationServerMetadata({name: _secure(value) for name, value in metadata.items()})
     checked.validate(metadata_classes=[rfc9207.AuthorizationServerMetadata])
     assert "id_token_signing_alg_values_supported" not in metadata
 

@@ -16,6 +16,7 @@ from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
+from chalicelib.oauth import schemas as oauth_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.removals import methodology_schemas
@@ -34,6 +35,7 @@ from provocative import (
     fleet_models,
     models,
     money_models,
+    oauth_models,
     removal_models,
     report_models,
     webhook_models,
@@ -52,6 +54,17 @@ MACHINES = {
     ("POST", "/v1/stripe/events"),
     # For tools.
     ("GET", "/openapi.json"),
+    # For clients of OAuth 2.0, and for the browsers that they send to us.
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("GET", "/.well-known/jwks.json"),
+    ("POST", "/oauth/token"),
+    ("POST", "/oauth/device_authorization"),
+    ("POST", "/oauth/revoke"),
+    ("POST", "/oauth/introspect"),
+    ("GET", "/oauth/authorize"),
+    ("POST", "/oauth/authorize"),
+    ("GET", "/device"),
+    ("POST", "/device"),
     # For browsers.
     ("GET", "/v1/certificates/{serial}/page"),
     ("GET", "/v1/carbon/methodology/page"),
@@ -191,6 +204,10 @@ def split_routes(text):
         (fleet_models.Pool, scaling_schemas.PoolBody),
         (fleet_models.Plan, scaling_schemas.PlanBody),
         (fleet_models.AuditEntry, compliance_schemas.AuditEntryBody),
+        (oauth_models.OAuthClient, oauth_schemas.OAuthClientBody),
+        (oauth_models.IssuedOAuthClient, oauth_schemas.IssuedOAuthClientBody),
+        (oauth_models.OAuthSecret, oauth_schemas.OAuthSecretBody),
+        (oauth_models.OAuthGrant, oauth_schemas.OAuthGrantBody),
         (webhook_models.WebhookEndpoint, webhooks_schemas.EndpointBody),
         (webhook_models.NewWebhookEndpoint, webhooks_schemas.SecretEndpointBody),
         (webhook_models.WebhookAttempt, webhooks_schemas.AttemptBody),
