@@ -38,7 +38,7 @@ class Client:
     def __init__(
         self,
         api_url: str,
-        api_key: str,
+        api_key: str | Callable[[], str],
         *,
         timeout_seconds: float = 30.0,
         retries: RetryPolicy | None = None,
