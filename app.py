@@ -17,6 +17,10 @@ from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.metering import functions as metering_functions
+from chalicelib.oauth import api as oauth_api
+from chalicelib.oauth import client_api as oauth_client_api
+from chalicelib.oauth import functions as oauth_functions
+from chalicelib.oauth import page_api as oauth_page_api
 from chalicelib.organisations import api as organisations_api
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
@@ -44,6 +48,9 @@ APIS = (
     api_document.api,
     api_pages.api,
     accounts_api.api,
+    oauth_api.api,
+    oauth_client_api.api,
+    oauth_page_api.api,
     organisations_api.api,
     webhooks_api.api,
     catalog_api.api,
@@ -64,6 +71,7 @@ APIS = (
 )
 FUNCTIONS = (
     accounts_functions.functions,
+    oauth_functions.functions,
     webhooks_functions.functions,
     catalog_functions.functions,
     fleet_functions.functions,

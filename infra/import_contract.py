@@ -199,6 +199,14 @@ KINDS = {
     "enforcing": "service",
     "record_store": "store",
     "people": "service",
+    "keyring": "model",
+    "admission": "service",
+    "asking": "service",
+    "devices": "service",
+    "granting": "service",
+    "signing": "service",
+    "client_api": "api",
+    "page_api": "api",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from provocative.authorising import OAuth
 from provocative.models import Page
 from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
@@ -39,7 +40,7 @@ class Client:
     def __init__(
         self,
         api_url: str,
-        api_key: str,
+        api_key: str | Callable[[], str],
         *,
         timeout_seconds: float = 30.0,
         retries: RetryPolicy | None = None,
@@ -63,6 +64,7 @@ class Client:
         self.money = Money(self._transport)
         self.paying = Paying(self._transport)
         self.statements = Statements(self._transport)
+        self.oauth = OAuth(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.accounts = Accounts(self._transport)
         self.catalog_desk = CatalogDesk(self._transport)

@@ -185,6 +185,20 @@ ALLOCATE_CREDITS = Operation("POST", "/v1/credit-batches/{serial}/allocation")
 ACT_ON_CERTIFICATE = Operation("POST", "/v1/certificates/{serial}/actions")
 VERIFY_CERTIFICATE = Operation("GET", "/v1/certificates/{serial}")
 
+REGISTER_OAUTH_CLIENT = Operation("POST", "/v1/oauth-clients", repeatable=False)
+LIST_OAUTH_CLIENTS = Operation("GET", "/v1/oauth-clients")
+DELETE_OAUTH_CLIENT = Operation("DELETE", "/v1/oauth-clients/{client_id}")
+CREATE_CLIENT_SECRET = Operation("POST", "/v1/oauth-clients/{client_id}/secrets", repeatable=False)
+REVOKE_CLIENT_SECRET = Operation("DELETE", "/v1/oauth-clients/{client_id}/secrets/{secret_id}")
+CREATE_SERVICE_ACCOUNT_SECRET = Operation(
+    "POST", "/v1/service-accounts/{service_account_id}/secrets", repeatable=False
+)
+REVOKE_SERVICE_ACCOUNT_SECRET = Operation(
+    "DELETE", "/v1/service-accounts/{service_account_id}/secrets/{secret_id}"
+)
+LIST_OAUTH_GRANTS = Operation("GET", "/v1/oauth-grants")
+END_OAUTH_GRANT = Operation("DELETE", "/v1/oauth-grants/{grant_id}")
+
 LIST_AUDIT = Operation("GET", "/v1/audit")
 PROVE_AUDIT = Operation("GET", "/v1/audit/proof")
 EXPORT_AUDIT = Operation("GET", "/v1/audit/export")

@@ -42,12 +42,15 @@ class RetryPolicy:
 
 
 class Transport:
-    """One connection pool with one key. Not shown by ``repr``, and in no error: the key."""
+    """One connection pool with one key, or with what returns an access token that is good now.
+
+    Not shown by ``repr``, and in no error: the key.
+    """
 
     def __init__(
         self,
         api_url: str,
-        api_key: str,
+        api_key: str | Callable[[], str],
         *,
         timeout_seconds: float = 30.0,
         retries: RetryPolicy | None = None,
@@ -61,13 +64,12 @@ class Transport:
             ValueError: the URL is not HTTPS (or loopback), or the key cannot be one.
         """
         self.api_url = check_url(api_url)
-        check_key(api_key)
+        self._read_key = _hold(api_key) if isinstance(api_key, str) else api_key
         self._retries = retries or RetryPolicy()
         self._sleep = sleep
         self._draw = draw
         self._http = httpx.Client(
             headers={
-                "Authorization": f"Bearer {api_key}",
                 "User-Agent": USER_AGENT,
                 "Accept": "application/json",
             },
@@ -163,7 +165,10 @@ class Transport:
             self.api_url + filled,
             params=parameters or None,
             json=body,
-            headers={} if key is None else {"Idempotency-Key": key},
+            headers={
+                "Authorization": f"Bearer {self._read_key()}",
+                **({} if key is None else {"Idempotency-Key": key}),
+            },
         )
 
     def _may_repeat(self, operation: Operation, failure: ApiError) -> bool:
@@ -218,6 +223,11 @@ def check_url(api_url: str) -> str:
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("The API's URL must begin with https://; the key would be readable on its way.")
     return api_url.rstrip("/")
+
+
+def _hold(api_key: str) -> Callable[[], str]:
+    check_key(api_key)
+    return lambda: api_key
 
 
 def check_key(api_key: str) -> None:

@@ -24,6 +24,7 @@ _TENANT_READS = frozenset(
         "keys:read",
         "me:read",
         "members:read",
+        "oauth-clients:read",
         "offers:read",
         "organisation:read",
         "projects:read",
@@ -38,7 +39,14 @@ _TENANT_READS = frozenset(
     }
 )
 _BUILDS = frozenset(
-    {"keys:write", "rentals:write", "reservations:write", "templates:write", "webhooks:write"}
+    {
+        "keys:write",
+        "oauth-clients:write",
+        "rentals:write",
+        "reservations:write",
+        "templates:write",
+        "webhooks:write",
+    }
 )
 _PAYS = frozenset({"budgets:write", "top-ups:write", "wallet:write"})
 _GOVERNS = frozenset(

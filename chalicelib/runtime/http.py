@@ -39,6 +39,8 @@ from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
+#: Of a route whose protocol says that unknown ones are ignored, as RFC 6749 does in section 3.1.
+ANY_QUERY = frozenset({"*"})
 MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
 
@@ -59,6 +61,8 @@ class Call:
     headers: Mapping[str, str]
     request_id: str
     _body: RequestBody | None = None
+    #: Of the caller, as API Gateway saw it.
+    address: str = ""
 
     @property
     def principal(self) -> Principal:
@@ -126,6 +130,8 @@ class Operation:
     tagged: bool = False
     conditional: bool = False
     deprecation: Deprecation | None = None
+    #: What the view answers, where its source does not show it; empty: it does.
+    statuses: tuple[HTTPStatus, ...] = ()
 
 
 View = Callable[..., Answer[Any]]
@@ -160,6 +166,7 @@ class Api:
         tagged: bool = False,
         conditional: bool = False,
         deprecation: Deprecation | None = None,
+        statuses: tuple[HTTPStatus, ...] = (),
     ) -> Callable[[View], View]:
         """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
 
@@ -189,7 +196,18 @@ class Api:
 
             name = view.__name__
             operation = Operation(
-                method, path, name, permission, view, body, query, charged, tagged, conditional, deprecation
+                method=method,
+                path=path,
+                name=name,
+                permission=permission,
+                view=view,
+                body=body,
+                query=query,
+                cost=charged,
+                tagged=tagged,
+                conditional=conditional,
+                deprecation=deprecation,
+                statuses=statuses,
             )
             self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
@@ -277,7 +295,8 @@ class Api:
             _require_identity(request.headers.get("content-encoding", ""))
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+        address = _read_address(event)
+        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed, address)
 
     def _identify(self, token: str, gate: Gate) -> Principal:
         assert self._authenticate is not None
@@ -298,10 +317,13 @@ def choose_cost(method: str, *, public: bool) -> CostClass:
 def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
     from chalicelib.core.networks import is_inside
 
-    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
-    address = event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
-    if not is_inside(address, networks):
+    if not is_inside(_read_address(event), networks):
         raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
+
+
+def _read_address(event: Mapping[str, Any]) -> str:
+    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
+    return event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
 
 
 def _require_json(content_type: str) -> None:
@@ -333,7 +355,7 @@ def _sign_cursor(answer: Answer[Any], scope: str) -> Answer[Any]:
 def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
     given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
     unknown = sorted(set(given) - allowed)
-    if unknown:
+    if unknown and allowed != ANY_QUERY:
         raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
     repeated = sorted(name for name, values in given.items() if len(values) > 1)
     if repeated:

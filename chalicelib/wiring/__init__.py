@@ -1,7 +1,7 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, throttling, accounts, webhooks, catalog, fleet, rentals, organisations, sealing,
+before it: system, throttling, accounts, organisations, oauth, webhooks, catalog, fleet, rentals, sealing,
 statements, payments, carbon, removals, reporting, upkeep, privacy, compliance.
 """
 
@@ -9,7 +9,6 @@ from chalicelib.wiring.accounts import (
     account_exists,
     account_ports,
     audit_reader,
-    authenticate,
     find_operator_account,
     rotation_ports,
     standings,
@@ -18,6 +17,7 @@ from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.compliance import chain_ports, read_audit_image
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.oauth import authenticate, oauth_ports, oauth_server
 from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.payments import payment_ports
 from chalicelib.wiring.privacy import person_vault, privacy_ports
@@ -75,6 +75,8 @@ __all__ = [
     "list_pools",
     "maintenance_ports",
     "meter_ports",
+    "oauth_ports",
+    "oauth_server",
     "offer_ports",
     "operation_ports",
     "organisation_ports",

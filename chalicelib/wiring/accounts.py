@@ -54,7 +54,7 @@ def audit_reader() -> "AuditReader":
     return DynamoAuditTrail()
 
 
-def authenticate(token: str) -> Principal:
+def authenticate_key(token: str) -> Principal:
     from chalicelib.accounts.service import authenticate as check
     from chalicelib.accounts.standing import hold_to_standing
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.fleet.aws_gateway import SEND_ACTIONS
+from chalicelib.oauth.kms_gateway import PURPOSE, PURPOSE_TAG, STAGE_TAG
 from infra.cdk.queues import Queues
 from infra.cdk.table_access import TABLE_ACCESS, Access
 from infra.cdk.tables import TABLES, Tables
@@ -74,6 +75,8 @@ class Resources:
     grid_secret_arn: str
     public_url_arn: str
     person_key_arn: str
+    #: Of all keys of KMS here; which of them, conditions say.
+    keys_arn: str
     host_role_arn: str
     command_queues_arn: str
     logs_arn: str
@@ -107,6 +110,8 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
+    if function in ("APIHandler", "RotateSigningKeys"):
+        statements.extend(_build_key_statements(function, resources))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
     if function == "OnWatch":
@@ -162,6 +167,31 @@ def _build_instance_statements(resources: Resources) -> list[dict[str, Any]]:
             {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
         ),
     ]
+
+
+def _build_key_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    """Keys that sign tokens, told by the tags that they get when they are made: the API signs and no more."""
+    keys, ours = [resources.keys_arn], {STAGE_TAG: resources.stage, PURPOSE_TAG: PURPOSE}
+    tagged = {f"aws:ResourceTag/{name}": value for name, value in ours.items()}
+    made = {f"aws:RequestTag/{name}": value for name, value in ours.items()}
+    kind = {"kms:KeySpec": "ECC_NIST_P256", "kms:KeyUsage": "SIGN_VERIFY"}
+    signs = {"kms:SigningAlgorithm": "ECDSA_SHA_256"}
+    if resources.stage == "local":
+        # The emulator knows neither the tags of a key nor the conditions of KMS, and would refuse for them.
+        tagged, kind, signs = {}, {}, {}
+    if function == "APIHandler":
+        return [allow(("kms:Sign",), keys, _equal({**tagged, **signs}))]
+    kept = ("kms:GetPublicKey", "kms:ScheduleKeyDeletion")
+    return [
+        # KMS knows no resource for what is yet to be made; tags are given while it is.
+        allow(("kms:CreateKey",), ["*"], _equal({**made, **kind})),
+        allow(("kms:TagResource",), keys, _equal(made)),
+        allow(kept, keys, _equal(tagged)),
+    ]
+
+
+def _equal(values: Mapping[str, str]) -> Mapping[str, Mapping[str, str]] | None:
+    return {"StringEquals": values} if values else None
 
 
 def _build_document_statements(function: str, resources: Resources) -> list[dict[str, Any]]:

@@ -113,6 +113,7 @@ class PlatformStack(Stack):
             ),
             person_key_arn=self.person_key.key_arn,
             public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
+            keys_arn=self.format_service_arn("kms", "key/*"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",

@@ -50,6 +50,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "budgets": "write",
         "idempotency": "write",
         "limits": "write",
+        "oauth": "write",
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",
@@ -224,4 +225,5 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "webhooks": "erase",
         "audit": "write",
     },
+    "RotateSigningKeys": {"oauth": "write"},
 }

@@ -110,6 +110,12 @@ TABLES = (
     ),
     TableSpec("idempotency", (IndexSpec("by_account", "account_id", "pk", keys_only=True),), expires=True),
     TableSpec("limits", expires=True),
+    # Codes, grants, clients, the list of signing keys: by their own key; a person's grants by index.
+    TableSpec(
+        "oauth",
+        (IndexSpec("by_account", "account_id", "sk"), IndexSpec("by_user", "user_id", "sk")),
+        expires=True,
+    ),
     TableSpec(
         "webhooks",
         (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER, keys_only=True),),

@@ -56,6 +56,7 @@ _DESCRIPTIONS = {
     HTTPStatus.ACCEPTED: "Accepted; it is done later.",
     HTTPStatus.NO_CONTENT: "Done; there is nothing to say.",
     HTTPStatus.NOT_MODIFIED: "It is what the caller has already.",
+    HTTPStatus.SEE_OTHER: "The browser goes on to another page.",
 }
 
 

@@ -35,6 +35,18 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "expires_at": "2027-06-30T00:00:00Z",
         },
     },
+    "OAuthClientRequest": {
+        "web application": {
+            "name": "Notebooks",
+            "kind": "confidential",
+            "redirect_uris": ["https://notebooks.example.com/callback"],
+        },
+        "native app": {
+            "name": "Desktop",
+            "kind": "public",
+            "redirect_uris": ["http://127.0.0.1/callback"],
+        },
+    },
     "RotationRequest": {"a day to change over": {}, "at once": {"overlap_seconds": 0}},
     "LeakedKeyRequest": {
         "found in public": {

@@ -54,11 +54,11 @@ def read_view(operation: http.Operation) -> Reading:
     assert isinstance(view, FunctionType)
     nodes = [node for tree in _list_functions(view) for part in tree.body for node in ast.walk(part)]
     queries = _read_queries(nodes, view.__globals__)
-    if set(queries) != operation.query:
-        different = sorted(set(queries) ^ operation.query)
+    if set(queries) != operation.query - http.ANY_QUERY:
+        different = sorted(set(queries) ^ (operation.query - http.ANY_QUERY))
         raise Undetermined(f"{operation.name} declares or reads the query {different}, and not both")
     media_type, models = _read_answer(view)
-    statuses = _read_statuses(nodes, operation.name)
+    statuses = operation.statuses or _read_statuses(nodes, operation.name)
     if (HTTPStatus.NO_CONTENT in statuses) != (not media_type):
         raise Undetermined(f"{operation.name} is annotated with another answer than it gives")
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_call(node.value)}

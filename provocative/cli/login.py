@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,10 @@ Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="The API; asked for if it is not known.")
 ]
 
+Device = Annotated[
+    bool, typer.Option("--device", help="Sign in by a browser, here or elsewhere, without a key.")
+]
+
 
 def register(app: typer.Typer) -> None:
     verb(app)(login)
@@ -23,8 +28,8 @@ def register(app: typer.Typer) -> None:
     verb(app)(whoami)
 
 
-def login(session: Session, *, url: Url = None) -> None:
-    """Keep a key on this machine, after asking the API whose it is.
+def login(session: Session, *, url: Url = None, device: Device = False) -> None:
+    """Keep a key on this machine, after asking the API whose it is; with --device sign in by a browser.
 
     The key is asked for, or read from standard input; it is never an argument, where others could read it.
     """
@@ -37,6 +42,9 @@ def login(session: Session, *, url: Url = None) -> None:
         if not sys.stdin.isatty():
             raise Refused("It is not known where to log in.", code="usage", hint="Add --url.", exit_code=2)
         api_url = typer.prompt("URL of the API", err=True)
+    if device:
+        _sign_in(session, path, str(api_url).rstrip("/"))
+        return
     if sys.stdin.isatty():
         api_key = typer.prompt("Key (not shown)", hide_input=True, err=True)
     else:
@@ -49,6 +57,23 @@ def login(session: Session, *, url: Url = None) -> None:
     session.show(identity, lambda found: _show_login(found, environ.get(KEY_VARIABLE) is not None))
 
 
+def _sign_in(session: Session, path: Path, api_url: str) -> None:
+    """The device flow: a code here, a decision in a browser anywhere."""
+    authorisation = session.open_authorisation(api_url)
+    try:
+        begun = authorisation.begin()
+        session.say(f"Open {begun.verification_uri}")
+        session.say(f"and type {begun.user_code}")
+        tokens = authorisation.wait(begun)
+    finally:
+        authorisation.close()
+    profile = profiles.Profile(api_url, tokens.access_token, tokens.refresh_token, tokens.expires_at)
+    name = session.chosen_profile
+    profiles.write_profiles(path, {**profiles.read_profiles(path), name: profile})
+    told = {"profile": name, "api_url": api_url, "signed_in": True}
+    session.show(told, lambda _: print_line(f"Signed in; profile '{name}'."))
+
+
 def _show_login(identity: dict[str, Any], overruled: bool) -> None:  # noqa: FBT001
     print_line(f"Logged in as {identity['role']} of {identity['account_id']}, key '{identity['label']}'.")
     if overruled:
@@ -56,9 +81,16 @@ def _show_login(identity: dict[str, Any], overruled: bool) -> None:  # noqa: FBT
 
 
 def logout(session: Session) -> None:
-    """Forget the key of a profile. The key itself stays valid; 'keys revoke' ends it."""
+    """Forget the key of a profile. The key itself stays valid; 'keys revoke' ends it. A sign-in ends."""
     path = profiles.locate(session.surroundings.environ)
     stored, name = profiles.read_profiles(path), session.chosen_profile
+    known = stored.get(name)
+    if known is not None and known.refresh_token:
+        authorisation = session.open_authorisation(known.api_url)
+        try:
+            authorisation.revoke(known.refresh_token)
+        finally:
+            authorisation.close()
     forgotten = stored.pop(name, None) is not None
     if forgotten:
         profiles.write_profiles(path, stored)
@@ -85,7 +117,7 @@ def identify(session: Session, name: str, profile: profiles.Profile) -> dict[str
     from provocative.client import list_all
 
     match = _KEY.fullmatch(profile.api_key)
-    client = session.open_client(profile.api_url, profile.api_key)
+    client = session.open_client(profile.api_url, session.choose_credential(profile))
     try:
         wanted = None if match is None else f"key_{match[1]}"
         own = next(

@@ -1,4 +1,4 @@
-"""Where keys are kept: one JSON file that nobody else can read, a key and a URL per profile.
+"""Where keys and tokens are kept: one JSON file that nobody else can read, a URL per profile.
 
 $XDG_CONFIG_HOME/provocative/credentials.json   0600, in a directory 0700
 """
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 DEFAULT_PROFILE = "default"
 
@@ -21,8 +22,12 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
+    """``api_key`` is an access token where there is a refresh token; ``expires_at``: epoch seconds."""
+
     api_url: str
     api_key: str = field(repr=False)
+    refresh_token: str = field(default="", repr=False)
+    expires_at: float = 0.0
 
 
 def locate(environ: Mapping[str, str]) -> Path:
@@ -48,9 +53,21 @@ def read_profiles(path: Path) -> dict[str, Profile]:
         raise ProfileError(f"Others may read {path}, which holds keys. Run: chmod 600 {path}")
     try:
         stored = json.loads(text)["profiles"]
-        return {name: Profile(each["api_url"], each["api_key"]) for name, each in stored.items()}
+        return {name: _read_profile(each) for name, each in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ProfileError(f"{path} is damaged. Remove it and log in again.") from None
+
+
+def _read_profile(each: Mapping[str, Any]) -> Profile:
+    refresh_token, expires_at = str(each.get("refresh_token", "")), float(each.get("expires_at", 0.0))
+    return Profile(each["api_url"], each["api_key"], refresh_token, expires_at)
+
+
+def _build_entry(profile: Profile) -> dict[str, object]:
+    entry: dict[str, object] = {"api_url": profile.api_url, "api_key": profile.api_key}
+    if profile.refresh_token:
+        entry |= {"refresh_token": profile.refresh_token, "expires_at": profile.expires_at}
+    return entry
 
 
 def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
@@ -59,9 +76,7 @@ def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
     Raises:
         ProfileError: it cannot be written.
     """
-    stored = {
-        name: {"api_url": profile.api_url, "api_key": profile.api_key} for name, profile in profiles.items()
-    }
+    stored = {name: _build_entry(profile) for name, profile in profiles.items()}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

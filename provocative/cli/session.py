@@ -17,6 +17,7 @@ from provocative.cli import profiles
 if TYPE_CHECKING:
     import httpx
 
+    from provocative.authorisation import Authorisation
     from provocative.client import Client
 
 T = TypeVar("T")
@@ -71,10 +72,38 @@ class Session:
         """The client, opened when it is first needed. Raises NotLoggedIn."""
         if self._client is None:
             profile = self.find_profile()
-            self._client = self.open_client(profile.api_url, profile.api_key)
+            self._client = self.open_client(profile.api_url, self.choose_credential(profile))
         return self._client
 
-    def open_client(self, api_url: str, api_key: str) -> "Client":
+    def choose_credential(self, profile: profiles.Profile) -> "str | Callable[[], str]":
+        """Return the key of a profile, or what returns an access token that is good."""
+        if not profile.refresh_token:
+            return profile.api_key
+        from provocative.cli.tokens import TokenSource
+
+        return TokenSource(
+            profiles.locate(self.surroundings.environ),
+            self.chosen_profile,
+            profile,
+            read_now=lambda: self.surroundings.now().timestamp(),
+            open_authorisation=self.open_authorisation,
+        )
+
+    def open_authorisation(self, api_url: str) -> "Authorisation":
+        from provocative.authorisation import Authorisation
+
+        around = self.surroundings
+        try:
+            return Authorisation(
+                api_url,
+                read_now=lambda: around.now().timestamp(),
+                sleep=around.sleep,
+                transport=around.transport,
+            )
+        except ValueError as error:
+            raise Refused(str(error), code="unusable_profile", exit_code=2) from None
+
+    def open_client(self, api_url: str, api_key: "str | Callable[[], str]") -> "Client":
         from provocative.client import Client
 
         try:
@@ -116,7 +145,9 @@ class Session:
                     f"{URL_VARIABLE} is not the API of the profile '{self.chosen_profile}', whose key was "
                     f"not sent there. Set {KEY_VARIABLE} too."
                 )
-            api_url, api_key = api_url or stored.api_url, api_key or stored.api_key
+            if not api_key:
+                return stored
+            api_url = api_url or stored.api_url
         return profiles.Profile(api_url, api_key)
 
     def show(self, body: T, render: Callable[[T], None]) -> None:

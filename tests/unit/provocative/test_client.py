@@ -17,6 +17,7 @@ from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.organisations import schemas as organisations_schemas
+from chalicelib.oauth import schemas as oauth_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.privacy import schemas as privacy_schemas
@@ -38,6 +39,7 @@ from provocative import (
     money_models,
     organisation_models,
     privacy_models,
+    oauth_models,
     removal_models,
     report_models,
     webhook_models,
@@ -56,6 +58,17 @@ MACHINES = {
     ("POST", "/v1/stripe/events"),
     # For tools.
     ("GET", "/openapi.json"),
+    # For clients of OAuth 2.0, and for the browsers that they send to us.
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("GET", "/.well-known/jwks.json"),
+    ("POST", "/oauth/token"),
+    ("POST", "/oauth/device_authorization"),
+    ("POST", "/oauth/revoke"),
+    ("POST", "/oauth/introspect"),
+    ("GET", "/oauth/authorize"),
+    ("POST", "/oauth/authorize"),
+    ("GET", "/device"),
+    ("POST", "/device"),
     # For browsers.
     ("GET", "/docs"),
     ("GET", "/redoc"),
@@ -213,6 +226,10 @@ def split_routes(text):
         (privacy_models.PrivacyRequest, privacy_schemas.PrivacyRequestBody),
         (privacy_models.Consent, privacy_schemas.ConsentBody),
         (privacy_models.Consents, privacy_schemas.ConsentsBody),
+        (oauth_models.OAuthClient, oauth_schemas.OAuthClientBody),
+        (oauth_models.IssuedOAuthClient, oauth_schemas.IssuedOAuthClientBody),
+        (oauth_models.OAuthSecret, oauth_schemas.OAuthSecretBody),
+        (oauth_models.OAuthGrant, oauth_schemas.OAuthGrantBody),
         (webhook_models.WebhookEndpoint, webhooks_schemas.EndpointBody),
         (webhook_models.NewWebhookEndpoint, webhooks_schemas.SecretEndpointBody),
         (webhook_models.WebhookAttempt, webhooks_schemas.AttemptBody),

@@ -1,0 +1,68 @@
+"""Endpoints of OAuth 2.0 that programs call. Their errors have the shape of RFC 6749, section 5.2."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+
+from chalicelib import wiring
+from chalicelib.core.errors import DomainError, InvalidInput
+from chalicelib.oauth import signing
+from chalicelib.oauth.keyring import PUBLISHED_CACHE_SECONDS
+from chalicelib.oauth.ports import EndpointCall, Reply
+from chalicelib.runtime.http import Answer, Api, Call, Json
+from chalicelib.runtime.pages import read_form
+from chalicelib.runtime.problems import get_status
+
+api = Api(__name__)
+
+#: Refusals have the shape of RFC 6749, section 5.2, and are no problem documents.
+_GIVEN = (HTTPStatus.OK,)
+_PUBLISHED = {"Cache-Control": f"public, max-age={PUBLISHED_CACHE_SECONDS}"}
+
+
+@api.route("GET", "/.well-known/oauth-authorization-server", public=True)
+def read_oauth_metadata(_call: Call) -> Answer[Json]:
+    """Say what the authorization server does, and where (RFC 8414)."""
+    return Answer(json.dumps(dict(wiring.oauth_server().build_metadata())), headers=_PUBLISHED)
+
+
+@api.route("GET", "/.well-known/jwks.json", public=True)
+def read_token_keys(_call: Call) -> Answer[Json]:
+    """Publish the keys that access tokens are signed with (RFC 7517)."""
+    return Answer(json.dumps(dict(signing.build_key_set(wiring.oauth_ports()))), headers=_PUBLISHED)
+
+
+@api.route("POST", "/oauth/token", public=True, statuses=_GIVEN)
+def issue_oauth_token(call: Call) -> Answer[Json]:
+    """Give tokens for a code, a device's code, a refresh token, or a service account's secret."""
+    return _serve(call, wiring.oauth_server().answer_token)
+
+
+@api.route("POST", "/oauth/device_authorization", public=True, statuses=_GIVEN)
+def start_oauth_device(call: Call) -> Answer[Json]:
+    """Begin the device flow (RFC 8628)."""
+    return _serve(call, wiring.oauth_server().answer_device)
+
+
+@api.route("POST", "/oauth/revoke", public=True, statuses=_GIVEN)
+def revoke_oauth_token(call: Call) -> Answer[Json]:
+    """End a token, and what was granted with it (RFC 7009)."""
+    return _serve(call, wiring.oauth_server().answer_revocation)
+
+
+@api.route("POST", "/oauth/introspect", public=True, statuses=_GIVEN)
+def introspect_oauth_token(call: Call) -> Answer[Json]:
+    """Say what a token of the client's own organisation is worth now (RFC 7662)."""
+    return _serve(call, wiring.oauth_server().answer_introspection)
+
+
+def _serve(call: Call, answer: Callable[[EndpointCall], Reply]) -> Answer[Json]:
+    try:
+        asked = EndpointCall("POST", read_form(call), call.headers.get("authorization", ""), call.address)
+        reply = answer(asked)
+    except InvalidInput as error:
+        reply = Reply(400, {"error": "invalid_request", "error_description": error.detail})
+    except DomainError as error:
+        reply = Reply(get_status(error).value, {"error": error.code, "error_description": error.detail})
+    headers = {"Pragma": "no-cache", **reply.headers}
+    return Answer(json.dumps(dict(reply.body)), HTTPStatus(reply.status), headers)

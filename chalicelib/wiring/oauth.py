@@ -1,0 +1,139 @@
+"""The authorization server: its records, its keys in KMS, and who has which standing."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.core.principal import Principal
+from chalicelib.wiring.accounts import account_ports, authenticate_key, standings
+from chalicelib.wiring.system import (
+    aws_client,
+    bind_tables,
+    clock,
+    ids,
+    public_url,
+    read_pepper,
+    settings,
+    start_transaction,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.identity.model import Session, User
+    from chalicelib.oauth.ports import OAuthPorts, Protocol20
+    from chalicelib.organisations.model import Membership, ServiceAccount
+
+#: What every API key begins with; a JSON Web Token begins otherwise.
+KEY_PREFIX = "pc_"
+
+
+def load(name: str) -> Any:
+    """Return a module of this package, or ``None`` where its slice is not deployed."""
+    try:
+        return import_module(f"chalicelib.wiring.{name}")
+    except ModuleNotFoundError:
+        return None
+
+
+class SliceStanding:
+    """`chalicelib.oauth.ports.Standing` over the slices of people and organisations, each once it is used.
+
+    Where one of them is not there, nobody has a standing by it.
+    """
+
+    def find_session(self, secret: str) -> "tuple[User, Session] | None":
+        people = load("identity")
+        if people is None:
+            return None
+        service = import_module("chalicelib.identity.service")
+        found: tuple[User, Session] | None = service.find_session(people.identity_ports(), secret)
+        return found
+
+    def get_user(self, user_id: str) -> "User | None":
+        from chalicelib.identity.model import User
+
+        people = load("identity")
+        # Not opened: name and address are sealed, and nothing here asks for them.
+        person = None if people is None else people.identity_ports().store.get_person(user_id)
+        if person is None:
+            return None
+        return User(user_id, None, None, person.status, person.epoch, person.created_at_ms)
+
+    def get_session(self, session_id: str) -> "Session | None":
+        people = load("identity")
+        session: Session | None = (
+            None if people is None else people.identity_ports().store.get_session(session_id)
+        )
+        return session
+
+    def get_membership(self, account_id: str, user_id: str) -> "Membership | None":
+        store = _find_organisations()
+        member: Membership | None = None if store is None else store.get_membership(account_id, user_id)
+        return member
+
+    def list_memberships(self, user_id: str) -> "Sequence[Membership]":
+        store = _find_organisations()
+        members: Sequence[Membership] = () if store is None else store.list_memberships(user_id)
+        return members
+
+    def get_service_account(self, service_account_id: str) -> "ServiceAccount | None":
+        store = _find_organisations()
+        found: ServiceAccount | None = (
+            None if store is None else store.get_service_account(service_account_id)
+        )
+        return found
+
+    def name_account(self, account_id: str) -> str:
+        account = account_ports().store.get_account(account_id)
+        return account_id if account is None else account.name
+
+
+def _find_organisations() -> Any:
+    organisations = load("organisations")
+    return None if organisations is None else organisations.organisation_ports().store
+
+
+@cache
+def oauth_ports() -> "OAuthPorts":
+    from chalicelib.accounts.model import PERMISSIONS
+    from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.oauth.keyring import KeyRing
+    from chalicelib.oauth.kms_gateway import KmsSigner
+    from chalicelib.oauth.ports import OAuthPorts
+    from chalicelib.oauth.signing import RING, KeyCache
+    from chalicelib.oauth.store import DynamoOAuthStore
+    from chalicelib.oauth.token_gateway import JoseCodec
+
+    bind_tables()
+    store = DynamoOAuthStore()
+    return OAuthPorts(
+        store=store,
+        standing=SliceStanding(),
+        signer=KmsSigner(lambda: aws_client("kms"), settings().stage),
+        codec=JoseCodec(),
+        keys=KeyCache(lambda: store.get(KeyRing, RING) or KeyRing(), clock()),
+        audit=DynamoAuditTrail(),
+        transactions=start_transaction,
+        clock=clock(),
+        ids=ids(),
+        read_pepper=read_pepper,
+        issuer=public_url,
+        permissions=PERMISSIONS,
+    )
+
+
+@cache
+def oauth_server() -> "Protocol20":
+    from chalicelib.oauth.server_gateway import AuthlibServer
+
+    return AuthlibServer(oauth_ports())
+
+
+def authenticate(token: str) -> Principal:
+    """Return who holds a key or an access token. Raises Unauthenticated."""
+    if token.startswith(KEY_PREFIX):
+        return authenticate_key(token)
+    from chalicelib.accounts.standing import hold_to_standing
+    from chalicelib.oauth.admission import authenticate_token
+
+    return hold_to_standing(standings(), authenticate_token(oauth_ports(), token))
