@@ -1,7 +1,5 @@
 """Composition root of the cloud side: every route and every function, and nothing else."""
 
-from chalice.app import Chalice
-
 from chalicelib.accounts import api as accounts_api
 from chalicelib.accounts import functions as accounts_functions
 from chalicelib.billing import api as billing_api
@@ -26,6 +24,7 @@ from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.runtime import api_document
+from chalicelib.runtime.http import Application
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 from chalicelib.statements import api as statements_api
@@ -68,7 +67,7 @@ FUNCTIONS = (
     scaling_functions.functions,
 )
 
-app = Chalice(app_name="provocative", configure_logs=False)
+app = Application(app_name="provocative", configure_logs=False)
 for _api in APIS:
     app.register_blueprint(_api.blueprint)
 for _functions in FUNCTIONS:

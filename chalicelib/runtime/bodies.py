@@ -27,10 +27,13 @@ def _read_instant(value: object) -> int:
         raise ValueError(error.detail) from error
 
 
-#: RFC 3339 outside, milliseconds since the epoch inside.
-Instant = Annotated[
-    int, BeforeValidator(_read_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+#: RFC 3339 outside, milliseconds since the epoch inside, so that no year is before 1970.
+INSTANT_SCHEMA: Mapping[str, str] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-",
+}
+Instant = Annotated[int, BeforeValidator(_read_instant), WithJsonSchema(dict(INSTANT_SCHEMA))]
 
 
 class RequestBody(BaseModel):

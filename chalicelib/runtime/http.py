@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote
 
-from chalice.app import Blueprint, Request, Response
+from chalice.app import Blueprint, Chalice, Request, Response
 from pydantic import BaseModel
 from pynamodb.exceptions import PynamoDBException
 
@@ -27,7 +27,12 @@ from chalicelib.core.errors import (
 from chalicelib.core.principal import Principal
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
 from chalicelib.runtime.observability import get_logger
-from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.problems import (
+    SECURITY_HEADERS,
+    build_internal_error,
+    build_method_refusal,
+    build_problem,
+)
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
@@ -104,6 +109,18 @@ class Operation:
 
 
 View = Callable[..., Answer[Any]]
+
+
+class Application(Chalice):
+    """The REST API. A method that a path does not have is refused as everything is: by a problem document."""
+
+    def __call__(self, event: Mapping[str, Any], context: object) -> Any:
+        asked = event.get("requestContext", {})
+        methods = self.routes.get(asked.get("resourcePath"))
+        if methods and asked.get("httpMethod") not in methods:
+            refusal = build_method_refusal(methods, str(asked.get("requestId", "unknown")))
+            return refusal.to_dict(self.api.binary_types)
+        return super().__call__(event, context)
 
 
 class Api:
