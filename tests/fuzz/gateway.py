@@ -1,4 +1,4 @@
-"""The API in this process behind a door on loopback that does what API Gateway does: a request becomes an event."""
+"""The API in this process behind a door on loopback, which makes an event of a request as API Gateway does."""
 
 import base64
 import contextlib

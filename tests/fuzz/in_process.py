@@ -10,7 +10,6 @@ from chalicelib.runtime.settings import Settings, parse_settings
 from tests.fakes.wiring import rewire
 from tests.unit.platform import Platform
 
-
 #: Names of what is nowhere: nothing of it is reached.
 SETTINGS = parse_settings(
     {name: f"memory-{name}" for name, each in Settings.model_fields.items() if each.is_required()}

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import schemathesis
 from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
+from schemathesis.config._checks import NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES
 from schemathesis.engine import events
 from schemathesis.reporting.junitxml import JunitXmlWriter
 from schemathesis.reporting.recorders import grouped_failures_from_recorder
@@ -25,7 +25,7 @@ from tests.fuzz.seeding import Installation
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How much is asked. ``examples`` and ``chains`` bound what is drawn an operation, and chains of calls."""
+    """How much is asked: ``examples`` of an operation, ``chains`` of calls with ``steps`` each, at most."""
 
     name: str
     examples: int
@@ -80,7 +80,11 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
             "suppress-health-check": ["all"],
             "continue-on-failure": True,
             "dictionaries": {name: {"values": values} for name, values in dictionaries.items()},
-            "parameters": {f"path.{name}": {"dictionary": name, "probability": 0.7} for name in dictionaries},
+            "parameters": {
+                f"{place}.{name}": {"dictionary": name, "probability": 0.7}
+                for place in ("path", "query", "body")
+                for name in dictionaries
+            },
             "generation": generation,
             "phases": {
                 **{name: {"enabled": name in profile.phases} for name in ("examples", "coverage", "fuzzing")},
@@ -90,7 +94,13 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
                     "generation": {"max-examples": profile.chains},
                 },
             },
-            "checks": {"enabled": True},
+            "checks": {
+                "enabled": True,
+                # Too large is refused before it is read.
+                "negative_data_rejection": {
+                    "expected-statuses": [*NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES, "413"]
+                },
+            },
             "operations": build_operations(),
         }
     )
@@ -98,7 +108,8 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
 
 def load(profile: Profile, installation: Installation, url: str) -> OpenApiSchema:
     schema = schemathesis.openapi.from_dict(
-        json.loads(DOCUMENT.read_text()), config=build_config(profile, installation.known, url)
+        shift_examples(json.loads(DOCUMENT.read_text())),
+        config=build_config(profile, installation.known, url),
     )
 
     @schema.auth(refresh_interval=None)
