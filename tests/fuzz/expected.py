@@ -37,11 +37,14 @@ _STATE = "what is there to pay with, to buy or to start from is a state"
 _CENTS = "micros of a payment are whole cents: JSON Schema's multipleOf is said, but not of sums"
 
 
+def list_operations() -> list[dict[str, Any]]:
+    return [each for path in _CONTRACT["paths"].values() for each in path.values()]
+
+
 def _list_paged() -> tuple[str, ...]:
-    operations = [each for path in _CONTRACT["paths"].values() for each in path.values()]
     return tuple(
         each["operationId"]
-        for each in operations
+        for each in list_operations()
         if any(parameter["name"] == "cursor" for parameter in each["parameters"])
     )
 
@@ -77,6 +80,10 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "A decision needs its evidence", _OF_THE_WHOLE, ("act_on_removal",)),
     Refusal(400, '"field": "gpu_type"', _OF_THE_WHOLE, ("create_rental",)),
     Refusal(400, "window_passed", _CLOCK, ("create_reservation",)),
+    Refusal(400, "window_length", _CLOCK, ("create_reservation", "preview_availability")),
+    Refusal(400, "deadline_passed", _CLOCK, ("create_rental",)),
+    Refusal(400, "day_not_over", _CLOCK, ("draw_removal",)),
+    Refusal(400, "gpu_uuids are nam", _OF_THE_WHOLE, ("act_on_host",)),
     Refusal(400, "bad_signature", "a signature over the body: no schema says it", ("receive_stripe_event",)),
     Refusal(
         400, "a port is named twice", _OF_THE_WHOLE, ("create_template", "replace_template", "create_rental")

@@ -1,4 +1,4 @@
-"""The API in this process behind a door on loopback, which makes an event of a request as API Gateway does."""
+"""The API in this process behind a door on loopback: a request becomes an event, as in API Gateway."""
 
 import base64
 import contextlib

@@ -1,5 +1,6 @@
 """The whole API in this process, over fakes in memory, with keys of each role."""
 
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -26,3 +27,4 @@ class InProcess:
         key = bootstrap_installation(accounts, currency="USD", rotate=True).operator_key
         assert key is not None
         self.operator_key = key
+        self.today = datetime.fromtimestamp(self.platform.cloud.clock.now_ms() / 1000, UTC).date()

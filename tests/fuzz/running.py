@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import schemathesis
 from schemathesis import engine
@@ -22,6 +25,10 @@ from tests.fuzz.expected import build_operations
 from tests.fuzz.hooks import adjust
 from tests.fuzz.seeding import Installation
 
+#: The day before the first instant of the document's examples.
+EXAMPLES_OF = date(2026, 11, 30)
+_INSTANT = re.compile(r'"(20[0-9]{2}-[0-9]{2}-[0-9]{2})T')
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -34,6 +41,10 @@ class Profile:
     max_seconds: int
     seed: int = 20261130
     phases: tuple[str, ...] = ("examples", "coverage", "fuzzing", "stateful")
+
+
+FULL = Profile("full", examples=6, chains=80, steps=8, max_seconds=780)
+SHORT = Profile("short", examples=2, chains=8, steps=5, max_seconds=300)
 
 
 @dataclass(slots=True)
@@ -55,6 +66,11 @@ class Outcome:
     @property
     def server_errors(self) -> int:
         return sum(count for status, count in self.answers.items() if status >= 500)
+
+    @property
+    def holds(self) -> bool:
+        done = len(self.covered) == self.operations and self.stopped == "completed"
+        return done and not (self.failures or self.errors or self.server_errors)
 
     @property
     def accepted(self) -> set[str]:
@@ -108,7 +124,7 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
 
 def load(profile: Profile, installation: Installation, url: str) -> OpenApiSchema:
     schema = schemathesis.openapi.from_dict(
-        shift_examples(json.loads(DOCUMENT.read_text())),
+        shift_examples(json.loads(DOCUMENT.read_text()), installation.today),
         config=build_config(profile, installation.known, url),
     )
 
@@ -179,3 +195,14 @@ def _note_scenario(event: events.ScenarioFinished, outcome: Outcome) -> None:
                 f"[{event.phase.value}] {label}: {failure.title}: {failure.message[:600]}\n"
                 f"   {group.code_sample[:700]}\n   {group.response and group.response.status_code} {answered}"
             )
+
+
+def shift_examples(document: dict[str, Any], today: date) -> dict[str, Any]:
+    """Move the instants of examples by as many days as the document is old, so that they lie ahead."""
+    days = max(0, (today - EXAMPLES_OF).days)
+    text = json.dumps(document)
+    return json.loads(_INSTANT.sub(lambda match: _add_days(match[1], days), text))
+
+
+def _add_days(text: str, days: int) -> str:
+    return f'"{(date.fromisoformat(text) + timedelta(days=days)).isoformat()}T'

@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from chalicelib.accounts.model import PERMISSIONS
@@ -28,7 +29,7 @@ class Installation:
     host_key: str
     known: dict[str, list[str]]
     kept: frozenset[str]
-    spare: list[str] = field(default_factory=list)
+    today: date
 
     def find_key(self, operation: Mapping[str, Any]) -> str | None:
         """Return what an operation of the document is asked with."""
@@ -51,8 +52,9 @@ class Installation:
         return str(self.operator.call("POST", "/v1/enrolments", body)["token"])
 
 
-def seed(url: str, operator_key: str) -> Installation:
+def seed(url: str, operator_key: str, today: date | None = None) -> Installation:
     """Raises StepFailed: a call was refused."""
+    day = today or datetime.now(UTC).date()
     operator = Api(url, operator_key)
     offer(operator)
     account_id = str(operator.call("POST", "/v1/accounts", {"name": "Fuzzing"})["account_id"])
@@ -73,10 +75,16 @@ def seed(url: str, operator_key: str) -> Installation:
         "host_id": [host["host_id"]],
         "unit_id": ["dac-1"],
         **make_things(renter),
-        "window_id": [plan_window(operator, host["host_id"])],
+        "window_id": [plan_window(operator, host["host_id"], day)],
     }
     return Installation(
-        operator, operator_key, renter_key["key"], host["api_key"], known, frozenset({renter_key["key_id"]})
+        operator,
+        operator_key,
+        renter_key["key"],
+        host["api_key"],
+        known,
+        frozenset({renter_key["key_id"]}),
+        day,
     )
 
 
@@ -100,13 +108,14 @@ def enrol_host(operator: Api, url: str) -> dict[str, Any]:
     return Api(url, token).call("POST", "/v1/hosts", body)
 
 
-def plan_window(operator: Api, host_id: str) -> str:
+def plan_window(operator: Api, host_id: str, today: date) -> str:
+    day = today + timedelta(days=60)
     body = {
         "host_id": host_id,
         "category": "network",
         "reason": "New firmware of the switch",
-        "starts_at": "2027-05-05T02:00:00Z",
-        "ends_at": "2027-05-05T04:00:00Z",
+        "starts_at": f"{day}T02:00:00Z",
+        "ends_at": f"{day}T04:00:00Z",
     }
     made = operator.call("POST", "/v1/maintenance-windows", body, Idempotency_Key=secrets.token_hex(8))
     return str(made["window_id"])
