@@ -59,6 +59,13 @@ _REPORTS = (
 )
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
+    Refusal(
+        400,
+        "A name has 1 to 64",
+        "a form of the catalogue's names that no query shows",
+        ("list_price_history",),
+    ),
+    Refusal(400, "off_grid", _CLOCK, ("create_reservation", "preview_availability")),
     Refusal(400, "invalid_period", "a pattern does not know how long a month is", _REPORTS),
     Refusal(400, "target_or_actor", "one of two parameters is needed", ("list_audit",)),
     Refusal(400, "invalid_range", _CLOCK, ("read_usage", "list_intensity", "preview_availability")),

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import pytest
 
 import app
+from chalicelib.catalog.schemas import TemplateRequest
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import Conflict, InvalidInput
 from chalicelib.rentals.schemas import CreateRentalRequest
@@ -206,6 +207,21 @@ def test_an_instant_has_a_year_that_the_edge_takes():
         else:
             with pytest.raises(InvalidInput):
                 parse_instant(text)
+
+
+def test_names_of_another_form_than_is_written_are_refused_by_document_and_edge_alike():
+    body = {"name": "training", "gpu_type": "H100", "gpu_count": 1, "image": "a", "env": {"not a name": "1"}}
+    assert list(find_faults({"$ref": "#/components/schemas/TemplateRequest"}, body, CONTRACT))
+    with pytest.raises(InvalidInput):
+        parse_body(json.dumps(body).encode(), TemplateRequest)
+
+
+def test_no_pattern_means_another_thing_to_another_engine():
+    # What counts as a space, a letter or a digit differs from one to the next.
+    patterns = [
+        value["pattern"] for _, value in walk(CONTRACT) if isinstance(value, dict) and "pattern" in value
+    ]
+    assert not [each for each in patterns if isinstance(each, str) and re.search(r"\\[sSwWdDb]", each)]
 
 
 def test_every_schema_uses_words_of_json_schema_alone_each_in_its_form():
