@@ -1,7 +1,5 @@
 """Composition root of the cloud side: every route and every function, and nothing else."""
 
-from chalice.app import Chalice
-
 from chalicelib import wiring
 from chalicelib.accounts import api as accounts_api
 from chalicelib.accounts import functions as accounts_functions
@@ -35,6 +33,7 @@ from chalicelib.reporting import functions as reporting_functions
 from chalicelib.reservations import api as reservations_api
 from chalicelib.reservations import functions as reservations_functions
 from chalicelib.runtime import api_document, api_pages
+from chalicelib.runtime.application import Application
 from chalicelib.runtime.cross_origin import register_preflights
 from chalicelib.runtime.cursors import SIGNER
 from chalicelib.scaling import api as scaling_api
@@ -88,7 +87,7 @@ FUNCTIONS = (
     privacy_functions.functions,
 )
 
-app = Chalice(app_name="provocative", configure_logs=False)
+app = Application(app_name="provocative", configure_logs=False)
 for _api in APIS:
     _api.limit_by(wiring.find_limiter)
     app.register_blueprint(_api.blueprint)

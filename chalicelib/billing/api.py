@@ -25,7 +25,6 @@ from chalicelib.billing.schemas import (
     render_wallet,
 )
 from chalicelib.billing.usage import BUCKETS, GROUPS, sum_usage
-from chalicelib.core.clock import parse_instant
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
@@ -145,7 +144,7 @@ def grant_credit(call: Call, account_id: str) -> Answer[WalletBody]:
         amount_micros=body.amount_micros,
         reason=body.reason,
         kind=body.kind,
-        expires_at_ms=None if body.expires_at is None else parse_instant(body.expires_at),
+        expires_at_ms=body.expires_at,
         idempotency_key=call.idempotency_key,
         fingerprint=compute_fingerprint(f"POST /v1/accounts/{account_id}/credits", call.raw_body),
         render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),

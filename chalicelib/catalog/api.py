@@ -33,7 +33,6 @@ from chalicelib.catalog.schemas import (
 )
 from chalicelib.catalog.spot import PPM
 from chalicelib.core.capacity import BILLING_CLASSES
-from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
@@ -155,7 +154,7 @@ def put_price(call: Call, gpu_type: str, region: str) -> Answer[PriceBody]:
         known_regions=wiring.known_regions(),
         price_micros_per_gpu_hour=body.price_micros_per_gpu_hour,
         billing_class=body.billing_class,
-        effective_from_ms=None if body.effective_from is None else parse_instant(body.effective_from),
+        effective_from_ms=body.effective_from,
         bounds=body.read_bounds(),
     )
     return Answer(render_price(price))

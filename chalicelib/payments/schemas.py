@@ -9,7 +9,7 @@ from chalicelib.payments.model import MAX_TOP_UP_MICROS, MIN_TOP_UP_MICROS, TopU
 from chalicelib.payments.orders import AutoTopUp, OrderState, PauseReason, PaymentMethod
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
-ReturnUrl = Annotated[str, Field(max_length=2000, pattern=r"^https://[^\s]+$")]
+ReturnUrl = Annotated[str, Field(max_length=2000, pattern="^https://[!-~]+$")]
 
 
 class TopUpRequest(RequestBody):

@@ -25,6 +25,8 @@ TAMPERING_PATTERN = json.dumps({"eventName": list(CHANGES)})
 #: The stage's limit is by the second.
 _CAME_TOO_OFTEN = {"THROTTLED": {"Retry-After": "1"}}
 _GATEWAY_HEADERS = {"Content-Type": "application/problem+json", "Vary": "Origin"}
+#: What stands for each method that a path does not name. Source: AWS, OpenAPI extensions for API Gateway.
+ANY_METHOD = "x-amazon-apigateway-any-method"
 #: The most that Lambda offers.
 LANES = 10
 
@@ -86,6 +88,7 @@ class Functions(Construct):
         for function in TABLE_ACCESS:
             self._replace_policy(function)
         self._override_sources()
+        self._pass_other_methods()
         self._add_gateway_responses(environment.get("ALLOWED_ORIGINS", ""))
 
     def get_resource(self, name: str) -> CfnResource:
@@ -128,6 +131,19 @@ class Functions(Construct):
                 }
             for name, value in overrides.items():
                 resource.add_property_override(f"Events.{event}.Properties.{name}", value)
+
+    def _pass_other_methods(self) -> None:
+        """Let a method that a path does not have reach the function: it says 405 and what there is.
+
+        The gateway itself says 403, and that a token is missing.
+        """
+        api = self.get_resource("RestAPI")
+        paths = self.chalice.read_sam()["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+        for path, methods in paths.items():
+            operation = dict(next(iter(methods.values())))
+            operation.pop("summary", None)
+            escaped = path.replace(".", "\\.")
+            api.add_property_override(f"DefinitionBody.paths.{escaped}.{ANY_METHOD}", operation)
 
     def _add_gateway_responses(self, allowed_origins: str) -> None:
         """What the gateway answers itself (unknown path, too large, throttled) is a problem document too."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, MAX_PATH_PARAMETER, Api, Operation
 from infra.openapi import problems
-from infra.openapi.examples import EXAMPLES, PARAMETERS
+from infra.openapi.examples import EXAMPLES, FORMS, PARAMETERS, PATH_FORMS
 from infra.openapi.schemas import build_schemas, mark_down
 from infra.openapi.views import Reading, Undetermined, read_view
 
@@ -29,7 +29,13 @@ _KEY_HEADER: Schema = {
     "in": "header",
     "required": True,
     "description": "Of your choice. The same key with the same body has one effect and one answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_IDEMPOTENCY_KEY,
+        # Printable ASCII; spaces at the ends are no part of a header's value (RFC 9110, section 5.5).
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
 }
 _TAG_HEADER: Schema = {
     "description": "The entity tag of what is answered; it changes with every member.",
@@ -167,13 +173,16 @@ def _summarize(operation: Operation) -> str:
 
 
 def _build_path_parameter(name: str) -> Schema:
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_PATH_PARAMETER}
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_PATH_PARAMETER, **PATH_FORMS.get(name, {})}
     return {"name": name, "in": "path", "required": True, **_describe(name), "schema": schema}
 
 
 def _build_query_parameter(name: str, reading: Reading) -> Schema:
+    schema = {**reading.queries[name], **FORMS.get(name, {})}
     required = {"required": True} if name in reading.required else {}
-    return {"name": name, "in": "query", **required, **_describe(name), "schema": reading.queries[name]}
+    if required and schema == {"type": "string"}:
+        schema["minLength"] = 1
+    return {"name": name, "in": "query", **required, **_describe(name), "schema": schema}
 
 
 def _build_header(name: str) -> Schema:

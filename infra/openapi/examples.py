@@ -306,3 +306,16 @@ PARAMETERS: Mapping[str, str] = {
     "to": "Before this instant.",
     "version": "Of the report; the latest, if left out.",
 }
+
+_YEAR = "(19[7-9][0-9]|[2-9][0-9]{3})"
+#: How parameters of path and query are written, beyond their types.
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    "day": {"format": "date", "pattern": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"},
+    "month": {"pattern": f"^{_YEAR}-(0[1-9]|1[0-2])$"},
+    "period": {"pattern": f"^{_YEAR}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$"},
+}
+#: And of paths alone: a query may ask for what nobody could name.
+PATH_FORMS: Mapping[str, Mapping[str, Any]] = {
+    **FORMS,
+    "gpu_type": {"maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9.-]*$"},
+}

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from chalicelib.core.paging import DEFAULT_LIMIT, MAX_LIMIT
 from chalicelib.runtime import http, listing
+from chalicelib.runtime.bodies import INSTANT_SCHEMA
 from infra.openapi.sources import find_function
 
 Schema = dict[str, Any]
@@ -174,7 +175,7 @@ def _read_integer(node: ast.Call, names: Mapping[str, Any]) -> tuple[str, Schema
 
 
 def _read_instant(node: ast.Call, names: Mapping[str, Any]) -> tuple[str, Schema]:
-    return _evaluate(node.args[1], names), {"type": "string", "format": "date-time"}
+    return _evaluate(node.args[1], names), dict(INSTANT_SCHEMA)
 
 
 def _read_limit(_node: ast.Call, _names: Mapping[str, Any]) -> tuple[str, Schema]:
