@@ -177,6 +177,21 @@ KINDS = {
     "leaks": "service",
     "methodology_schemas": "schemas",
     "methodology_page": "schemas",
+    "passwords": "model",
+    "throttling": "model",
+    "guessing": "service",
+    "signing_up": "service",
+    "signing_in": "service",
+    "resetting": "service",
+    "enrolling": "service",
+    "passkeys": "service",
+    "federating": "service",
+    "factor_store": "store",
+    "guard": "api",
+    "views": "api",
+    "account_api": "api",
+    "passkey_api": "api",
+    "provider_api": "api",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

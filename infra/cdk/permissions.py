@@ -18,7 +18,7 @@ _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynam
 
 #: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
 #: served; a launch that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks"})
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "people"})
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",

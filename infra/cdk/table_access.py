@@ -48,6 +48,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "balances": "write",
         "budgets": "write",
         "idempotency": "write",
+        "people": "write",
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",

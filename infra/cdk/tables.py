@@ -100,6 +100,7 @@ TABLES = (
         ),
         expires=True,
     ),
+    TableSpec("people", (IndexSpec("by_user", "session_user_id", "created_at_ms", NUMBER),), expires=True),
     TableSpec("idempotency", expires=True),
     TableSpec(
         "webhooks",
