@@ -14,6 +14,10 @@ from chalicelib.compliance import api as compliance_api
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
+from chalicelib.identity import account_api as identity_account_api
+from chalicelib.identity import api as identity_api
+from chalicelib.identity import passkey_api as identity_passkey_api
+from chalicelib.identity import provider_api as identity_provider_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.payments import api as payments_api
 from chalicelib.payments import functions as payments_functions
@@ -52,6 +56,13 @@ APIS = (
     scaling_api.api,
     compliance_api.api,
 )
+#: For people and their browsers: no part of the API's document, and each behind `identity.guard`.
+PAGES = (
+    identity_api.api,
+    identity_account_api.api,
+    identity_passkey_api.api,
+    identity_provider_api.api,
+)
 FUNCTIONS = (
     accounts_functions.functions,
     webhooks_functions.functions,
@@ -69,7 +80,7 @@ FUNCTIONS = (
 )
 
 app = Chalice(app_name="provocative", configure_logs=False)
-for _api in APIS:
+for _api in (*APIS, *PAGES):
     app.register_blueprint(_api.blueprint)
 for _functions in FUNCTIONS:
     app.register_blueprint(_functions)

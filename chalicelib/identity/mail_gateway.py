@@ -9,7 +9,7 @@ from chalicelib.core.ports import Mail
 
 @dataclass(frozen=True, slots=True)
 class SesMailer:
-    """`chalicelib.core.ports.Mailer`. ``client`` is a botocore ``sesv2`` client; ``sender`` is an identity of SES."""
+    """`chalicelib.core.ports.Mailer`. ``client``: botocore's ``sesv2``; ``sender``: an identity of SES."""
 
     client: Any
     sender: str

@@ -16,7 +16,7 @@ MAX_GUESSES_AN_HOUR = 20
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``free`` tries, then a delay that doubles from ``first_ms`` to ``longest_ms``; quiet forgets them all."""
+    """``free`` tries, then a delay that doubles from ``first_ms`` to ``longest_ms``; quiet forgets all."""
 
     free: int
     first_ms: int

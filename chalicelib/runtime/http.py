@@ -50,6 +50,8 @@ class Call:
     headers: Mapping[str, str]
     request_id: str
     _body: RequestBody | None = None
+    #: Of the caller, as API Gateway saw it.
+    address: str = ""
 
     @property
     def principal(self) -> Principal:
@@ -87,7 +89,8 @@ class Answer(Generic[T_co]):
 
     body: T_co | str | None = None
     status: HTTPStatus = HTTPStatus.OK
-    headers: Mapping[str, str] = field(default_factory=dict)
+    #: A list, as of several cookies, is sent as that many headers.
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +209,20 @@ class Api:
         if body is not None:
             _require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed)
+        address = _read_address(event)
+        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed, address)
 
 
 def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
     from chalicelib.core.networks import is_inside
 
-    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
-    address = event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
-    if not is_inside(address, networks):
+    if not is_inside(_read_address(event), networks):
         raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
+
+
+def _read_address(event: Mapping[str, Any]) -> str:
+    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
+    return event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
 
 
 def _require_json(content_type: str) -> None:

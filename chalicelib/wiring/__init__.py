@@ -1,8 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, accounts, webhooks, catalog, fleet, rentals, sealing, statements, payments, carbon,
-removals, reporting, upkeep.
+before it: system, accounts, identity, webhooks, catalog, fleet, rentals, sealing, statements, payments,
+carbon, removals, reporting, upkeep.
 """
 
 from chalicelib.wiring.accounts import (
@@ -16,6 +16,7 @@ from chalicelib.wiring.accounts import (
 from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.identity import identity_ports, mailer, provider_ports
 from chalicelib.wiring.payments import payment_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
@@ -61,16 +62,19 @@ __all__ = [
     "fleet_ports",
     "give_up_stays",
     "grid_ports",
+    "identity_ports",
     "instances",
     "keep_for_reservations",
     "known_regions",
     "leak_ports",
     "list_pools",
+    "mailer",
     "maintenance_ports",
     "meter_ports",
     "offer_ports",
     "operation_ports",
     "payment_ports",
+    "provider_ports",
     "public_url",
     "read_event_reference",
     "read_pepper",
