@@ -4,6 +4,7 @@ from chalicelib import wiring
 from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import DomainError
 from chalicelib.identity import enrolling, resetting, service
+from chalicelib.identity.api import show_enrolment
 from chalicelib.identity.guard import Visit, page
 from chalicelib.identity.model import SESSION_COOKIE
 from chalicelib.runtime.http import Answer, Api, Html
@@ -30,8 +31,8 @@ def show_account(visit: Visit) -> Answer[Html]:
         {
             "id": each.session_id,
             "label": each.label,
-            "since": format_instant(each.created_at_ms),
-            "seen": format_instant(each.seen_at_ms),
+            "since": _tell_minute(each.created_at_ms),
+            "seen": _tell_minute(each.seen_at_ms),
             "here": each.session_id == visit.session.session_id,
         }
         for each in service.list_sessions(ports, user)
@@ -128,24 +129,24 @@ def change_email(visit: Visit) -> Answer[Html]:
 @page(api, "GET", "/account/totp", who="fresh")
 def show_totp(visit: Visit) -> Answer[Html]:
     """Say what an app is for."""
-    return visit.show("identity_enrol.html", "Set up a second factor", enrolment=None, action="/account/totp")
+    return show_enrolment(visit, "/account/totp")
 
 
 @page(api, "POST", "/account/totp", who="fresh", lead="/account/totp")
 def begin_totp(visit: Visit) -> Answer[Html]:
     """Show the secret of a new app, once."""
     enrolment = enrolling.begin_enrolment(wiring.identity_ports(), visit.user.user_id)
-    return visit.show(
-        "identity_enrol.html", "Set up a second factor", enrolment=enrolment, action="/account/totp"
-    )
+    return show_enrolment(visit, "/account/totp", enrolment)
 
 
 @page(api, "POST", "/account/totp/confirm", who="fresh", lead="/account/totp")
 def confirm_totp(visit: Visit) -> Answer[Html]:
     """Take the app into use, and show the recovery codes, once."""
-    done = enrolling.confirm_enrolment(
-        wiring.identity_ports(), visit.user, visit.session, visit.read("code"), visit.browser
-    )
+    ports, code = wiring.identity_ports(), visit.read("code")
+    try:
+        done = enrolling.confirm_enrolment(ports, visit.user, visit.session, code, visit.browser)
+    except DomainError as error:
+        return show_enrolment(visit, "/account/totp", error=error)
     visit.sign_in(done.started)
     return visit.show("identity_codes.html", "Your recovery codes", codes=done.codes)
 
@@ -162,3 +163,8 @@ def renew_recovery_codes(visit: Visit) -> Answer[Html]:
     """Show new recovery codes, once; those that are left are worth nothing any more."""
     codes = enrolling.renew_recovery_codes(wiring.identity_ports(), visit.user, visit.session)
     return visit.show("identity_codes.html", "Your recovery codes", codes=codes)
+
+
+def _tell_minute(at_ms: int) -> str:
+    """As people read it: ``2026-11-30 13:19``."""
+    return format_instant(at_ms)[:16].replace("T", " ")

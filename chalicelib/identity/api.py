@@ -143,7 +143,7 @@ def send_recovery(visit: Visit) -> Answer[Html]:
 def show_enrol(visit: Visit) -> Answer[Html]:
     """Say that a role asks for a second factor."""
     signing_in.find_ticket(wiring.identity_ports(), visit.cookie(TICKET_COOKIE))
-    return visit.show("identity_enrol.html", "Set up a second factor", enrolment=None, action="/signin/enrol")
+    return show_enrolment(visit, "/signin/enrol")
 
 
 @page(api, "POST", "/signin/enrol")
@@ -152,17 +152,17 @@ def begin_enrol(visit: Visit) -> Answer[Html]:
     ports = wiring.identity_ports()
     _, person = signing_in.find_ticket(ports, visit.cookie(TICKET_COOKIE))
     enrolment = enrolling.begin_enrolment(ports, person.user_id)
-    return visit.show(
-        "identity_enrol.html", "Set up a second factor", enrolment=enrolment, action="/signin/enrol"
-    )
+    return show_enrolment(visit, "/signin/enrol", enrolment)
 
 
 @page(api, "POST", "/signin/enrol/confirm")
 def confirm_enrol(visit: Visit) -> Answer[Html]:
     """Take the app into use, and show the recovery codes, once."""
-    done = enrolling.enrol_at_sign_in(
-        wiring.identity_ports(), visit.cookie(TICKET_COOKIE), visit.read("code"), visit.browser
-    )
+    ticket, code = visit.cookie(TICKET_COOKIE), visit.read("code")
+    try:
+        done = enrolling.enrol_at_sign_in(wiring.identity_ports(), ticket, code, visit.browser)
+    except DomainError as error:
+        return show_enrolment(visit, "/signin/enrol", error=error)
     visit.sign_in(done.started, done.device)
     return visit.show("identity_codes.html", "Your recovery codes", codes=done.codes)
 
@@ -224,6 +224,20 @@ def go_on(visit: Visit, found: SignedIn | Ticket) -> Answer[Html]:
         return visit.go("/signin/code" if found.enrolled else "/signin/enrol", next=visit.next)
     visit.sign_in(found.started, found.device)
     return visit.go(visit.next or HOME)
+
+
+def show_enrolment(
+    visit: Visit, action: str, enrolment: enrolling.Enrolment | None = None, error: DomainError | None = None
+) -> Answer[Html]:
+    """Show how an app is set up: what it is for, then its secret, and after a wrong code only the question."""
+    return visit.show(
+        "identity_enrol.html",
+        "Set up a second factor",
+        error,
+        enrolment=enrolment,
+        again=error is not None,
+        action=action,
+    )
 
 
 def _show_sign_up(visit: Visit, error: DomainError | None = None) -> Answer[Html]:

@@ -41,7 +41,7 @@ TICKET_COOKIE = "__Host-signin"
 SIGNUP_COOKIE = "__Host-signup"
 FORM_SECONDS, TICKET_SECONDS, DEVICE_SECONDS, SIGNUP_SECONDS = 86_400, 600, 180 * 86_400, 86_400
 #: Where a sign-in may lead by redirects: to an application that asked for it, by https or on this machine.
-ANYWHERE = "'self' https: http://127.0.0.1:* http://[::1]:* http://localhost:*"
+ANYWHERE = "'self' https: http://127.0.0.1:* http://localhost:*"
 
 #: ``fresh``: who signed in within five minutes.
 Who = Literal["anyone", "signed_in", "fresh"]

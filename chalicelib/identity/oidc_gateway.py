@@ -151,6 +151,7 @@ class OidcClient:
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise _refuse() from error
         subject, email, name = claims["sub"], claims.get("email"), claims.get("name")
+        verified = claims.get("email_verified")
         if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT:
             raise _refuse()
         return Claims(
@@ -158,7 +159,7 @@ class OidcClient:
             subject,
             email if isinstance(email, str) else None,
             # Cognito says it as a text.
-            claims.get("email_verified") in (True, "true"),
+            verified is True or verified == "true",
             name if isinstance(name, str) else None,
         )
 

@@ -68,15 +68,20 @@ def is_long_enough_alone(password: str) -> bool:
 
 def _list_shapes(plain: str) -> set[str]:
     """The password, without what is hung on to it, and one turn of what it repeats."""
-    core = re.sub(r"[\W\d_]+$", "", plain)
-    shapes = {plain, re.sub(r"^[\W\d_]+", "", core) if len(core) >= MIN_WORD else plain}
-    for length in range(1, len(plain) // 2 + 1):
-        unit = plain[:length]
-        if (unit * (len(plain) // length + 1))[: len(plain)] == plain:
-            # One character over and over is no better than the commonest password.
-            shapes.add("password" if length <= 2 else unit)  # noqa: PLR2004
-            break
-    return shapes
+    joined = re.sub(r"[\W_]+", "", plain)
+    core = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", plain)
+    shapes = {plain, joined, *({core} if len(core) >= MIN_WORD else ())}
+    return shapes | {_find_turn(each) for each in (plain, joined)}
+
+
+def _find_turn(text: str) -> str:
+    """Return what a text is a row of; the text, where it is none."""
+    for length in range(1, len(text) // 2 + 1):
+        unit = text[:length]
+        if (unit * (len(text) // length + 1))[: len(text)] == text:
+            # A character or two over and over is no better than the commonest password.
+            return "password" if length <= 2 else unit  # noqa: PLR2004
+    return text
 
 
 def _list_words(texts: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Pages for people: every form is tied to its browser, every link is ours, everything works without scripts."""
+"""Pages for people: every form is tied to its browser, every link is ours, all works without scripts."""
 
 import re
 
@@ -157,6 +157,9 @@ def test_an_app_is_set_up_and_asked_for(site):
     page = visitor.post("/account/totp")
     assert "<svg" in page.text
     secret = page.find(r'<p class="code">([^<]*)</p>')[0].replace(" ", "")
+    page = visitor.post("/account/totp/confirm", code="000000")
+    assert page.status == 401
+    assert secret[:4] not in page.text
     page = visitor.post("/account/totp/confirm", code=site.code(secret))
     codes = page.find(r"<li>([^<]*)</li>")
     assert len(codes) == 10

@@ -52,7 +52,15 @@ def test_the_commonest_are_refused_however_they_are_written(password):
 
 
 @pytest.mark.parametrize(
-    "password", ["passwordpassword", "aaaaaaaaaaaaaaaa", "dragon1234567890", "12345678" * 2]
+    "password",
+    [
+        "passwordpassword",
+        "aaaaaaaaaaaaaaaa",
+        "dragon1234567890",
+        "password password password",
+        "monkey-monkey-monkey",
+        "12345678" * 2,
+    ],
 )
 def test_a_common_word_is_no_better_for_being_long(password):
     assert code_of(password) == "password_too_common"

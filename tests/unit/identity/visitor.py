@@ -1,4 +1,4 @@
-"""A browser without scripts: keeps cookies, follows redirects when told to, sends the forms that it was shown."""
+"""A browser without scripts: keeps cookies, follows redirects when told to, sends what it was shown."""
 
 import re
 from html import unescape
