@@ -229,7 +229,7 @@ def go_on(visit: Visit, found: SignedIn | Ticket) -> Answer[Html]:
 def show_enrolment(
     visit: Visit, action: str, enrolment: enrolling.Enrolment | None = None, error: DomainError | None = None
 ) -> Answer[Html]:
-    """Show how an app is set up: what it is for, then its secret, and after a wrong code only the question."""
+    """Show how an app is set up: its use, then its secret, and after a wrong code only the question."""
     return visit.show(
         "identity_enrol.html",
         "Set up a second factor",

@@ -1,4 +1,4 @@
-"""Passkeys: bound to our host, their owner checked, a challenge good once; they sign in without a password."""
+"""Passkeys: bound to our host, their owner checked, a challenge good once; they sign in without more."""
 
 import json
 
