@@ -11,7 +11,7 @@ from chalicelib.runtime.http import Answer, Api, Html
 
 api = Api(__name__)
 _NOTICES = {
-    "password": "Your password is changed, and your other sessions have ended.",
+    "changed": "Your password is changed, and your other sessions have ended.",
     "email": "Your address is changed, and your other sessions have ended.",
     "email_sent": "Open the link in the mail to your new address, in this browser.",
     "session": "The session has ended.",
@@ -89,7 +89,7 @@ def change_password(visit: Visit) -> Answer[Html]:
     except DomainError as error:
         return visit.show("identity_password.html", "Change your password", error)
     visit.sign_in(started)
-    return visit.go("/account", notice="password")
+    return visit.go("/account", notice="changed")
 
 
 @page(api, "GET", "/account/email", who="fresh")

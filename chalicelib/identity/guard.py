@@ -109,6 +109,10 @@ class Visit:
         self, template: str, title: str, error: DomainError | None = None, **values: object
     ) -> Answer[Html]:
         status = HTTPStatus.OK if error is None else get_page_status(error)
+        if error is not None:
+            who = None if self.user_ is None else self.user_.user_id
+            told = {"code": error.code, "template": template, "address": self.call.address, "user_id": who}
+            get_logger().info("page refused", extra=told)
         values = {"wide": False, "notice": "", **values}
         return render_page(
             template,
@@ -172,7 +176,6 @@ def _serve(
             _read_form(visit)
         answer = _admit(visit, who, back) or view(visit, **parameters)
     except DomainError as error:
-        get_logger().info("page refused", extra={"code": error.code, "page": view.__name__})
         answer = visit.show("identity_refused.html", "That did not work", error)
     return _with_cookies(visit, answer)
 

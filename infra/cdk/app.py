@@ -27,6 +27,7 @@ def build_stage(app: App) -> Stage:
         seller_country=read("seller_country", ""),
         seller_tax_id=read("seller_tax_id", ""),
         public_url=read("public_url", "").rstrip("/"),
+        mail_from=read("mail_from", "accounts@provocative.example"),
     )
 
 

@@ -46,6 +46,9 @@ READS_STREAM: Mapping[str, str] = {
     "OnCapacityChanged": "fleet",
     "OnLedgerTampered": "ledger",
 }
+#: Who writes to people.
+SENDS_MAIL = ("APIHandler",)
+READS_IDENTITY_PROVIDERS = ("APIHandler",)
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -68,6 +71,10 @@ class Resources:
     secret_arn: str
     stripe_secret_arn: str
     grid_secret_arn: str
+    identity_providers_secret_arn: str
+    mail_identity_arn: str
+    #: The one address that mails may come from.
+    mail_from: str
     public_url_arn: str
     host_role_arn: str
     command_queues_arn: str
@@ -92,10 +99,15 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         (READS_SECRET, resources.secret_arn),
         (READS_STRIPE_SECRET, resources.stripe_secret_arn),
         (READS_GRID_SECRET, resources.grid_secret_arn),
+        (READS_IDENTITY_PROVIDERS, resources.identity_providers_secret_arn),
     ):
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
+    if function in SENDS_MAIL:
+        # Whether the address or its domain is the identity, SES knows; the condition is what holds.
+        ours = {"StringEquals": {"ses:FromAddress": resources.mail_from}}
+        statements.append(allow(("ses:SendEmail",), [resources.mail_identity_arn], ours))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))

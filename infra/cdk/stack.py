@@ -38,6 +38,8 @@ class Stage:
     seller_tax_id: str = ""
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
+    #: Who writes to people: an address, or one of a domain, that SES has verified.
+    mail_from: str = "accounts@provocative.example"
 
     @property
     def public_url_parameter(self) -> str:
@@ -82,6 +84,14 @@ class PlatformStack(Stack):
             # Empty: no provider is asked, and annual figures stand in.
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
+        secretsmanager.Secret(
+            self,
+            "IdentityProviders",
+            secret_name=f"{stage.prefix}-identity-providers",
+            description="issuer, client_id and client_secret by name, set by an operator: docs/sign-in.md",
+            # Empty: people sign in here alone.
+            secret_string_value=SecretValue.unsafe_plain_text("{}"),
+        )
         self.documents = self._add_documents()
         self.seals = self._add_seals()
         self.resources = Resources(
@@ -94,6 +104,11 @@ class PlatformStack(Stack):
             stripe_secret_arn=self.format_service_arn(
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
+            identity_providers_secret_arn=self.format_service_arn(
+                "secretsmanager", f"secret:{stage.prefix}-identity-providers-??????"
+            ),
+            mail_identity_arn=self.format_service_arn("ses", "identity/*"),
+            mail_from=stage.mail_from,
             public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
             # By name: the role trusts the API's role, whose policy names this one.
@@ -176,6 +191,8 @@ class PlatformStack(Stack):
             "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
+            "IDENTITY_PROVIDERS_SECRET_ID": f"{stage.prefix}-identity-providers",
+            "MAIL_FROM": stage.mail_from,
             "GRID_SECRET_ID": f"{stage.prefix}-grid",
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
             "SEALS_BUCKET": self.seals.bucket_name,

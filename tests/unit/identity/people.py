@@ -7,7 +7,7 @@ from chalicelib.identity.service import Browser
 from tests.fakes.identity import FakePeople
 
 EMAIL = "ada@example.com"
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"  # pragma: allowlist secret
 NAME = "Ada Byron"
 HOME = Browser("192.0.2.1", "Firefox on Linux")
 AWAY = Browser("198.51.100.7", "Chrome on Windows")

@@ -52,7 +52,7 @@ class MemoryProvider:
         asked = self.codes.pop(form["code"], None)
         proper = (
             asked is not None
-            and form["client_secret"] == "its secret"
+            and form["client_secret"] == "its secret"  # pragma: allowlist secret
             and form["redirect_uri"] == asked["redirect_uri"]
             and create_s256_code_challenge(form["code_verifier"]) == asked["code_challenge"]
         )

@@ -65,7 +65,7 @@ def test_after_five_wrong_passwords_one_waits_and_is_told_for_how_long():
     people.sign_up()
     for _ in range(5):
         with pytest.raises(Unauthenticated):
-            people.sign_in(password="not the password of anybody")
+            people.sign_in(password="not the password of anybody")  # pragma: allowlist secret
     with pytest.raises(Conflict) as refused:
         people.sign_in()
     assert refused.value.code == "too_many_attempts"

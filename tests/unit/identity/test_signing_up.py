@@ -127,7 +127,21 @@ def test_nothing_personal_and_no_secret_is_stored_in_the_open():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "@", "a@b", "a@@b.c", "a b@c.de", "a@b.c\n", "a@.de", "a@de.", "x" * 250 + "@b.cd", "<a@b.cd>"],
+    [
+        "",
+        "x",
+        "@",
+        "a@b",
+        "a@@b.c",
+        "a b@c.de",
+        "a@b.c\n",
+        "a@.de",
+        "a@de.",
+        "x" * 250 + "@b.cd",
+        "<a@b.cd>",
+        "\u0430da@example.com",
+        "ada@ex\u00e4mple.com",
+    ],
 )
 def test_what_is_no_address_is_refused(text):
     if text == "a@b.c\n":

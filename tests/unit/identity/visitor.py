@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from chalicelib.identity.federating import Claims, Provider, ProviderPorts
+from tests.unit.identity.people import PASSWORD
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
@@ -104,7 +105,7 @@ class Visitor:
         assert self.page.location.startswith(self.people.public_url)
         return self.get(self.page.location)
 
-    def sign_up(self, email="ada@example.com", password="correct horse battery staple", name="Ada Byron"):
+    def sign_up(self, email="ada@example.com", password=PASSWORD, name="Ada Byron"):
         self.get("/signup")
         self.post("/signup", email=email, password=password, name=name)
         self.follow()
@@ -112,7 +113,7 @@ class Visitor:
         self.post("/verify", token=self.page.field("token"), password=password)
         return self.follow()
 
-    def sign_in(self, email="ada@example.com", password="correct horse battery staple", next_path=""):
+    def sign_in(self, email="ada@example.com", password=PASSWORD, next_path=""):
         self.get(f"/signin?{urlencode({'next': next_path})}" if next_path else "/signin")
         fields = {"next": next_path} if next_path else {}
         return self.post("/signin", email=email, password=password, **fields)
