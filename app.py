@@ -14,6 +14,10 @@ from chalicelib.compliance import functions as compliance_functions
 from chalicelib.fleet import api as fleet_api
 from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
+from chalicelib.identity import account_api as identity_account_api
+from chalicelib.identity import api as identity_api
+from chalicelib.identity import passkey_api as identity_passkey_api
+from chalicelib.identity import provider_api as identity_provider_api
 from chalicelib.metering import functions as metering_functions
 from chalicelib.oauth import api as oauth_api
 from chalicelib.oauth import client_api as oauth_client_api
@@ -68,6 +72,13 @@ APIS = (
     privacy_api.api,
     compliance_api.api,
 )
+#: For people and their browsers: no part of the API's document, and each behind `identity.guard`.
+PAGES = (
+    identity_api.api,
+    identity_account_api.api,
+    identity_passkey_api.api,
+    identity_provider_api.api,
+)
 FUNCTIONS = (
     accounts_functions.functions,
     oauth_functions.functions,
@@ -88,7 +99,7 @@ FUNCTIONS = (
 )
 
 app = Application(app_name="provocative", configure_logs=False)
-for _api in APIS:
+for _api in (*APIS, *PAGES):
     _api.limit_by(wiring.find_limiter)
     app.register_blueprint(_api.blueprint)
 register_preflights(app, APIS)

@@ -207,6 +207,21 @@ KINDS = {
     "signing": "service",
     "client_api": "api",
     "page_api": "api",
+    "passwords": "model",  # pragma: allowlist secret (a file)
+    "throttling": "model",
+    "guessing": "service",
+    "signing_up": "service",
+    "signing_in": "service",
+    "resetting": "service",
+    "enrolling": "service",
+    "passkeys": "service",
+    "federating": "service",
+    "factor_store": "store",
+    "guard": "api",
+    "views": "api",
+    "account_api": "api",
+    "passkey_api": "api",
+    "provider_api": "api",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})

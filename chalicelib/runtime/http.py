@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote
 
-from chalice.app import Blueprint, Chalice, Request, Response
+from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel
 from pynamodb.exceptions import PynamoDBException
 
@@ -112,7 +112,8 @@ class Answer(Generic[T_co]):
 
     body: T_co | str | None = None
     status: HTTPStatus = HTTPStatus.OK
-    headers: Mapping[str, str] = field(default_factory=dict)
+    #: A list, as of several cookies, is sent as that many headers.
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ class Settings(BaseModel):
     charges_dlq_url: str
     payments_queue_url: str = ""
     payments_dlq_url: str = ""
+    #: Who writes to people: an identity of SES.
+    mail_from: str = ""
+    identity_providers_secret_id: str = ""
     stripe_secret_id: str = ""
     grid_secret_id: str = ""
     #: The alias of the KMS key that wraps the data keys of persons.

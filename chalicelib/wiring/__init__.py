@@ -1,8 +1,8 @@
 """One factory per port: which adapter serves it in a function. Adapters are imported inside.
 
 Only `api.py` and `functions.py` import this package, and nothing here runs at import. A module may use those
-before it: system, throttling, accounts, organisations, oauth, webhooks, catalog, fleet, rentals, sealing,
-statements, payments, carbon, removals, reporting, upkeep, privacy, compliance.
+before it: system, throttling, accounts, organisations, identity, oauth, webhooks, catalog, fleet, rentals,
+sealing, statements, payments, carbon, removals, reporting, upkeep, privacy, compliance.
 """
 
 from chalicelib.wiring.accounts import (
@@ -17,6 +17,7 @@ from chalicelib.wiring.carbon import grid_ports
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports, known_regions, list_pools, template_ports
 from chalicelib.wiring.compliance import chain_ports, read_audit_image
 from chalicelib.wiring.fleet import capacity_reader, fleet_ports, maintenance_ports
+from chalicelib.wiring.identity import identity_ports, mailer, provider_ports
 from chalicelib.wiring.oauth import authenticate, oauth_ports, oauth_server
 from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.payments import payment_ports
@@ -68,11 +69,13 @@ __all__ = [
     "fleet_ports",
     "give_up_stays",
     "grid_ports",
+    "identity_ports",
     "instances",
     "keep_for_reservations",
     "known_regions",
     "leak_ports",
     "list_pools",
+    "mailer",
     "maintenance_ports",
     "meter_ports",
     "oauth_ports",
@@ -83,6 +86,7 @@ __all__ = [
     "payment_ports",
     "person_vault",
     "privacy_ports",
+    "provider_ports",
     "public_url",
     "read_audit_image",
     "read_event_reference",

@@ -32,6 +32,7 @@ def build_stage(app: App) -> Stage:
         new_account_ramp=read("new_account_ramp", "off" if name == "local" else "on") == "on",
         public_url=read("public_url", "").rstrip("/"),
         allowed_origins=read("allowed_origins", ""),
+        mail_from=read("mail_from", "accounts@provocative.example"),
     )
 
 

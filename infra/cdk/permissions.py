@@ -19,7 +19,7 @@ _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynam
 
 #: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
 #: served; a launch that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks"})
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "people"})
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",
@@ -51,6 +51,9 @@ READS_STREAM: Mapping[str, str] = {
 }
 #: Who seals and opens what is personal.
 USES_PERSON_KEY = ("APIHandler", "RunPrivacyRequests")
+#: Who writes to people.
+SENDS_MAIL = ("APIHandler",)
+READS_IDENTITY_PROVIDERS = ("APIHandler",)
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -73,6 +76,10 @@ class Resources:
     secret_arn: str
     stripe_secret_arn: str
     grid_secret_arn: str
+    identity_providers_secret_arn: str
+    mail_identity_arn: str
+    #: The one address that mails may come from.
+    mail_from: str
     public_url_arn: str
     person_key_arn: str
     #: Of all keys of KMS here; which of them, conditions say.
@@ -100,12 +107,17 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         (READS_SECRET, resources.secret_arn),
         (READS_STRIPE_SECRET, resources.stripe_secret_arn),
         (READS_GRID_SECRET, resources.grid_secret_arn),
+        (READS_IDENTITY_PROVIDERS, resources.identity_providers_secret_arn),
     ):
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
     if function in USES_PERSON_KEY:
         statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
+    if function in SENDS_MAIL:
+        # Whether the address or its domain is the identity, SES knows; the condition is what holds.
+        ours = {"StringEquals": {"ses:FromAddress": resources.mail_from}}
+        statements.append(allow(("ses:SendEmail",), [resources.mail_identity_arn], ours))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))

@@ -50,6 +50,8 @@ class Stage:
     public_url: str = ""
     #: Sites whose pages may read answers, with spaces between them.
     allowed_origins: str = ""
+    #: Who writes to people: an address, or one of a domain, that SES has verified.
+    mail_from: str = "accounts@provocative.example"
 
     @property
     def person_key_alias(self) -> str:
@@ -99,6 +101,14 @@ class PlatformStack(Stack):
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
         self.person_key = self._add_person_key()
+        secretsmanager.Secret(
+            self,
+            "IdentityProviders",
+            secret_name=f"{stage.prefix}-identity-providers",
+            description="issuer, client_id and client_secret by name, set by an operator: docs/sign-in.md",
+            # Empty: people sign in here alone.
+            secret_string_value=SecretValue.unsafe_plain_text("{}"),
+        )
         self.documents = self._add_documents()
         self.seals = self._add_seals()
         self.resources = Resources(
@@ -112,6 +122,11 @@ class PlatformStack(Stack):
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
             person_key_arn=self.person_key.key_arn,
+            identity_providers_secret_arn=self.format_service_arn(
+                "secretsmanager", f"secret:{stage.prefix}-identity-providers-??????"
+            ),
+            mail_identity_arn=self.format_service_arn("ses", "identity/*"),
+            mail_from=stage.mail_from,
             public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
             keys_arn=self.format_service_arn("kms", "key/*"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
@@ -199,6 +214,8 @@ class PlatformStack(Stack):
             "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
+            "IDENTITY_PROVIDERS_SECRET_ID": f"{stage.prefix}-identity-providers",
+            "MAIL_FROM": stage.mail_from,
             "GRID_SECRET_ID": f"{stage.prefix}-grid",
             "PERSON_KEY_ID": stage.person_key_alias,
             "DOCUMENTS_BUCKET": self.documents.bucket_name,

@@ -51,6 +51,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "idempotency": "write",
         "limits": "write",
         "oauth": "write",
+        "people": "write",
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",

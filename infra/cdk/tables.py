@@ -108,6 +108,7 @@ TABLES = (
         ),
         expires=True,
     ),
+    TableSpec("people", (IndexSpec("by_user", "session_user_id", "created_at_ms", NUMBER),), expires=True),
     TableSpec("idempotency", (IndexSpec("by_account", "account_id", "pk", keys_only=True),), expires=True),
     TableSpec("limits", expires=True),
     # Codes, grants, clients, the list of signing keys: by their own key; a person's grants by index.

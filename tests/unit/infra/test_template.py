@@ -245,7 +245,9 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
                 writers += action == "dynamodb:PutItem"
     assert writers > 0
     emptied = [
-        name for name, table in tables.items() if table in {"scheduling", "scaling", "budgets", "marks"}
+        name
+        for name, table in tables.items()
+        if table in {"scheduling", "scaling", "budgets", "marks", "people"}
     ]
     for role, statement in list_statements(template):
         # What it may take away stands in `infra.cdk.table_access`: nothing of books and trail.
@@ -294,6 +296,22 @@ def test_only_functions_that_speak_with_stripe_may_read_its_keys(template):
 
 def test_only_the_function_that_asks_the_providers_of_grid_intensity_may_read_their_keys(template):
     assert list_readers(template, "-grid-??????") == {"FetchGridIntensityRole"}
+
+
+def test_only_the_api_may_read_the_secrets_of_other_identity_providers(template):
+    assert list_readers(template, "-identity-providers-??????") == {"ApiHandlerRole"}
+
+
+def test_only_the_api_writes_to_people_and_from_one_address_alone(template):
+    sending = [
+        (role, statement)
+        for role, statement in list_statements(template)
+        if any(action.startswith("ses:") for action in as_list(statement["Action"]))
+    ]
+    ((role, statement),) = sending
+    assert (role, statement["Action"]) == ("ApiHandlerRole", ["ses:SendEmail"])
+    assert set(statement["Condition"]) == {"StringEquals"}
+    assert set(statement["Condition"]["StringEquals"]) == {"ses:FromAddress"}
 
 
 def test_only_functions_that_need_the_pepper_may_read_it(template):

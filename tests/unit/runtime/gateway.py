@@ -7,7 +7,8 @@ from typing import Any
 
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.principal import Principal
-from chalicelib.runtime.http import Api, Application
+from chalicelib.runtime.application import Application
+from chalicelib.runtime.http import Api
 from tests.unit.runtime.contract import hold_to_document
 
 RENTER = Principal("acc_1", "renter", "key_1", frozenset({"things:read"}))
