@@ -6,11 +6,10 @@ declares, and what its view is annotated with, is what the API's document says o
 """
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
-from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel
@@ -20,7 +19,6 @@ from chalicelib.core.errors import (
     DomainError,
     Forbidden,
     InvalidInput,
-    NotFound,
     PreconditionFailed,
     Unauthenticated,
     Unavailable,
@@ -34,14 +32,18 @@ from chalicelib.runtime.cross_origin import allow_origin
 from chalicelib.runtime.cursors import SIGNER, name_scope
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.request_parts import (
+    NO_QUERY,
+    decode_parameter,
+    read_query,
+    read_source,
+    require_address,
+    require_identity,
+    require_json,
+)
 from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
 from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
-#: Query parameters a route may take: name -> nothing else is accepted.
-NO_QUERY: frozenset[str] = frozenset()
-#: Of a route whose protocol says that unknown ones are ignored, as RFC 6749 does in section 3.1.
-ANY_QUERY = frozenset({"*"})
-MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
 
 T = TypeVar("T")
@@ -154,7 +156,7 @@ class Api:
         """Hold all routes to the limits that the process keeps."""
         self._find_limiter = find_limiter
 
-    def route(
+    def route(  # noqa: PLR0913  # each is a fact of its own
         self,
         method: str,
         path: str,
@@ -240,7 +242,7 @@ class Api:
                 account_id = "" if permission is None else call.principal.account_id
                 scope = name_scope(account_id, view.__name__, parameters, call.query)
                 call = _open_cursor(call, scope)
-            answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
+            answer = view(call, **{name: decode_parameter(value) for name, value in parameters.items()})
             response = _render(_sign_cursor(answer, scope) if scope else answer, request_id)
         except DomainError as error:
             log_refusal(request.to_original_event(), request_id, error)
@@ -282,7 +284,7 @@ class Api:
             note_caller(principal)
             gate.admit(principal)
             if principal.limits.networks:
-                _require_address(event, principal.limits.networks)
+                require_address(event, principal.limits.networks)
             if permission in principal.withheld:
                 raise Forbidden(
                     "The account is suspended: it can read and pay, and nothing else.",
@@ -293,11 +295,11 @@ class Api:
         raw = read_bytes(event)
         parsed = None
         if body is not None:
-            _require_identity(request.headers.get("content-encoding", ""))
-            _require_json(request.headers.get("content-type", ""))
+            require_identity(request.headers.get("content-encoding", ""))
+            require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        address = _read_address(event)
-        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed, address)
+        address = read_source(event)
+        return Call(principal, raw, read_query(event, query), request.headers, request_id, parsed, address)
 
     def _identify(self, token: str, gate: Gate) -> Principal:
         assert self._authenticate is not None
@@ -315,29 +317,6 @@ def choose_cost(method: str, *, public: bool) -> CostClass:
     return "auth" if public else "write"
 
 
-def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
-    from chalicelib.core.networks import is_inside
-
-    if not is_inside(_read_address(event), networks):
-        raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
-
-
-def _read_address(event: Mapping[str, Any]) -> str:
-    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
-    return event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
-
-
-def _require_json(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise InvalidInput("Send the body as application/json.", code="unsupported_media_type")
-
-
-def _require_identity(content_encoding: str) -> None:
-    # Nothing is ever unpacked, so nothing small becomes large. Source: RFC 9110, section 8.4.
-    if content_encoding.strip().lower() not in {"", "identity"}:
-        raise InvalidInput("Send the body as it is, not compressed.", code="unsupported_media_type")
-
-
 def _open_cursor(call: Call, scope: str) -> Call:
     signed = call.query.get("cursor")
     if signed is None:
@@ -351,25 +330,6 @@ def _sign_cursor(answer: Answer[Any], scope: str) -> Answer[Any]:
     if cursor is None:
         return answer
     return replace(answer, body=body.model_copy(update={"next_cursor": SIGNER.sign(scope, cursor)}))
-
-
-def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
-    given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
-    unknown = sorted(set(given) - allowed)
-    if unknown and allowed != ANY_QUERY:
-        raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
-    repeated = sorted(name for name, values in given.items() if len(values) > 1)
-    if repeated:
-        raise InvalidInput(f"The query parameter {repeated[0]} is given more than once.")
-    return {name: values[0] for name, values in given.items()}
-
-
-def _decode_parameter(value: str) -> str:
-    # API Gateway hands path parameters over percent-encoded, and Chalice leaves them so (aws/chalice#511).
-    decoded = unquote(value, errors="replace")
-    if not 0 < len(decoded) <= MAX_PATH_PARAMETER or not decoded.isprintable() or "#" in decoded:
-        raise NotFound("There is no such thing.")
-    return decoded
 
 
 def _render(answer: Answer[Any], request_id: str) -> Response:

@@ -112,18 +112,11 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
-    if function in USES_PERSON_KEY:
-        statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
-    if function in SENDS_MAIL:
-        # Whether the address or its domain is the identity, SES knows; the condition is what holds.
-        ours = {"StringEquals": {"ses:FromAddress": resources.mail_from}}
-        statements.append(allow(("ses:SendEmail",), [resources.mail_identity_arn], ours))
+    statements.extend(_build_people_statements(function, resources))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
-    if function in ("APIHandler", "RotateSigningKeys"):
-        statements.extend(_build_key_statements(function, resources))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
     if function == "OnWatch":
@@ -132,6 +125,20 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.extend(_build_instance_statements(resources))
     if function in READS_STREAM:
         statements.append(_build_stream_statement(resources.tables, READS_STREAM[function]))
+    return statements
+
+
+def _build_people_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    """What is sealed for people, sent to them, and signed in their name."""
+    statements = []
+    if function in USES_PERSON_KEY:
+        statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
+    if function in SENDS_MAIL:
+        # Whether the address or its domain is the identity, SES knows; the condition is what holds.
+        ours = {"StringEquals": {"ses:FromAddress": resources.mail_from}}
+        statements.append(allow(("ses:SendEmail",), [resources.mail_identity_arn], ours))
+    if function in ("APIHandler", "RotateSigningKeys"):
+        statements.extend(_build_key_statements(function, resources))
     return statements
 
 

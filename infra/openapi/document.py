@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from chalicelib.core.clock import format_instant
-from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, MAX_PATH_PARAMETER, Api, Operation
+from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, Api, Operation
+from chalicelib.runtime.request_parts import MAX_PATH_PARAMETER
 from infra.openapi import problems
 from infra.openapi.examples import EXAMPLES, FORMS, PARAMETERS, PATH_FORMS
 from infra.openapi.schemas import build_schemas, mark_down

@@ -16,8 +16,8 @@ from chalicelib.catalog import schemas as catalog_schemas
 from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
-from chalicelib.organisations import schemas as organisations_schemas
 from chalicelib.oauth import schemas as oauth_schemas
+from chalicelib.organisations import schemas as organisations_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
 from chalicelib.privacy import schemas as privacy_schemas
@@ -37,9 +37,9 @@ from provocative import (
     fleet_models,
     models,
     money_models,
+    oauth_models,
     organisation_models,
     privacy_models,
-    oauth_models,
     removal_models,
     report_models,
     webhook_models,
