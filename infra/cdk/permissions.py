@@ -18,8 +18,8 @@ _WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
 _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem")
 
 #: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
-#: served; a launch that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "people"})
+#: served; a launch that has ended changes its key; a member who is removed is one no longer.
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "organisations", "people"})
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",
