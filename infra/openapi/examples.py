@@ -267,6 +267,7 @@ PARAMETERS: Mapping[str, str] = {
     "month": "`yyyy-mm`, UTC.",
     "period": "`yyyy-mm-dd` or `yyyy-mm`, UTC.",
     "regions": "Further regions where the work may run, with commas between them.",
+    "sort": "By what; with a hyphen, the last first.",
     "serial": "Of a batch, or of a certificate that was cut from it.",
     "target": "Id of a host, a rental or a pool. One of `target` and `actor` is needed.",
     "to": "Before this instant.",

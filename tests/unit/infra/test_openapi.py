@@ -186,6 +186,7 @@ def test_instants_of_requests_are_texts_and_comments_of_fields_are_told():
     assert schemas["CreateReservationRequest"]["properties"]["starts_at"] == {
         "type": "string",
         "format": "date-time",
+        "maxLength": 64,
     }
     assert schemas["WalletBody"]["properties"]["available_micros"]["description"] == (
         "What a new start may hold: posted - held."
