@@ -185,6 +185,8 @@ KINDS = {
     "signing": "service",
     "client_api": "api",
     "page_api": "api",
+    "grant_gateway": "gateway",
+    "server_gateway": "gateway",
 }
 #: Of services, who may know what both sides of the wire measure by: to publish it.
 READS_WIRE = frozenset({"carbon.methodology"})
