@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check openapi format lock bench bench-agent bench-scheduler bench-billing bench-carbon reproduce history bank ledger mutants simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check openapi format lock fuzz-api bench bench-agent bench-scheduler bench-billing bench-carbon reproduce history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ test-unit: .venv/.ready ## Run the unit tests alone (seconds)
 test-cloud: .venv/.ready ## Run the tests on the embedded cloud alone
 	@$(BIN)/python -m pytest tests/conformance tests/integration tests/e2e
 
-check: .venv/.ready ## Format, lint, types, import contracts, drift and secrets
+check: .venv/.ready ## Format, lint, types, import contracts, drift, secrets and advisories
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -90,6 +90,9 @@ ledger: .venv/.ready ## Ask the ledger's state machine 2,000 times (EXAMPLES=n)
 
 bank: .venv/.ready ## Move money between wallets by 8 threads x 2,000 transfers under faults, and add it up
 	@BANK_TRANSFERS=$(or $(TRANSFERS),2000) $(BIN)/python -m pytest -s tests/integration/test_money.py
+
+fuzz-api: .venv/.ready ## Fuzz every operation of the API on an embedded cloud, by its document (SEED=n; 15 minutes)
+	@$(BIN)/python -m tests.fuzz $(SEED)
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

@@ -12,6 +12,7 @@ from chalicelib.runtime.api_document import DOCUMENT
 from infra.documents import check_page
 from infra.openapi.document import render_document
 from infra.openapi.views import Undetermined
+from infra.supply import check_advisories, check_sbom
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {
@@ -130,6 +131,8 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     check_packages,
     check_documents,
     check_api_document,
+    check_sbom,
+    check_advisories,
 )
 
 

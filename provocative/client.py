@@ -22,11 +22,13 @@ from provocative.models import Page
 from provocative.notifying import Webhooks
 from provocative.operating import Accounts, CatalogDesk, Fleet, Pools
 from provocative.paying import Paying
+from provocative.privacy import Privacy
 from provocative.purchasing import RemovalPurchases
 from provocative.removing import Removals
 from provocative.renting import Catalog, Money, Rentals, Reservations
 from provocative.reporting import CarbonReports
 from provocative.statements import Statements
+from provocative.trail import Audit
 from provocative.transport import RetryPolicy, Transport
 
 T = TypeVar("T")
@@ -68,8 +70,10 @@ class Client:
         self.catalog_desk = CatalogDesk(self._transport)
         self.fleet = Fleet(self._transport)
         self.pools = Pools(self._transport)
+        self.audit = Audit(self._transport)
         self.removals = Removals(self._transport)
         self.carbon_reports = CarbonReports(self._transport)
+        self.privacy = Privacy(self._transport)
         self.removal_purchases = RemovalPurchases(self._transport)
 
     def __repr__(self) -> str:

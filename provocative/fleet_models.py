@@ -1,6 +1,6 @@
 """Bodies that operators receive; as `models`, plain dictionaries as the API sends them."""
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from provocative.requests import PoolOption
 
@@ -154,3 +154,47 @@ class AuditEntry(TypedDict):
     action: str
     target: str
     details: dict[str, Any]
+
+
+class AuditAnchor(TypedDict):
+    """A head of the chain, and the way from there to the anchor's root."""
+
+    number: int
+    at: str
+    at_ms: int
+    root: str
+    previous_root: str
+    size: int
+    tree_root: str
+    sequence: int
+    hash: str
+    index: int
+    path: list[str]
+
+
+class AuditProblem(TypedDict):
+    kind: str
+    sequence: int
+    audit_id: str
+
+
+class AuditProof(TypedDict):
+    account_id: str
+    result: Literal["verified", "contradicted"]
+    head_sequence: int
+    head_hash: str
+    first_sequence: int
+    links: int
+    next_sequence: int | None
+    last_anchor: AuditAnchor | None
+    problem_count: int
+    problems: list[AuditProblem]
+
+
+class AuditExport(TypedDict):
+    url: str
+    expires_at: str
+    entries: int
+    first_sequence: int
+    last_sequence: int
+    anchor: AuditAnchor | None

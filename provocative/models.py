@@ -4,7 +4,7 @@ They are plain dictionaries: a field that a newer API adds is simply there, and 
 Instants are RFC 3339 text, money is micro-units of the currency (1,000,000 are one), ratios are millionths.
 """
 
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
 
 from provocative.carbon_models import Emissions, StartPlan
 from provocative.requests import Port, Volume
@@ -28,6 +28,8 @@ class Account(TypedDict):
     name: str
     currency: str
     created_at: str
+    suspended_at: str | None
+    closed_at: str | None
 
 
 class Key(TypedDict):
@@ -46,6 +48,7 @@ class Key(TypedDict):
     last_used_at: str | None
     predecessor_id: str | None
     successor_id: str | None
+    issued_by: str | None
 
 
 class IssuedKey(Key):
@@ -53,10 +56,17 @@ class IssuedKey(Key):
     key: str
 
 
+class Ramp(TypedDict):
+    max_gpus: int
+    spend_limit_micros_per_hour: int
+    rises_at: str | None
+
+
 class Quota(TypedDict):
     max: int
     used: int
     available: int
+    ramp: NotRequired[Ramp | None]
 
 
 class NextPrice(TypedDict):

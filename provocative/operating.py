@@ -3,7 +3,7 @@
 from typing import cast
 
 from provocative import operations as op
-from provocative.fleet_models import AuditEntry, Enrolment, Host, Incident, Plan, Pool, Window
+from provocative.fleet_models import Enrolment, Host, Incident, Plan, Pool, Window
 from provocative.models import (
     Account,
     Agreement,
@@ -188,18 +188,6 @@ class Fleet:
     def cancel_window(self, window_id: str) -> Window:
         path, body = {"window_id": window_id}, {"action": "cancel"}
         return cast("Window", self._transport.send(op.ACT_ON_WINDOW, path, body=body))
-
-    def list_audit(
-        self,
-        *,
-        target: str | None = None,
-        actor: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[AuditEntry]:
-        """What was done to a target, or by a key; one of the two."""
-        query = {"target": target, "actor": actor, "limit": limit, "cursor": cursor}
-        return cast("Page[AuditEntry]", self._transport.send(op.LIST_AUDIT, query=query))
 
 
 class Pools:

@@ -17,11 +17,40 @@ class Operation:
 
 
 CREATE_ACCOUNT = Operation("POST", "/v1/accounts", repeatable=False)
+ACT_ON_ACCOUNT = Operation("POST", "/v1/accounts/{account_id}/actions")
 CREATE_KEY = Operation("POST", "/v1/accounts/{account_id}/api-keys", repeatable=False)
 LIST_KEYS = Operation("GET", "/v1/api-keys")
 ROTATE_KEY = Operation("POST", "/v1/api-keys/{key_id}/rotate", keyed=True)
 REPORT_LEAKED_KEY = Operation("POST", "/v1/leaked-keys")
 REVOKE_KEY = Operation("DELETE", "/v1/api-keys/{key_id}")
+
+READ_CALLER = Operation("GET", "/v1/me")
+LIST_OWN_MEMBERSHIPS = Operation("GET", "/v1/me/memberships")
+LEAVE_ORGANISATION = Operation("DELETE", "/v1/me/memberships/{account_id}")
+CREATE_ORGANISATION = Operation("POST", "/v1/organisations", keyed=True)
+READ_ORGANISATION = Operation("GET", "/v1/organisations/{account_id}")
+RENAME_ORGANISATION = Operation("PATCH", "/v1/organisations/{account_id}")
+CLOSE_ORGANISATION = Operation("DELETE", "/v1/organisations/{account_id}")
+HAND_OVER_OWNERSHIP = Operation("POST", "/v1/organisations/{account_id}/ownership", repeatable=False)
+LIST_MEMBERS = Operation("GET", "/v1/organisations/{account_id}/members")
+CHANGE_ROLE = Operation("PUT", "/v1/organisations/{account_id}/members/{user_id}")
+REMOVE_MEMBER = Operation("DELETE", "/v1/organisations/{account_id}/members/{user_id}")
+INVITE_MEMBER = Operation("POST", "/v1/organisations/{account_id}/invitations", keyed=True)
+LIST_INVITATIONS = Operation("GET", "/v1/organisations/{account_id}/invitations")
+REVOKE_INVITATION = Operation("DELETE", "/v1/organisations/{account_id}/invitations/{invitation_id}")
+ACCEPT_INVITATION = Operation("POST", "/v1/invitations/accept", keyed=True)
+CREATE_PROJECT = Operation("POST", "/v1/organisations/{account_id}/projects", keyed=True)
+LIST_PROJECTS = Operation("GET", "/v1/organisations/{account_id}/projects")
+READ_PROJECT = Operation("GET", "/v1/organisations/{account_id}/projects/{project_id}")
+CHANGE_PROJECT = Operation("PATCH", "/v1/organisations/{account_id}/projects/{project_id}")
+CREATE_SERVICE_ACCOUNT = Operation("POST", "/v1/organisations/{account_id}/service-accounts", keyed=True)
+LIST_SERVICE_ACCOUNTS = Operation("GET", "/v1/organisations/{account_id}/service-accounts")
+READ_SERVICE_ACCOUNT = Operation(
+    "GET", "/v1/organisations/{account_id}/service-accounts/{service_account_id}"
+)
+DISABLE_SERVICE_ACCOUNT = Operation(
+    "DELETE", "/v1/organisations/{account_id}/service-accounts/{service_account_id}"
+)
 
 READ_WALLET = Operation("GET", "/v1/wallet")
 CHARGE_ACCOUNT = Operation("POST", "/v1/accounts/{account_id}/charges", keyed=True)
@@ -135,6 +164,12 @@ LIST_WINDOWS = Operation("GET", "/v1/maintenance-windows")
 READ_WINDOW = Operation("GET", "/v1/maintenance-windows/{window_id}")
 ACT_ON_WINDOW = Operation("POST", "/v1/maintenance-windows/{window_id}/actions", repeatable=False)
 
+MAKE_PRIVACY_REQUEST = Operation("POST", "/v1/privacy/requests", keyed=True)
+LIST_PRIVACY_REQUESTS = Operation("GET", "/v1/privacy/requests")
+READ_PRIVACY_REQUEST = Operation("GET", "/v1/privacy/requests/{request_id}")
+LIST_CONSENTS = Operation("GET", "/v1/privacy/consents")
+PUT_CONSENT = Operation("PUT", "/v1/privacy/consents")
+
 LIST_POOLS = Operation("GET", "/v1/pools")
 READ_POOL = Operation("GET", "/v1/pools/{gpu_type}/{region}")
 PUT_POOL = Operation("PUT", "/v1/pools/{gpu_type}/{region}")
@@ -165,6 +200,8 @@ LIST_OAUTH_GRANTS = Operation("GET", "/v1/oauth-grants")
 END_OAUTH_GRANT = Operation("DELETE", "/v1/oauth-grants/{grant_id}")
 
 LIST_AUDIT = Operation("GET", "/v1/audit")
+PROVE_AUDIT = Operation("GET", "/v1/audit/proof")
+EXPORT_AUDIT = Operation("GET", "/v1/audit/export")
 
 OPERATIONS: tuple[Operation, ...] = tuple(
     value for value in globals().copy().values() if isinstance(value, Operation)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.accounts.service import authenticate, bootstrap_installation, create_account, create_key
 from chalicelib.billing.charging import charge_rental
 from chalicelib.billing.crediting import GrantCredit, grant_credit
@@ -11,12 +12,13 @@ from chalicelib.catalog.model import GpuType
 from chalicelib.catalog.service import put_gpu_type, put_price
 from chalicelib.core.capacity import BILLING_CLASSES, BillingClass, name_pool
 from chalicelib.core.idempotency import compute_fingerprint
-from chalicelib.core.principal import Principal
+from chalicelib.core.principal import Principal, Role
 from chalicelib.core.workloads import Endpoint, Workload
 from chalicelib.fleet.detector import watch_as
 from chalicelib.fleet.model import Gpu, Host, Liveness
 from chalicelib.fleet.service import create_enrolment, enrol_host
 from chalicelib.metering.service import Report, apply_report
+from chalicelib.organisations.model import Membership
 from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.service import Created, CreateRental, RentalRequest, create_rental
@@ -101,6 +103,22 @@ def seed_cloud(
         host = add_host(seeded, f"machine-{number}", gpus)
         seeded.beat(host.host_id)
     return seeded
+
+
+def add_person(seeded: Seeded, role: Role, *, account_id: str | None = None) -> Principal:
+    """A person who signed in, and is a member of the renter's organisation or another."""
+    cloud = seeded.cloud
+    account_id, user_id = account_id or seeded.renter.account_id, cloud.ids.new_id("usr")
+    tx, now_ms = cloud.db.begin(), cloud.clock.now_ms()
+    cloud.organisation_store.add_membership(tx, Membership(account_id, user_id, role, now_ms))
+    if role == "owner":
+        cloud.organisation_store.count_owner(tx, account_id, 1)
+    tx.commit()
+    return sign_in(account_id, user_id, role)
+
+
+def sign_in(account_id: str, user_id: str, role: Role) -> Principal:
+    return Principal(account_id, role, user_id, PERMISSIONS[role], user_id=user_id, session_id="ses_1")
 
 
 def add_renter(seeded: Seeded, *, name: str = "renter", credit_micros: int = CREDIT) -> Principal:

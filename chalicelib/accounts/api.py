@@ -3,8 +3,9 @@
 from http import HTTPStatus
 
 from chalicelib import wiring
-from chalicelib.accounts import rotating, service
+from chalicelib.accounts import rotating, service, standing
 from chalicelib.accounts.schemas import (
+    AccountActionRequest,
     AccountBody,
     AccountRequest,
     IssuedKeyBody,
@@ -31,6 +32,17 @@ def create_account(call: Call) -> Answer[AccountBody]:
         wiring.account_ports(), call.principal, name=body.name, currency=wiring.settings().currency
     )
     return Answer(render_account(account), HTTPStatus.CREATED)
+
+
+@api.route(
+    "POST", "/v1/accounts/{account_id}/actions", permission="accounts:write", body=AccountActionRequest
+)
+def act_on_account(call: Call, account_id: str) -> Answer[AccountBody]:
+    """Leave an account to read and pay, or lift that again."""
+    body: AccountActionRequest = call.read_body(AccountActionRequest)
+    act = {"suspend": standing.suspend_account, "unsuspend": standing.unsuspend_account}[body.action]
+    account = act(wiring.account_ports(), call.principal, account_id, body.reason)
+    return Answer(render_account(account))
 
 
 @api.route("POST", "/v1/accounts/{account_id}/api-keys", permission="keys:write", body=KeyRequest)

@@ -17,55 +17,100 @@ from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
 
 TokenKind = Literal["live", "enrol"]
 
+#: What a tenant can see.
+_TENANT_READS = frozenset(
+    {
+        "budgets:read",
+        "keys:read",
+        "me:read",
+        "members:read",
+        "oauth-clients:read",
+        "offers:read",
+        "organisation:read",
+        "projects:read",
+        "removals:read",
+        "rentals:read",
+        "reservations:read",
+        "service-accounts:read",
+        "templates:read",
+        "top-ups:read",
+        "wallet:read",
+        "webhooks:read",
+    }
+)
+_BUILDS = frozenset(
+    {
+        "keys:write",
+        "oauth-clients:write",
+        "rentals:write",
+        "reservations:write",
+        "templates:write",
+        "webhooks:write",
+    }
+)
+_PAYS = frozenset({"budgets:write", "top-ups:write", "wallet:write"})
+_GOVERNS = frozenset(
+    {"audit:read", "members:write", "organisation:write", "projects:write", "service-accounts:write"}
+)
+_PRIVACY = frozenset({"privacy:read", "privacy:write"})
+#: A signed-in person's own things; who is no person finds nothing there.
+_SELF = frozenset({"me:read", "self:read", "self:write"})
+_TENANTS = frozenset({"members:read", "organisation:read", "projects:read", "service-accounts:read"})
+
 #: Role x permission, the only table of its kind. A route names one permission; what is not listed is denied.
 PERMISSIONS: Mapping[Role, frozenset[str]] = {
-    "operator": frozenset(
-        {
-            "accounts:write",
-            "audit:read",
-            "keys:read",
-            "keys:write",
-            "credits:write",
-            "catalog:write",
-            "hosts:read",
-            "hosts:write",
-            "offers:read",
-            "pools:read",
-            "pools:write",
-            "removals:write",
-            "templates:read",
-            "templates:write",
-        }
-    ),
-    "renter": frozenset(
-        {
-            "keys:read",
-            "keys:write",
-            "wallet:read",
-            "wallet:write",
-            "top-ups:read",
-            "top-ups:write",
-            "budgets:read",
-            "budgets:write",
-            "offers:read",
-            "rentals:read",
-            "rentals:write",
-            "templates:read",
-            "templates:write",
-            "reservations:read",
-            "reservations:write",
-            "removals:read",
-            "webhooks:read",
-            "webhooks:write",
-            "oauth-clients:read",
-            "oauth-clients:write",
-            "self:read",
-            "self:write",
-            "service-accounts:write",
-        }
-    ),
+    "operator": _SELF
+    | _TENANTS
+    | {
+        "accounts:write",
+        # An account that an operator made has no owner until an operator invites one.
+        "members:write",
+        "audit:read",
+        "keys:read",
+        "keys:write",
+        "credits:write",
+        "catalog:write",
+        "hosts:read",
+        "hosts:write",
+        "offers:read",
+        "pools:read",
+        "pools:write",
+        "removals:write",
+        "templates:read",
+        "templates:write",
+        "accounts:close",
+    }
+    | _PRIVACY,
+    "fleet_operator": _SELF
+    | {"hosts:read", "hosts:write", "offers:read", "pools:read", "pools:write", "templates:read"},
+    "finance_operator": _SELF
+    | {"catalog:write", "credits:write", "offers:read", "removals:write", "templates:read"},
+    "support_operator": _SELF
+    | _TENANTS
+    | {"audit:read", "hosts:read", "keys:read", "offers:read", "pools:read", "templates:read"},
+    "owner": _SELF
+    | _TENANT_READS
+    | _BUILDS
+    | _PAYS
+    | _GOVERNS
+    | _PRIVACY
+    | {"accounts:close", "organisation:delete", "ownership:write"},
+    "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | _PRIVACY,
+    "billing": _SELF | _TENANT_READS | _PAYS,
+    "developer": _SELF | _TENANT_READS | _BUILDS,
+    "viewer": _SELF | _TENANT_READS,
+    "auditor": _SELF | _TENANT_READS | {"audit:read"},
+    # Keys never manage people.
+    "renter": _TENANT_READS | _BUILDS | _PAYS | _PRIVACY | {"accounts:close"},
     "host": frozenset({"hosts:connect"}),
 }
+#: Whoever has one of these deals with the keys that they issued themselves, and with no others.
+OWN_KEYS_ONLY: frozenset[Role] = frozenset({"developer"})
+#: What is left to a suspended account: to read, to pay, and to each person what is their own.
+WHILE_SUSPENDED = frozenset(
+    {name for granted in PERMISSIONS.values() for name in granted if name.endswith(":read")}
+    | {"self:write", "top-ups:write"}
+)
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"pc_(live|enrol)_([0-9a-hjkmnp-tv-z]{26})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
@@ -80,13 +125,24 @@ class Account:
     name: str
     currency: str
     created_at_ms: int
+    #: Set by an operator, with the reason, and taken back by one.
+    suspended_at_ms: int | None = None
+    suspended_reason: str | None = None
+    #: Set by an owner; an operator takes it back.
+    closed_at_ms: int | None = None
+
+    @property
+    def is_barred(self) -> bool:
+        """Say whether nothing but reading and paying is left to it."""
+        return self.suspended_at_ms is not None or self.closed_at_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """``digest`` is HMAC-SHA256 (hex) of the whole key under the installation's pepper.
 
-    ``last_used_at_ms`` is the first use of the last day (UTC) on which it was used.
+    ``last_used_at_ms`` is the first use of the last day (UTC) on which it was used. ``issued_by`` is the
+    person (``usr_``) or service account (``sva_``) at the beginning of the chain; ``None``: an operator.
     """
 
     key_id: str
@@ -102,6 +158,7 @@ class ApiKey:
     #: Set by its rotation, which may happen once.
     successor_id: str | None = None
     last_used_at_ms: int | None = None
+    issued_by: str | None = None
 
     def is_expired(self, now_ms: int) -> bool:
         return self.limits.expires_at_ms is not None and now_ms >= self.limits.expires_at_ms

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 
 from chalicelib.accounts.limits import renew_limits
 from chalicelib.accounts.model import DAY_MS, ApiKey, build_token, compute_digest, derive_secret
-from chalicelib.accounts.service import AccountPorts, IssuedKey, add_audit, find_key
+from chalicelib.accounts.service import (
+    AccountPorts,
+    IssuedKey,
+    add_audit,
+    add_issued_key,
+    find_issuer,
+    find_key,
+)
 from chalicelib.core.errors import Conflict
 from chalicelib.core.idempotency import (
     LIFETIME_MS,
@@ -57,7 +64,8 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
         Conflict: ``already_rotated``, ``key_not_live``: it is revoked or expired, ``operator_key``,
             ``host_key``: a host gets another by enrolling again, ``predecessor_live``: two keys of a line
             work already.
-        Forbidden: ``key_exceeds_issuer``: the key, or its successor, may do more than the caller.
+        Forbidden: ``key_exceeds_issuer``: the key, or its successor, may do more than the caller;
+            ``key_of_another``.
         IdempotencyMismatch: the Idempotency-Key was used for another request, or by another key.
     """
     accounts = ports.accounts
@@ -81,7 +89,7 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
     )
     tx = accounts.transactions()
     ports.idempotency.add(tx, record, now_ms)
-    accounts.store.add_key(tx, issued.key)
+    add_issued_key(accounts, tx, issued.key)
     ends_at_ms = _choose_end(key, now_ms + command.overlap_ms)
     accounts.store.retire_key(tx, key.key_id, issued.key.key_id, ends_at_ms)
     add_audit(accounts, tx, key.account_id, principal.actor_id, "key.rotated", key.key_id)
@@ -99,7 +107,16 @@ def _build_successor(accounts: AccountPorts, issuer: Principal, key: ApiKey, sec
     token = build_token("live", key_id, secret)
     digest = compute_digest(token, accounts.read_pepper())
     successor = ApiKey(
-        key_id, key.account_id, key.role, key.label, digest, now_ms, limits=limits, predecessor_id=key.key_id
+        key_id,
+        key.account_id,
+        key.role,
+        key.label,
+        digest,
+        now_ms,
+        limits=limits,
+        predecessor_id=key.key_id,
+        # Whoever asked has seen its text; an operator hands it on.
+        issued_by=key.issued_by if issuer.is_operator else find_issuer(accounts, issuer),
     )
     return IssuedKey(successor, token)
 

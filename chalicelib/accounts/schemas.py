@@ -22,11 +22,19 @@ class AccountRequest(RequestBody):
     name: Name
 
 
+class AccountActionRequest(RequestBody):
+    action: Literal["suspend", "unsuspend"]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class AccountBody(ResponseBody):
     account_id: str
     name: str
     currency: str
     created_at: str
+    #: While one of these is set, the account can read and pay, and nothing else.
+    suspended_at: str | None
+    closed_at: str | None
 
 
 class KeyRequest(RequestBody):
@@ -64,6 +72,8 @@ class KeyBody(ResponseBody):
     last_used_at: str | None
     predecessor_id: str | None
     successor_id: str | None
+    #: The person or service account whose keys end with them; ``null``: issued by an operator.
+    issued_by: str | None
 
 
 class IssuedKeyBody(KeyBody):
@@ -82,6 +92,8 @@ def render_account(account: Account) -> AccountBody:
         name=account.name,
         currency=account.currency,
         created_at=format_instant(account.created_at_ms),
+        suspended_at=_render_instant(account.suspended_at_ms),
+        closed_at=_render_instant(account.closed_at_ms),
     )
 
 
@@ -100,6 +112,7 @@ def render_key(key: ApiKey) -> KeyBody:
         last_used_at=_render_instant(key.last_used_at_ms),
         predecessor_id=key.predecessor_id,
         successor_id=key.successor_id,
+        issued_by=key.issued_by,
     )
 
 

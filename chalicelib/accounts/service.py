@@ -7,6 +7,7 @@ from typing import Protocol
 
 from chalicelib.accounts.limits import settle_limits
 from chalicelib.accounts.model import (
+    OWN_KEYS_ONLY,
     Account,
     ApiKey,
     Installation,
@@ -20,7 +21,7 @@ from chalicelib.accounts.model import (
 from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
-from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
+from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role, is_operator
 
 BOOTSTRAP_ACTOR = "bootstrap"
 
@@ -37,7 +38,14 @@ class AccountStore(Protocol):
         """Fails with Conflict when the installation's key is no longer the one in ``installation``."""
 
     def add_account(self, tx: Transaction, account: Account) -> None: ...
+    def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
+        """Fails with Unavailable when ``old`` is no longer what is stored."""
+
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        """Every key of an account that ``issuer_id`` issued, read consistently."""
+        ...
+
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
     def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
         """Fails with Conflict when it is revoked already."""
@@ -53,6 +61,10 @@ class AccountStore(Protocol):
         """
 
 
+#: Adds to a transaction what makes it fail with Forbidden unless the issuer still belongs to the account.
+IssuerGuard = Callable[[Transaction, str, str], None]
+
+
 @dataclass(frozen=True, slots=True)
 class AccountPorts:
     store: AccountStore
@@ -61,6 +73,7 @@ class AccountPorts:
     clock: Clock
     ids: Ids
     read_pepper: Callable[[], bytes]
+    guard_issuer: IssuerGuard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +137,17 @@ def create_key(
         NotFound: no such account, or not the caller's.
         InvalidInput, Forbidden: as `settle_limits`.
     """
-    own = principal.account_id == account_id and principal.role != "operator"
-    if not own and principal.role != "operator":
+    if principal.account_id != account_id and not principal.is_operator:
         raise NotFound("There is no such account.")
     if ports.store.get_account(account_id) is None:
         raise NotFound("There is no such account.")
-    if principal.role == "operator" and principal.account_id == account_id:
+    if principal.is_operator and principal.account_id == account_id:
         raise Forbidden("The operator's own account has one key; rotate it with the bootstrap command.")
     settled = settle_limits(principal, "renter", limits, ports.clock.now_ms())
-    issued = build_key(ports, account_id, "renter", label, limits=settled)
+    issued_by = find_issuer(ports, principal)
+    issued = build_key(ports, account_id, "renter", label, limits=settled, issued_by=issued_by)
     tx = ports.transactions()
-    ports.store.add_key(tx, issued.key)
+    add_issued_key(ports, tx, issued.key)
     add_audit(ports, tx, account_id, principal.actor_id, "key.created", issued.key.key_id)
     tx.commit()
     return issued
@@ -195,14 +208,36 @@ def find_key(ports: AccountPorts, principal: Principal, key_id: str) -> ApiKey:
 
     Raises:
         NotFound: no such key, or not the caller's.
+        Forbidden: ``key_of_another``: the caller's role deals with the own ones alone.
         Conflict: ``operator_key``: only the bootstrap command replaces it.
     """
     key = ports.store.get_key(key_id)
-    if key is None or (principal.role != "operator" and key.account_id != principal.account_id):
+    if key is None or (not principal.is_operator and key.account_id != principal.account_id):
         raise NotFound("There is no such key.")
-    if key.role == "operator":
+    if principal.role in OWN_KEYS_ONLY and key.issued_by != find_issuer(ports, principal):
+        raise Forbidden("This key was issued by another; ask an owner or admin.", code="key_of_another")
+    if is_operator(key.role):
         raise Conflict("The operator's key is replaced with the bootstrap command.", code="operator_key")
     return key
+
+
+def find_issuer(ports: AccountPorts, principal: Principal) -> str | None:
+    """Return the person or service account whom a key issued by ``principal`` ends with; see `ApiKey`."""
+    if principal.is_operator:
+        return None
+    if principal.user_id is not None:
+        return principal.user_id
+    if not principal.actor_id.startswith("key_"):
+        return principal.actor_id
+    key = ports.store.get_key(principal.actor_id)
+    return None if key is None else key.issued_by
+
+
+def add_issued_key(ports: AccountPorts, tx: Transaction, key: ApiKey) -> None:
+    """Store a key, unless whoever issued it has gone meanwhile (Forbidden)."""
+    ports.store.add_key(tx, key)
+    if key.issued_by is not None and ports.guard_issuer is not None:
+        ports.guard_issuer(tx, key.account_id, key.issued_by)
 
 
 def build_key(
@@ -213,12 +248,14 @@ def build_key(
     host_id: str | None = None,
     *,
     limits: KeyLimits = NO_LIMITS,
+    issued_by: str | None = None,
 ) -> IssuedKey:
     """Make a key; the caller stores it in its own transaction."""
     key_id = ports.ids.new_id("key")
     token = build_token("live", key_id, ports.ids.new_secret())
     digest = compute_digest(token, ports.read_pepper())
-    key = ApiKey(key_id, account_id, role, label, digest, ports.clock.now_ms(), host_id, limits=limits)
+    now_ms = ports.clock.now_ms()
+    key = ApiKey(key_id, account_id, role, label, digest, now_ms, host_id, limits=limits, issued_by=issued_by)
     return IssuedKey(key, token)
 
 

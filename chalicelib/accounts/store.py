@@ -11,7 +11,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import KeyLimits, Role
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
-from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem
+from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem, InstallationItem, IssuedKeyItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -38,7 +38,15 @@ class DynamoAccountStore:
             item = AccountItem.get(keys.account(account_id), keys.ACCOUNT, consistent_read=True)
         except AccountItem.DoesNotExist:
             return None
-        return Account(account_id, item.name, item.currency, item.created_at_ms)
+        return Account(
+            account_id,
+            item.name,
+            item.currency,
+            item.created_at_ms,
+            item.suspended_at_ms,
+            item.suspended_reason,
+            item.closed_at_ms,
+        )
 
     def get_key(self, key_id: str) -> ApiKey | None:
         key = keys.api_key(key_id)
@@ -73,14 +81,17 @@ class DynamoAccountStore:
         )
 
     def add_account(self, tx: Transaction, account: Account) -> None:
-        item = AccountItem(
-            keys.account(account.account_id),
-            keys.ACCOUNT,
-            name=account.name,
-            currency=account.currency,
-            created_at_ms=account.created_at_ms,
-        )
+        item = _build_account(account)
         dynamo(tx).put(item, AccountItem.pk.does_not_exist(), unexpected("The account"))
+
+    def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
+        same = AccountItem.name == old.name
+        for attribute, value in (
+            (AccountItem.suspended_at_ms, old.suspended_at_ms),
+            (AccountItem.closed_at_ms, old.closed_at_ms),
+        ):
+            same &= attribute.does_not_exist() if value is None else attribute == value
+        dynamo(tx).put(_build_account(new), same, unexpected("The account"))
 
     def add_key(self, tx: Transaction, key: ApiKey) -> None:
         item = ApiKeyItem(
@@ -96,8 +107,17 @@ class DynamoAccountStore:
             networks=set(key.limits.networks) or None,
             expires_at_ms=key.limits.expires_at_ms,
             predecessor_id=key.predecessor_id,
+            issued_by=key.issued_by,
         )
         dynamo(tx).put(item, ApiKeyItem.pk.does_not_exist(), unexpected("The key"))
+        if key.issued_by is not None:
+            note = IssuedKeyItem(keys.issuer(key.account_id, key.issued_by), keys.api_key(key.key_id))
+            dynamo(tx).put(note, None, unexpected("The key"))
+
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        notes = IssuedKeyItem.query(keys.issuer(account_id, issuer_id), consistent_read=True)
+        issued = (self.get_key(keys.read_api_key(note.sk)) for note in notes)
+        return [key for key in issued if key is not None]
 
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
         key = keys.api_key(key_id)
@@ -143,9 +163,22 @@ class DynamoAccountStore:
                 raise Unavailable("The use of the key could not be written down.") from error
 
 
+def _build_account(account: Account) -> AccountItem:
+    return AccountItem(
+        keys.account(account.account_id),
+        keys.ACCOUNT,
+        name=account.name,
+        currency=account.currency,
+        created_at_ms=account.created_at_ms,
+        suspended_at_ms=account.suspended_at_ms,
+        suspended_reason=account.suspended_reason,
+        closed_at_ms=account.closed_at_ms,
+    )
+
+
 def _read_key(item: ApiKeyItem) -> ApiKey:
     return ApiKey(
-        key_id=item.pk.removeprefix("KEY#"),
+        key_id=keys.read_api_key(item.pk),
         account_id=item.account_id,
         role=cast("Role", item.role),
         label=item.label,
@@ -161,4 +194,5 @@ def _read_key(item: ApiKeyItem) -> ApiKey:
         predecessor_id=item.predecessor_id,
         successor_id=item.successor_id,
         last_used_at_ms=item.last_used_at_ms,
+        issued_by=item.issued_by,
     )

@@ -25,7 +25,6 @@ from chalicelib.billing.schemas import (
     render_wallet,
 )
 from chalicelib.billing.usage import BUCKETS, GROUPS, sum_usage
-from chalicelib.core.clock import parse_instant
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
@@ -110,26 +109,29 @@ def list_budgets(call: Call) -> Answer[BudgetsBody]:
     return Answer(BudgetsBody(items=[render_budget(each) for each in found]))
 
 
-@api.route("GET", "/v1/budgets/{budget_id}", permission="budgets:read")
+@api.route("GET", "/v1/budgets/{budget_id}", permission="budgets:read", tagged=True)
 def get_budget(call: Call, budget_id: str) -> Answer[BudgetBody]:
     """Show one budget."""
     found = service.get_budget(wiring.billing_ports(), call.principal.account_id, budget_id)
     return Answer(render_budget(found))
 
 
-@api.route("PATCH", "/v1/budgets/{budget_id}", permission="budgets:write", body=BudgetChange)
+@api.route(
+    "PATCH", "/v1/budgets/{budget_id}", permission="budgets:write", body=BudgetChange, conditional=True
+)
 def change_budget(call: Call, budget_id: str) -> Answer[BudgetBody]:
     """Change a budget; what is above a lower limit is stopped with its next charge."""
     body: BudgetChange = call.read_body(BudgetChange)
     command = service.ChangeBudget(body.limit_micros, body.hard_stop, body.alert_percents)
-    changed = service.change_budget(wiring.billing_ports(), call.principal, budget_id, command)
+    ports, check = wiring.billing_ports(), call.match(render_budget)
+    changed = service.change_budget(ports, call.principal, budget_id, command, check)
     return Answer(render_budget(changed))
 
 
-@api.route("DELETE", "/v1/budgets/{budget_id}", permission="budgets:write")
+@api.route("DELETE", "/v1/budgets/{budget_id}", permission="budgets:write", conditional=True)
 def remove_budget(call: Call, budget_id: str) -> Answer[None]:
     """Remove a budget; what ran under it goes on."""
-    service.remove_budget(wiring.billing_ports(), call.principal, budget_id)
+    service.remove_budget(wiring.billing_ports(), call.principal, budget_id, call.match(render_budget))
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
@@ -142,7 +144,7 @@ def grant_credit(call: Call, account_id: str) -> Answer[WalletBody]:
         amount_micros=body.amount_micros,
         reason=body.reason,
         kind=body.kind,
-        expires_at_ms=None if body.expires_at is None else parse_instant(body.expires_at),
+        expires_at_ms=body.expires_at,
         idempotency_key=call.idempotency_key,
         fingerprint=compute_fingerprint(f"POST /v1/accounts/{account_id}/credits", call.raw_body),
         render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),

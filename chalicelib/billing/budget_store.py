@@ -33,12 +33,10 @@ class DynamoBudgetStore:
         dynamo(tx).put(item, BudgetItem.pk.does_not_exist(), unexpected("The budget"))
         _count(tx, budget.account_id, 1, currency)
 
-    def replace_budget(self, tx: Transaction, old: Budget, new: Budget) -> None:
+    def replace_budget(self, tx: Transaction, old: Budget, new: Budget, *, exact: bool = False) -> None:
         held = new.held_micros - old.held_micros
         remaining = new.remaining_micros - old.remaining_micros
-        condition = (BudgetItem.spent_micros == old.spent_micros) & (
-            BudgetItem.limit_micros == old.limit_micros
-        )
+        condition = _unchanged(old, exact=exact)
         if new.hard_stop and remaining < 0 and new.limit_micros == old.limit_micros:
             condition &= BudgetItem.remaining_micros >= -remaining
         actions: list[Action] = [
@@ -50,9 +48,25 @@ class DynamoBudgetStore:
         ]
         dynamo(tx).update(BudgetItem, _key(old), actions, condition, unexpected("The budget"))
 
-    def remove_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
-        dynamo(tx).delete(BudgetItem, _key(budget), BudgetItem.pk.exists(), unexpected("The budget"))
+    def remove_budget(self, tx: Transaction, budget: Budget, currency: str, *, exact: bool = False) -> None:
+        condition = _unchanged(budget, exact=True) if exact else BudgetItem.pk.exists()
+        dynamo(tx).delete(BudgetItem, _key(budget), condition, unexpected("The budget"))
         _count(tx, budget.account_id, -1, currency)
+
+
+def _unchanged(old: Budget, *, exact: bool) -> Any:
+    """The condition that all that a change writes is as it was read; ``exact``: what starts hold too."""
+    condition: Any = (
+        (BudgetItem.spent_micros == old.spent_micros)
+        & (BudgetItem.limit_micros == old.limit_micros)
+        & (BudgetItem.hard_stop == int(old.hard_stop))
+        & (BudgetItem.alert_percents == list(old.alert_percents))
+    )
+    if exact:
+        condition &= (BudgetItem.held_micros == old.held_micros) & (
+            BudgetItem.remaining_micros == old.remaining_micros
+        )
+    return condition
 
 
 def list_budgets(account_id: str) -> list[Budget]:

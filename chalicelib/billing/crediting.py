@@ -25,7 +25,7 @@ from chalicelib.billing.posting import (
     find_wallet,
     post_once,
 )
-from chalicelib.core.errors import Conflict, InvalidInput, NotFound
+from chalicelib.core.errors import Conflict, InsufficientFunds, InvalidInput, NotFound
 from chalicelib.core.money import compute_charge_micros
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
@@ -207,7 +207,8 @@ def reverse_posting(ports: BillingPorts, principal: Principal, command: ReverseP
     Raises:
         NotFound: no such journal.
         Conflict: ``not_reversible``: it is a reversal itself, or money that Stripe moved, which is refunded.
-        Unavailable: too much contention, or the wallet does not cover what is taken back.
+        InsufficientFunds: the wallet does not cover what is taken back.
+        Unavailable: too much contention; try again.
     """
     source, _, source_id = command.journal_key.partition("#")
     journal = ports.ledger.get_journal(source, source_id)
@@ -231,8 +232,14 @@ def reverse_posting(ports: BillingPorts, principal: Principal, command: ReverseP
             details={"journal_key": journal.key, "reason": command.reason},
             reverses=journal.key,
         )
+        balance = wallet.balance
+        if posting.customer_micros < 0 and balance.available_micros < -posting.customer_micros:
+            # A repeat may find nothing left where the first one took what there was.
+            if ports.ledger.get_journal(REVERSAL, journal.key) is not None:
+                return balance
+            raise InsufficientFunds("The wallet does not cover what would be taken back.")
         tx = ports.rentals.transactions()
-        after = add_posting(ports, tx, wallet.balance, posting, now_ms)
+        after = add_posting(ports, tx, balance, posting, now_ms)
         _add_audit(ports, tx, principal, journal.account_id, command, now_ms)
         tx.commit()
         return after

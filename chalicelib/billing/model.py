@@ -148,6 +148,8 @@ class Balance:
     month: str = ""
     #: When a stay was last stopped because nothing was left; a credit that leaves money takes it back.
     exhausted_at_ms: int | None = None
+    #: When money was paid in first, of which promotional credit is none.
+    paid_since_ms: int | None = None
 
     @property
     def seconds_left(self) -> int | None:

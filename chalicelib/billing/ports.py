@@ -17,6 +17,16 @@ from chalicelib.rentals.retention import DATA_HOLD_MS
 MAX_ATTEMPTS = 8
 
 
+def find_paid_since(balance: Balance) -> int | None:
+    """Return when the account paid first, ``None``: it never did.
+
+    Money that was paid in before that was written down was paid long ago.
+    """
+    if balance.paid_since_ms is None and balance.paid_micros > 0:
+        return 0
+    return balance.paid_since_ms
+
+
 def find_data_hold_end(balance: Balance) -> int | None:
     """Return until when the data of stopped rentals is kept; ``None``: nothing bounds it."""
     return None if balance.exhausted_at_ms is None else balance.exhausted_at_ms + DATA_HOLD_MS
@@ -130,14 +140,15 @@ class BudgetStore(Protocol):
     def add_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
         """Fails with Conflict (``too_many_budgets``)."""
 
-    def replace_budget(self, tx: Transaction, old: Budget, new: Budget) -> None:
+    def replace_budget(self, tx: Transaction, old: Budget, new: Budget, *, exact: bool = False) -> None:
         """Add what held and remaining differ by; write the rest as in ``new``.
 
-        Fails with Unavailable when spent or limit moved, or a hard stop's remaining would fall below zero.
+        Fails with Unavailable when spent, limit, hard stop or alerts moved (``exact``: or anything), or a
+        hard stop's remaining would fall below zero.
         """
 
-    def remove_budget(self, tx: Transaction, budget: Budget, currency: str) -> None:
-        """Fails with Unavailable when it is not there."""
+    def remove_budget(self, tx: Transaction, budget: Budget, currency: str, *, exact: bool = False) -> None:
+        """Fails with Unavailable when it is not there (``exact``: as it was read)."""
 
 
 class UsageStore(Protocol):

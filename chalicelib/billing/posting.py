@@ -27,6 +27,8 @@ from chalicelib.core.ports import Transaction
 from chalicelib.webhooks.model import Event, EventType
 
 T = TypeVar("T")
+#: Kinds of postings by which an account has paid: through Stripe, or as an operator wrote it down.
+PAYMENTS = frozenset({"top_up", "credit"})
 #: Of `alert_level`.
 ALERT_NAMES = ("none", "info", "warning", "critical")
 
@@ -127,6 +129,8 @@ def book(balance: Balance, posting: Posting, now_ms: int) -> Booking:
         burn_micros_per_hour=balance.burn_micros_per_hour + posting.burn_micros_per_hour,
         exhausted_at_ms=now_ms if posting.exhausts else balance.exhausted_at_ms,
     )
+    if posting.kind in PAYMENTS and posting.customer_micros > 0 and after.paid_since_ms is None:
+        after = replace(after, paid_since_ms=now_ms)
     if posting.customer_micros > 0 and after.available_micros > 0:
         after = replace(after, exhausted_at_ms=None)
     if chained:

@@ -13,7 +13,7 @@ from chalicelib.billing.service import PostedLeg
 from chalicelib.billing.usage import UsageSum
 from chalicelib.core.clock import format_instant
 from chalicelib.core.paging import Page, encode_cursor
-from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 #: 1,000,000 units of the currency in one credit or budget, or an hour.
 MAX_CREDIT_MICROS = 10**12
@@ -28,7 +28,7 @@ class CreditRequest(RequestBody):
     amount_micros: Micros
     reason: Annotated[str, Field(min_length=1, max_length=200)]
     kind: Literal["paid", "promo"] = "paid"
-    expires_at: str | None = None
+    expires_at: Instant | None = None
 
 
 class ChargeRequest(RequestBody):

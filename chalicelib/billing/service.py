@@ -21,8 +21,10 @@ from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import Meter
+from chalicelib.organisations.projects import require_project
 
 HTTP_CREATED = 201
 CHAIN_PAGE = 1000
@@ -142,12 +144,14 @@ def create_budget(ports: BillingPorts, principal: Principal, command: CreateBudg
 
     Raises:
         InvalidInput: a label or a rental is named where the scope has none, or the other way round.
-        NotFound: there is no such rental.
-        Conflict: ``too_many_budgets``.
+        NotFound: there is no such rental, or project.
+        Conflict: ``too_many_budgets``; ``project_archived``: the label is a project's.
         IdempotencyMismatch: the key was used for another request.
     """
     if (command.scope == "account") == bool(command.scope_value):
         raise InvalidInput("Name the label or the rental, and nothing for the account.", code="invalid_scope")
+    if command.scope == "label":
+        require_project(ports.rentals.projects, principal.account_id, command.scope_value)
     if command.scope == "rental":
         rental = ports.rentals.store.get_rental(command.scope_value)
         if rental is None or rental.account_id != principal.account_id:
@@ -223,15 +227,23 @@ class ChangeBudget:
     alert_percents: Sequence[int] | None = None
 
 
-def change_budget(ports: BillingPorts, principal: Principal, budget_id: str, command: ChangeBudget) -> Budget:
+def change_budget(
+    ports: BillingPorts,
+    principal: Principal,
+    budget_id: str,
+    command: ChangeBudget,
+    check: Check[Budget] = accept_any,
+) -> Budget:
     """Change a budget. What is above a lower limit is stopped with its next charge.
 
     Raises:
         NotFound: no such budget.
+        PreconditionFailed: as ``check`` raises it of the budget as `get_budget` shows it.
         Unavailable: too much contention; try again.
     """
     for _ in range(MAX_ATTEMPTS):
         stored = _find_stored(ports, principal.account_id, budget_id)
+        check(_roll(stored, ports.rentals.clock.now_ms()))
         limit = stored.limit_micros if command.limit_micros is None else command.limit_micros
         percents = stored.alert_percents if command.alert_percents is None else command.alert_percents
         changed = replace(
@@ -244,7 +256,7 @@ def change_budget(ports: BillingPorts, principal: Principal, budget_id: str, com
         # What the new figures have passed already is not told again.
         changed = replace(changed, alerted_percent=find_alert(changed, changed.spent_micros, 0))
         tx = ports.rentals.transactions()
-        ports.budgets.replace_budget(tx, stored, changed)
+        ports.budgets.replace_budget(tx, stored, changed, exact=check is not accept_any)
         _add_audit(ports, tx, principal, "budget.changed", budget_id, _describe(changed))
         try:
             tx.commit()
@@ -254,13 +266,22 @@ def change_budget(ports: BillingPorts, principal: Principal, budget_id: str, com
     raise Unavailable("The budget changes all the time; try again.")
 
 
-def remove_budget(ports: BillingPorts, principal: Principal, budget_id: str) -> None:
-    """Raises NotFound."""
-    budget = _find_stored(ports, principal.account_id, budget_id)
-    tx = ports.rentals.transactions()
-    ports.budgets.remove_budget(tx, budget, ports.rentals.currency)
-    _add_audit(ports, tx, principal, "budget.removed", budget_id, {})
-    tx.commit()
+def remove_budget(
+    ports: BillingPorts, principal: Principal, budget_id: str, check: Check[Budget] = accept_any
+) -> None:
+    """Raises NotFound; PreconditionFailed and Unavailable as `change_budget` does."""
+    for _ in range(MAX_ATTEMPTS):
+        budget = _find_stored(ports, principal.account_id, budget_id)
+        check(_roll(budget, ports.rentals.clock.now_ms()))
+        tx = ports.rentals.transactions()
+        ports.budgets.remove_budget(tx, budget, ports.rentals.currency, exact=check is not accept_any)
+        _add_audit(ports, tx, principal, "budget.removed", budget_id, {})
+        try:
+            tx.commit()
+        except Unavailable:
+            continue
+        return
+    raise Unavailable("The budget changes all the time; try again.")
 
 
 def _find_stored(ports: BillingPorts, account_id: str, budget_id: str) -> Budget:

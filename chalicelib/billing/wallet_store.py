@@ -13,7 +13,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.billing.budget import Budget, list_covering
 from chalicelib.billing.budget_store import list_budgets, reserve
 from chalicelib.billing.model import CHAIN_START, Balance, Grant, Hold, HoldState
-from chalicelib.billing.ports import Wallet, find_data_hold_end
+from chalicelib.billing.ports import Wallet, find_data_hold_end, find_paid_since
 from chalicelib.core.errors import DomainError, InsufficientFunds, SpendLimitReached, Unavailable
 from chalicelib.core.money import StayHold
 from chalicelib.core.ports import Transaction
@@ -31,6 +31,8 @@ class DynamoWalletStore:
     """``budgeted``: accounts that were seen to have budgets. Only a hint, which a condition guards."""
 
     budgeted: set[str] = field(default_factory=set)
+    #: By account, and for ever.
+    paid_since_ms: dict[str, int] = field(default_factory=dict)
 
     def get_balance(self, account_id: str) -> Balance | None:
         item = _get_balance(account_id)
@@ -87,6 +89,8 @@ class DynamoWalletStore:
         if after.exhausted_at_ms != before.exhausted_at_ms:
             at_ms, exhausted = after.exhausted_at_ms, BalanceItem.exhausted_at_ms
             actions.append(exhausted.remove() if at_ms is None else exhausted.set(at_ms))
+        if after.paid_since_ms != before.paid_since_ms and after.paid_since_ms is not None:
+            actions.append(BalanceItem.paid_since_ms.set(after.paid_since_ms))
         if after.month != before.month:
             actions.append(BalanceItem.month.set(after.month))
         if available < 0 and not may_overdraw:
@@ -138,7 +142,23 @@ class DynamoWalletStore:
             unexpected("The hold"),
         )
 
-    def add_holds(self, tx: Transaction, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
+    def find_paid_since(self, account_id: str) -> int | None:
+        if account_id not in self.paid_since_ms:
+            balance = self.get_balance(account_id)
+            paid_since_ms = None if balance is None else find_paid_since(balance)
+            if paid_since_ms is None:
+                return None
+            self.paid_since_ms[account_id] = paid_since_ms
+        return self.paid_since_ms[account_id]
+
+    def add_holds(
+        self,
+        tx: Transaction,
+        account_id: str,
+        holds: Sequence[StayHold],
+        now_ms: int,
+        limit_micros_per_hour: int | None = None,
+    ) -> None:
         budgets = list_budgets(account_id) if account_id in self.budgeted else []
         kept = [_set_aside(each, budgets) for each in holds]
         amount_micros = sum(hold.amount_micros for hold in kept)
@@ -155,7 +175,7 @@ class DynamoWalletStore:
                     "The start would spend more in an hour than the account's limit.",
                     extra={
                         "needed_micros_per_hour": rate,
-                        "left_micros_per_hour": old.spend_headroom_micros_per_hour,
+                        "left_micros_per_hour": _find_headroom(old, limit_micros_per_hour),
                     },
                 )
             return InsufficientFunds(
@@ -165,6 +185,13 @@ class DynamoWalletStore:
 
         headroom = BalanceItem.spend_headroom_micros_per_hour
         counted = BalanceItem.budget_count == len(budgets)
+        condition: Condition = (
+            (BalanceItem.available_micros >= amount_micros)
+            & (headroom.does_not_exist() | (headroom >= rate))
+            & (counted if budgets else BalanceItem.budget_count.does_not_exist() | counted)
+        )
+        if limit_micros_per_hour is not None:
+            condition &= BalanceItem.burn_micros_per_hour <= limit_micros_per_hour - rate
         # Arithmetic under a condition: parallel starts never spend the same money, and never conflict
         # with a posting over a version.
         dynamo(tx).update(
@@ -176,9 +203,7 @@ class DynamoWalletStore:
                 BalanceItem.burn_micros_per_hour.set((BalanceItem.burn_micros_per_hour | 0) + rate),
                 headroom.set((headroom | NO_LIMIT_MICROS) - rate),
             ],
-            (BalanceItem.available_micros >= amount_micros)
-            & (headroom.does_not_exist() | (headroom >= rate))
-            & (counted if budgets else BalanceItem.budget_count.does_not_exist() | counted),
+            condition,
             refuse,
         )
         for budget in budgets:
@@ -234,6 +259,14 @@ def _get_balance(account_id: str) -> BalanceItem | None:
         return BalanceItem.get(keys.account(account_id), keys.BALANCE, consistent_read=True)
     except BalanceItem.DoesNotExist:
         return None
+
+
+def _find_headroom(item: Any, limit_micros_per_hour: int | None) -> int | None:
+    own: int | None = item.spend_headroom_micros_per_hour
+    if limit_micros_per_hour is None:
+        return own
+    ours: int = limit_micros_per_hour - item.burn_micros_per_hour
+    return max(0, ours if own is None else min(own, ours))
 
 
 def _set_aside(asked: StayHold, budgets: Sequence[Budget]) -> Hold:
@@ -331,4 +364,5 @@ def read_balance(account_id: str, item: BalanceItem) -> Balance:
         item.alert_level or 0,
         item.month or "",
         item.exhausted_at_ms,
+        item.paid_since_ms,
     )

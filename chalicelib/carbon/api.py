@@ -90,7 +90,7 @@ def list_forecasts(call: Call) -> Answer[ForecastListBody]:
     return Answer(render_forecasts(region, signal, at_ms, found))
 
 
-@api.route("GET", "/v1/carbon/best-starts", permission="offers:read", query=START_QUERY)
+@api.route("GET", "/v1/carbon/best-starts", cost="expensive", permission="offers:read", query=START_QUERY)
 def list_best_starts(call: Call) -> Answer[BestStartsBody]:
     """Rank when and where work of some hours starts best, by what is forecast of the grids now."""
     region, signal = _read_grid(call.query)

@@ -33,7 +33,6 @@ from chalicelib.catalog.schemas import (
 )
 from chalicelib.catalog.spot import PPM
 from chalicelib.core.capacity import BILLING_CLASSES
-from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
@@ -155,7 +154,7 @@ def put_price(call: Call, gpu_type: str, region: str) -> Answer[PriceBody]:
         known_regions=wiring.known_regions(),
         price_micros_per_gpu_hour=body.price_micros_per_gpu_hour,
         billing_class=body.billing_class,
-        effective_from_ms=None if body.effective_from is None else parse_instant(body.effective_from),
+        effective_from_ms=body.effective_from,
         bounds=body.read_bounds(),
     )
     return Answer(render_price(price))
@@ -209,27 +208,40 @@ def list_templates(call: Call) -> Answer[TemplateListBody]:
     return Answer(TemplateListBody(items=items, next_cursor=encode_cursor(page.next_key)))
 
 
-@api.route("GET", "/v1/templates/{template_id}", permission="templates:read")
+@api.route("GET", "/v1/templates/{template_id}", permission="templates:read", tagged=True)
 def get_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Show a template."""
     found = templates.read_template(wiring.template_ports(), call.principal, template_id)
     return Answer(render_template(found))
 
 
-@api.route("PUT", "/v1/templates/{template_id}", permission="templates:write", body=ReplaceTemplateRequest)
+@api.route(
+    "PUT",
+    "/v1/templates/{template_id}",
+    permission="templates:write",
+    body=ReplaceTemplateRequest,
+    conditional=True,
+)
 def replace_template(call: Call, template_id: str) -> Answer[TemplateBody]:
     """Replace a template of the caller's account, if it is still at the version that was read."""
     body: ReplaceTemplateRequest = call.read_body(ReplaceTemplateRequest)
     changed = templates.replace_template(
-        wiring.template_ports(), call.principal, template_id, body.read_content(), version=body.version
+        wiring.template_ports(),
+        call.principal,
+        template_id,
+        body.read_content(),
+        version=body.version,
+        check=call.match(render_template),
     )
     return Answer(render_template(changed))
 
 
-@api.route("DELETE", "/v1/templates/{template_id}", permission="templates:write")
+@api.route("DELETE", "/v1/templates/{template_id}", permission="templates:write", conditional=True)
 def remove_template(call: Call, template_id: str) -> Answer[None]:
     """Remove a template of the caller's account."""
-    templates.remove_template(wiring.template_ports(), call.principal, template_id)
+    templates.remove_template(
+        wiring.template_ports(), call.principal, template_id, call.match(render_template)
+    )
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 

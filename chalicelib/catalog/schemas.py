@@ -20,8 +20,8 @@ from chalicelib.catalog.offers import Offer
 from chalicelib.catalog.spot import PPM, SpotBounds
 from chalicelib.catalog.templates import TemplateContent, describe_defaults
 from chalicelib.core.capacity import BillingClass
-from chalicelib.core.clock import format_instant, parse_instant
-from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.core.clock import format_instant
+from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 from chalicelib.runtime.workload_bodies import CatalogName, GpuCount, PortBody, VolumeBody, WorkloadFields
 
 #: 10,000 USD an hour: far above any GPU, far below an overflow.
@@ -55,7 +55,7 @@ class PriceRequest(RequestBody):
     price_micros_per_gpu_hour: Annotated[int, Field(ge=1, le=MAX_PRICE_MICROS)]
     billing_class: BillingClass = "on_demand"
     #: An instant to come; left out for now.
-    effective_from: Annotated[str, Field(max_length=40)] | None = None
+    effective_from: Instant | None = None
     #: Of spot prices, as parts of the on-demand price in millionths; both or none.
     spot_floor_ppm: Parts | None = None
     spot_cap_ppm: Parts | None = None
@@ -85,8 +85,8 @@ class TermRequest(RequestBody):
     price_micros_per_gpu_hour: Annotated[int, Field(ge=1, le=MAX_PRICE_MICROS)] | None = None
     #: Millionths of the list price; all of it is no price.
     discount_ppm: Annotated[int, Field(ge=1, lt=PPM)] | None = None
-    effective_from: Annotated[str, Field(max_length=40)]
-    effective_until: Annotated[str, Field(max_length=40)] | None = None
+    effective_from: Instant
+    effective_until: Instant | None = None
 
     @model_validator(mode="after")
     def _check_price(self) -> "TermRequest":
@@ -99,8 +99,8 @@ class TermRequest(RequestBody):
     def read(self) -> Term:
         return Term(
             billing_class=self.billing_class,
-            from_ms=parse_instant(self.effective_from),
-            until_ms=None if self.effective_until is None else parse_instant(self.effective_until),
+            from_ms=self.effective_from,
+            until_ms=self.effective_until,
             gpu_type=self.gpu_type,
             region=self.region,
             price_micros_per_gpu_hour=self.price_micros_per_gpu_hour,

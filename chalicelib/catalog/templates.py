@@ -16,6 +16,7 @@ from chalicelib.core.idempotency import (
 )
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 
@@ -127,7 +128,13 @@ def read_template(ports: TemplatePorts, principal: Principal, template_id: str) 
 
 
 def replace_template(
-    ports: TemplatePorts, principal: Principal, template_id: str, content: TemplateContent, *, version: int
+    ports: TemplatePorts,
+    principal: Principal,
+    template_id: str,
+    content: TemplateContent,
+    *,
+    version: int,
+    check: Check[Template] = accept_any,
 ) -> Template:
     """Put new content in the place of ``version``.
 
@@ -136,8 +143,10 @@ def replace_template(
         Forbidden: it is public and another account's.
         InvalidInput: as `create_template`.
         VersionMismatch: it has been changed since.
+        PreconditionFailed: as ``check`` raises it.
     """
     current = _read_own(ports, principal, template_id)
+    check(current)
     if current.version != version:
         raise VersionMismatch(
             f"The template is at version {current.version}; read it again and repeat your change."
@@ -156,23 +165,38 @@ def replace_template(
     tx = ports.transactions()
     ports.store.replace_template(tx, current, changed)
     _add_audit(ports, tx, principal, "template.changed", changed)
-    tx.commit()
+    _commit(ports, tx, principal, template_id, check)
     return changed
 
 
-def remove_template(ports: TemplatePorts, principal: Principal, template_id: str) -> None:
+def remove_template(
+    ports: TemplatePorts, principal: Principal, template_id: str, check: Check[Template] = accept_any
+) -> None:
     """Remove a template; rentals that were started with it keep what they took from it.
 
     Raises:
         NotFound: as `read_template`, also when it was removed before.
         Forbidden: it is public and another account's.
         VersionMismatch: it was changed at the same time.
+        PreconditionFailed: as ``check`` raises it.
     """
     current = _read_own(ports, principal, template_id)
+    check(current)
     tx = ports.transactions()
     ports.store.remove_template(tx, current, ports.clock.now_ms())
     _add_audit(ports, tx, principal, "template.removed", current)
-    tx.commit()
+    _commit(ports, tx, principal, template_id, check)
+
+
+def _commit(
+    ports: TemplatePorts, tx: Transaction, principal: Principal, template_id: str, check: Check[Template]
+) -> None:
+    try:
+        tx.commit()
+    except VersionMismatch:
+        # Who named what it was is told that it no longer is.
+        check(_read_own(ports, principal, template_id))
+        raise
 
 
 def apply_template(template: Template, given: Mapping[str, Any]) -> dict[str, Any]:

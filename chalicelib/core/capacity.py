@@ -25,10 +25,11 @@ def name_pool(gpu_type: str, region: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many GPUs an account may have at once, and has."""
+    """How many GPUs an account may have at once, and has. ``is_set``: an operator said so."""
 
     max_gpus: int
     used_gpus: int
+    is_set: bool = False
 
     @property
     def available_gpus(self) -> int:

@@ -7,9 +7,11 @@
     ├── NotFound            there is no such thing, or it is not yours (the same answer)
     ├── Conflict            the request is right but the state does not allow it
     │   └── IdempotencyMismatch   the key was used with another body
+    ├── PreconditionFailed  what the caller knows of it is not what it is now
     ├── InsufficientFunds   the wallet cannot cover the hold
     │   ├── BudgetExhausted        nor can a budget
     │   └── SpendLimitReached      the limit by the hour stands against it
+    ├── RateLimited         too many requests by one caller: try again in ``retry_after_seconds``
     └── Unavailable         try again: contention or a dependency that did not answer
 
 `chalicelib.runtime.http` maps them to statuses; nothing here knows HTTP.
@@ -57,6 +59,10 @@ class IdempotencyMismatch(Conflict):
     code = "idempotency_key_reused"
 
 
+class PreconditionFailed(DomainError):
+    code = "precondition_failed"
+
+
 class InsufficientFunds(DomainError):
     code = "insufficient_funds"
 
@@ -71,6 +77,12 @@ class SpendLimitReached(InsufficientFunds):
     """The start would spend more in an hour than the account's limit."""
 
     code = "spend_limit_reached"
+
+
+class RateLimited(DomainError):
+    """``extra`` holds ``policy``, ``quota``, ``window_seconds`` and ``retry_after_seconds``."""
+
+    code = "quota_exceeded"
 
 
 class Unavailable(DomainError):

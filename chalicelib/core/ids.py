@@ -27,3 +27,13 @@ def build_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:
 def is_id(text: str, prefix: str) -> bool:
     """Say whether ``text`` has the form of an identifier with ``prefix``."""
     return text.startswith(f"{prefix}_") and _PATTERN.fullmatch(text) is not None
+
+
+def read_created_ms(text: str) -> int | None:
+    """Return when an identifier was made, ``None`` if it is none."""
+    if _PATTERN.fullmatch(text) is None:
+        return None
+    number = 0
+    for character in text.rpartition("_")[2]:
+        number = number << 5 | _ALPHABET.index(character)
+    return number >> 80

@@ -12,7 +12,7 @@ from chalicelib.core.errors import InvalidInput
 
 T = TypeVar("T")
 DEFAULT_LIMIT = 50
-MAX_LIMIT = 200
+MAX_LIMIT = 100
 MAX_KEY_CHARACTERS = 256
 
 

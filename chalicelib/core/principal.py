@@ -3,7 +3,32 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["operator", "renter", "host"]
+#: ``renter`` is the role of a tenant's API keys, ``host`` of a machine's. Of the rest, people and service
+#: accounts have the tenant's, people alone the operators'.
+Role = Literal[
+    "operator",
+    "fleet_operator",
+    "finance_operator",
+    "support_operator",
+    "owner",
+    "admin",
+    "billing",
+    "developer",
+    "viewer",
+    "auditor",
+    "renter",
+    "host",
+]
+OPERATOR_ROLES: frozenset[Role] = frozenset(
+    {"operator", "fleet_operator", "finance_operator", "support_operator"}
+)
+#: What a member of an organisation may be.
+MEMBER_ROLES: frozenset[Role] = frozenset({"owner", "admin", "billing", "developer", "viewer", "auditor"})
+
+
+def is_operator(role: Role) -> bool:
+    """Say whether a role sees across accounts. What it may do there, its permissions say."""
+    return role in OPERATOR_ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +52,9 @@ class Principal:
     """An authenticated caller. ``host_id`` is set for hosts only; ``permissions`` decides every route.
 
     ``actor_id`` stands in the audit trail: a key (``key_``), a person (``usr_``) or a service account
-    (``sva_``). ``permissions`` are the role's within ``limits``. ``user_id``, ``session_id`` and
-    ``authenticated_at_ms`` are set for a person who signed in: when, last, with all that was asked of them.
+    (``sva_``). ``permissions`` are the role's within ``limits``; ``withheld`` is what they would hold
+    beside if the account were not suspended. ``user_id``, ``session_id`` and ``authenticated_at_ms`` are
+    set for a person who signed in: when, last, with all that was asked of them.
     """
 
     account_id: str
@@ -40,3 +66,8 @@ class Principal:
     user_id: str | None = None
     session_id: str | None = None
     authenticated_at_ms: int | None = None
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def is_operator(self) -> bool:
+        return is_operator(self.role)

@@ -4,15 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from chalicelib.core.clock import format_instant, parse_instant
+from chalicelib.core.clock import format_instant
 from chalicelib.fleet.incident import Incident
 from chalicelib.fleet.maintenance import PlanWindow
 from chalicelib.fleet.windows import DEFAULT_LEAD_MS, MaintenanceCategory, MaintenanceWindow
-from chalicelib.runtime.bodies import RequestBody, ResponseBody
+from chalicelib.runtime.bodies import Instant, RequestBody, ResponseBody
 
 _MAX_LEAD_SECONDS = 30 * 86_400
-
-Instant = Annotated[str, Field(min_length=20, max_length=40)]
 
 
 class IncidentBody(ResponseBody):
@@ -63,13 +61,12 @@ class WindowListBody(ResponseBody):
 
 
 def read_window(body: WindowRequest, idempotency_key: str, fingerprint: str) -> PlanWindow:
-    """Raises InvalidInput: an instant is none."""
     return PlanWindow(
         host_id=body.host_id,
         category=body.category,
         reason=body.reason,
-        starts_at_ms=parse_instant(body.starts_at),
-        ends_at_ms=parse_instant(body.ends_at),
+        starts_at_ms=body.starts_at,
+        ends_at_ms=body.ends_at,
         lead_ms=body.lead_seconds * 1000,
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,

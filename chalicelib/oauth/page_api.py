@@ -12,8 +12,9 @@ from chalicelib.oauth.asking import Person
 from chalicelib.oauth.model import ALL_SCOPE, Client, DeviceAuthorization, split_scope
 from chalicelib.oauth.ports import ConsentQuestion, EndpointCall, Reply
 from chalicelib.oauth.service import find_client
-from chalicelib.runtime.http import ANY_QUERY, Answer, Api, Call, Html
+from chalicelib.runtime.http import Answer, Api, Call, Html
 from chalicelib.runtime.pages import read_cookie, read_form, redirect, render_page
+from chalicelib.runtime.request_parts import ANY_QUERY
 
 api = Api(__name__)
 

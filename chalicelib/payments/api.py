@@ -1,5 +1,6 @@
 """Routes of payments, and Stripe's own."""
 
+from functools import partial
 from http import HTTPStatus
 
 from chalicelib import wiring
@@ -100,32 +101,36 @@ def open_billing_portal(call: Call) -> Answer[PageBody]:
     return Answer(PageBody(url=methods.open_portal(wiring.payment_ports(), call.principal, body.return_url)))
 
 
-@api.route("GET", "/v1/auto-top-up", permission="top-ups:read")
+@api.route("GET", "/v1/auto-top-up", permission="top-ups:read", tagged=True)
 def get_auto_top_up(call: Call) -> Answer[AutoTopUpBody]:
     """Show the account's auto top-up, and whether it is at work."""
     order = refilling.get_order(wiring.payment_ports(), call.principal.account_id)
     return Answer(render_order(order, wiring.clock().now_ms()))
 
 
-@api.route("PUT", "/v1/auto-top-up", permission="top-ups:write", body=AutoTopUpRequest)
+@api.route("PUT", "/v1/auto-top-up", permission="top-ups:write", body=AutoTopUpRequest, conditional=True)
 def put_auto_top_up(call: Call) -> Answer[AutoTopUpBody]:
     """Fill the wallet up from a saved method whenever less than the threshold is available."""
     body: AutoTopUpRequest = call.read_body(AutoTopUpRequest)
     command = refilling.PutAutoTopUp(
         body.threshold_micros, body.amount_micros, body.monthly_limit_micros, body.payment_method_id
     )
-    order = refilling.put_order(wiring.payment_ports(), call.principal, command)
-    return Answer(render_order(order, wiring.clock().now_ms()))
+    now_ms = wiring.clock().now_ms()
+    check = call.match(partial(render_order, now_ms=now_ms))
+    order = refilling.put_order(wiring.payment_ports(), call.principal, command, check)
+    return Answer(render_order(order, now_ms))
 
 
-@api.route("DELETE", "/v1/auto-top-up", permission="top-ups:write")
+@api.route("DELETE", "/v1/auto-top-up", permission="top-ups:write", conditional=True)
 def remove_auto_top_up(call: Call) -> Answer[None]:
     """Switch the account's auto top-up off; a payment that has begun comes to its end."""
-    refilling.remove_order(wiring.payment_ports(), call.principal)
+    now_ms = wiring.clock().now_ms()
+    check = call.match(partial(render_order, now_ms=now_ms))
+    refilling.remove_order(wiring.payment_ports(), call.principal, check)
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 
-@api.route("POST", "/v1/stripe/events", public=True)
+@api.route("POST", "/v1/stripe/events", public=True, cost="exempt")
 def receive_stripe_event(call: Call) -> Answer[None]:
     """Take in a webhook of Stripe; its signature is what lets it in."""
     signature = call.headers.get("stripe-signature", "")

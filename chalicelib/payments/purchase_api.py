@@ -1,5 +1,7 @@
 """Routes of removals that an account buys for its residual emissions."""
 
+from functools import partial
+
 from chalicelib import wiring
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.payments import purchasing
@@ -18,22 +20,30 @@ from chalicelib.runtime.listing import PAGING, read_limit
 api = Api(__name__, wiring.authenticate)
 
 
-@api.route("GET", "/v1/removal-purchases/settings", permission="wallet:read")
+@api.route("GET", "/v1/removal-purchases/settings", permission="wallet:read", tagged=True)
 def get_removal_settings(call: Call) -> Answer[RemovalSettingsBody]:
     """Show whether the account buys removals, and for how much a month at most."""
     settings = purchasing.get_settings(wiring.payment_ports(), call.principal.account_id)
     return Answer(render_settings(settings, wiring.settings().currency))
 
 
-@api.route("PUT", "/v1/removal-purchases/settings", permission="wallet:write", body=RemovalSettingsRequest)
+@api.route(
+    "PUT",
+    "/v1/removal-purchases/settings",
+    permission="wallet:write",
+    body=RemovalSettingsRequest,
+    conditional=True,
+)
 def put_removal_settings(call: Call) -> Answer[RemovalSettingsBody]:
     """Buy removals for each month's residual emissions from now on, or no more."""
     body: RemovalSettingsRequest = call.read_body(RemovalSettingsRequest)
     wanted = RemovalSettings(
         call.principal.account_id, body.enabled, body.max_micros_per_month, body.beneficiary_name
     )
-    settings = purchasing.put_settings(wiring.payment_ports(), call.principal, wanted)
-    return Answer(render_settings(settings, wiring.settings().currency))
+    currency = wiring.settings().currency
+    check = call.match(partial(render_settings, currency=currency))
+    settings = purchasing.put_settings(wiring.payment_ports(), call.principal, wanted, check)
+    return Answer(render_settings(settings, currency))
 
 
 @api.route("GET", "/v1/removal-purchases", permission="wallet:read", query=PAGING)

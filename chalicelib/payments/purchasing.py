@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.clock import name_month
 from chalicelib.core.errors import DomainError, NotFound
 from chalicelib.core.paging import Page
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.payments.following import carry_on, settle_order
 from chalicelib.payments.methods import add_audit
@@ -35,17 +36,24 @@ def get_settings(ports: PaymentPorts, account_id: str) -> RemovalSettings:
     return ports.climate.store.get_settings(account_id) or RemovalSettings(account_id)
 
 
-def put_settings(ports: PaymentPorts, principal: Principal, wanted: RemovalSettings) -> RemovalSettings:
+def put_settings(
+    ports: PaymentPorts,
+    principal: Principal,
+    wanted: RemovalSettings,
+    check: Check[RemovalSettings] = accept_any,
+) -> RemovalSettings:
     """Turn purchases on or off, or change them. Whatever has begun comes to its end.
 
     Raises:
         InvalidInput: ``invalid_amount``, ``unsupported_currency``.
         PaymentsNotConfigured: they are turned on, and this stage has no Stripe.
+        PreconditionFailed: as ``check`` raises it.
         Unavailable: they changed meanwhile; try again.
     """
     rentals, store = ports.billing.rentals, ports.climate.store
     stored = store.get_settings(principal.account_id)
     before = stored or RemovalSettings(principal.account_id)
+    check(before)
     after = change_settings(before, wanted, rentals.currency, rentals.clock.now_ms())
     if after.enabled:
         ports.climate.connect()

@@ -5,8 +5,9 @@ whoever comes next goes on with the same attempt under the same key, so that nob
 from dataclasses import dataclass, replace
 
 from chalicelib.billing.posting import add_event, find_balance
-from chalicelib.core.errors import DomainError, NotFound
+from chalicelib.core.errors import DomainError, NotFound, PreconditionFailed
 from chalicelib.core.ports import Transaction
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.payments.methods import add_audit, find_method
 from chalicelib.payments.model import DOUBT_MS, KEY_LIFETIME_MS, TopUp
@@ -33,17 +34,21 @@ def get_order(ports: PaymentPorts, account_id: str) -> AutoTopUp:
     return order
 
 
-def put_order(ports: PaymentPorts, principal: Principal, command: PutAutoTopUp) -> AutoTopUp:
+def put_order(
+    ports: PaymentPorts, principal: Principal, command: PutAutoTopUp, check: Check[AutoTopUp] = accept_any
+) -> AutoTopUp:
     """Set up the account's order, or change it; what had paused it is forgiven.
 
     Raises:
         InvalidInput: ``invalid_amount``, ``unsupported_currency``.
         NotFound: the account has not saved such a method.
         PaymentsNotConfigured: this stage takes no payments.
+        PreconditionFailed: as ``check`` raises it of what `get_order` gives; or there is none to check.
         Unavailable: Stripe did not answer, or the order changed meanwhile; try again.
     """
     account_id = principal.account_id
     stored = ports.store.get_order(account_id)
+    _check(stored, check)
     wanted = AutoTopUp(
         account_id,
         ports.billing.rentals.currency,
@@ -72,11 +77,24 @@ def put_order(ports: PaymentPorts, principal: Principal, command: PutAutoTopUp) 
     return _replace(ports, stored, wanted, principal, "auto_top_up.changed", **facts)
 
 
-def remove_order(ports: PaymentPorts, principal: Principal) -> None:
-    """Switch the account's order off; an attempt that has begun comes to its end. Raises NotFound."""
+def remove_order(ports: PaymentPorts, principal: Principal, check: Check[AutoTopUp] = accept_any) -> None:
+    """Switch the account's order off; an attempt that has begun comes to its end.
+
+    Raises:
+        NotFound: there is none.
+        PreconditionFailed: as ``check`` raises it.
+    """
     order = get_order(ports, principal.account_id)
+    check(order)
     if order.enabled:
         _replace(ports, order, replace(order, enabled=False), principal, "auto_top_up.removed")
+
+
+def _check(stored: AutoTopUp | None, check: Check[AutoTopUp]) -> None:
+    if stored is not None:
+        check(stored)
+    elif check is not accept_any:
+        raise PreconditionFailed("There is nothing yet to change.")
 
 
 def remove_method(ports: PaymentPorts, principal: Principal, method_id: str) -> None:

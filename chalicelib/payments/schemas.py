@@ -9,7 +9,7 @@ from chalicelib.payments.model import MAX_TOP_UP_MICROS, MIN_TOP_UP_MICROS, TopU
 from chalicelib.payments.orders import AutoTopUp, OrderState, PauseReason, PaymentMethod
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
-ReturnUrl = Annotated[str, Field(max_length=2000, pattern=r"^https://[^\s]+$")]
+ReturnUrl = Annotated[str, Field(max_length=2000, pattern="^https://[!-~]+$")]
 
 
 class TopUpRequest(RequestBody):
@@ -31,7 +31,7 @@ class AutoTopUpRequest(RequestBody):
     threshold_micros: Annotated[int, Field(ge=0, le=MAX_TOP_UP_MICROS)]
     amount_micros: Annotated[int, Field(ge=MIN_TOP_UP_MICROS, le=MAX_TOP_UP_MICROS)]
     monthly_limit_micros: Annotated[int, Field(ge=MIN_TOP_UP_MICROS, le=100 * MAX_TOP_UP_MICROS)]
-    payment_method_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{3,100}$")]
+    payment_method_id: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_]{3,100}$")]
 
 
 class RefundRequest(RequestBody):

@@ -8,6 +8,8 @@ from chalicelib.core.errors import NotFound
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.rentals import life, ports, service
+from chalicelib.rentals.allowances import read_quota
+from chalicelib.rentals.model import Rental
 from chalicelib.rentals.rendering import (
     change,
     read_request,
@@ -73,26 +75,30 @@ def list_rentals(call: Call) -> Answer[RentalListBody]:
     return Answer(RentalListBody(items=items, next_cursor=encode_cursor(page.next_key)))
 
 
-@api.route("GET", "/v1/rentals/{rental_id}", permission="rentals:read")
+@api.route("GET", "/v1/rentals/{rental_id}", permission="rentals:read", tagged=True)
 def get_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Show one rental, and where it stands in line if it waits."""
     rental_ports = wiring.rental_ports()
     rental = ports.get_rental(rental_ports, call.principal, rental_id)
-    return Answer(render_rental(rental, service.locate_in_line(rental_ports, rental)))
+    return Answer(_render(rental_ports, rental))
 
 
-@api.route("PATCH", "/v1/rentals/{rental_id}", permission="rentals:write", body=ChangeRentalRequest)
+@api.route(
+    "PATCH", "/v1/rentals/{rental_id}", permission="rentals:write", body=ChangeRentalRequest, conditional=True
+)
 def change_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     """Change label, lock and policies."""
     body: ChangeRentalRequest = call.read_body(ChangeRentalRequest)
+    rental_ports = wiring.rental_ports()
     rental = service.change_rental(
-        wiring.rental_ports(),
+        rental_ports,
         call.principal,
         rental_id,
         lambda rental: change(rental, body),
         "rental.changed",
+        call.match(lambda rental: _render(rental_ports, rental)),
     )
-    return Answer(render_rental(rental))
+    return Answer(_render(rental_ports, rental))
 
 
 @api.route("POST", "/v1/rentals/{rental_id}/actions", permission="rentals:write", body=ActionRequest)
@@ -112,19 +118,26 @@ def act_on_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     return Answer(render_rental(rental))
 
 
-@api.route("GET", "/v1/quotas", permission="rentals:read")
+@api.route("GET", "/v1/quotas", permission="rentals:read", tagged=True)
 def get_quota(call: Call) -> Answer[QuotaBody]:
     """Show how many GPUs the account may have at once, and has."""
-    return Answer(render_quota(wiring.rental_ports().scheduling.get_quota(call.principal.account_id)))
+    return Answer(render_quota(*read_quota(wiring.rental_ports(), call.principal.account_id)))
 
 
-@api.route("PUT", "/v1/accounts/{account_id}/quotas", permission="accounts:write", body=QuotaRequest)
+@api.route(
+    "PUT",
+    "/v1/accounts/{account_id}/quotas",
+    permission="accounts:write",
+    body=QuotaRequest,
+    conditional=True,
+)
 def put_quota(call: Call, account_id: str) -> Answer[QuotaBody]:
     """Set an account's quota."""
     body: QuotaRequest = call.read_body(QuotaRequest)
     if not wiring.account_exists(account_id):
         raise NotFound("There is no such account.")
-    quota = service.set_quota(wiring.rental_ports(), call.principal, account_id, body.max_gpus)
+    check = call.match(render_quota)
+    quota = service.set_quota(wiring.rental_ports(), call.principal, account_id, body.max_gpus, check)
     return Answer(render_quota(quota))
 
 
@@ -139,3 +152,7 @@ def request_log(call: Call, rental_id: str) -> Answer[RentalBody]:
 def read_log(call: Call, rental_id: str) -> Answer[LogBody]:
     """Show the end of the workload's log as it was last fetched."""
     return Answer(render_log(service.read_log(wiring.rental_ports(), call.principal, rental_id)))
+
+
+def _render(rental_ports: ports.RentalPorts, rental: Rental) -> RentalBody:
+    return render_rental(rental, service.locate_in_line(rental_ports, rental))

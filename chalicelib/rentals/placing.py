@@ -26,6 +26,7 @@ from chalicelib.fleet.placement import (
     order_candidates,
 )
 from chalicelib.fleet.service import MAX_CANDIDATES, CapacityTaken
+from chalicelib.rentals.allowances import find_allowance
 from chalicelib.rentals.model import RUNWAY_SECONDS, Placement, Rental, list_unwiped_hosts, place
 from chalicelib.rentals.ports import (
     NoCapacity,
@@ -298,8 +299,11 @@ def _commit(
         action = "rental.created" if start.is_new else "rental.placed"
         add_audit(ports, tx, after, start.actor, action, details)
     account_id = start.first.account_id
-    ports.wallets.add_holds(tx, account_id, [build_hold(rental) for rental in placed], ports.clock.now_ms())
-    ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed))
+    allowance = find_allowance(ports, account_id)
+    limit = None if allowance is None else allowance.spend_limit_micros_per_hour
+    holds = [build_hold(rental) for rental in placed]
+    ports.wallets.add_holds(tx, account_id, holds, ports.clock.now_ms(), limit)
+    ports.scheduling.take_quota(tx, account_id, sum(rental.gpu_count for rental in placed), allowance)
     for rental in placed if terms.reserved_until_ms is not None else placed[:1]:
         terms.require(tx, rental)
     if start.ticket is None and terms.reserved_until_ms is None:

@@ -15,12 +15,14 @@ from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transactio
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.service import FleetStore
+from chalicelib.organisations.projects import ProjectReader
 from chalicelib.rentals.flexibility import Flexibility, StartChoice
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental
 from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.rentals.ramp import Allowance, Step
 from chalicelib.rentals.retention import DataHold
 from chalicelib.rentals.rules import State
 from chalicelib.reservations.ports import ReservationStore
@@ -48,6 +50,21 @@ class LineAhead(Conflict):
 
 class QuotaExceeded(Forbidden):
     code = "quota"
+
+
+def explain_quota(maximum: int, available: int, needed: int, allowance: Allowance | None) -> QuotaExceeded:
+    """Return the refusal of ``needed`` GPUs by a quota, or by what of it a new account has."""
+    left = max(0, available)
+    extra: dict[str, object] = {"max": maximum, "available": left, "needed": needed}
+    advice = "End a rental or ask for a higher quota."
+    if allowance is not None:
+        rises_at_ms = allowance.rises_at_ms
+        extra["rises_at"] = None if rises_at_ms is None else format_instant(rises_at_ms)
+        rises = "with the first top-up" if rises_at_ms is None else f"at {extra['rises_at']}"
+        advice = f"The account is new: it may have more {rises}."
+    return QuotaExceeded(
+        f"The account may have {maximum} GPUs at once; {left} are left. {advice}", extra=extra
+    )
 
 
 class SpreadTaken(Conflict):
@@ -120,8 +137,10 @@ class SchedulingStore(Protocol):
     def remove_stay(self, tx: Transaction, pool: str, host_id: str, rental_id: str) -> None: ...
     def get_quota(self, account_id: str) -> Quota: ...
     def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None: ...
-    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
-        """Fails with QuotaExceeded."""
+    def take_quota(
+        self, tx: Transaction, account_id: str, gpus: int, allowance: Allowance | None = None
+    ) -> None:
+        """Fails with QuotaExceeded, by the quota or by ``allowance``."""
 
     def give_back_quota(self, tx: Transaction, account_id: str, gpus: int) -> None: ...
     def take_spread(self, tx: Transaction, account_id: str, group: str, host_id: str, rental_id: str) -> None:
@@ -133,8 +152,22 @@ class SchedulingStore(Protocol):
 class Wallets(Protocol):
     """Implemented by billing, which stands above."""
 
-    def add_holds(self, tx: Transaction, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
-        """Fails with InsufficientFunds, BudgetExhausted, SpendLimitReached, or Unavailable to come again."""
+    def add_holds(
+        self,
+        tx: Transaction,
+        account_id: str,
+        holds: Sequence[StayHold],
+        now_ms: int,
+        limit_micros_per_hour: int | None = None,
+    ) -> None:
+        """Set money aside, if the account's stays cost ``limit_micros_per_hour`` at most with these.
+
+        Fails with InsufficientFunds, BudgetExhausted, SpendLimitReached, or Unavailable to come again.
+        """
+
+    def find_paid_since(self, account_id: str) -> int | None:
+        """When the account paid first; promotional credit is no payment."""
+        ...
 
     def find_data_hold_end(self, account_id: str) -> int | None:
         """Until when data is kept without money; ``None``: there is money, so nothing bounds it."""
@@ -163,12 +196,15 @@ class RentalPorts:
     wallets: Wallets
     planner: StartPlanner
     idempotency: IdempotencyStore
+    projects: ProjectReader
     audit: AuditTrail
     outbox: Outbox
     transactions: Transactions
     clock: Clock
     ids: Ids
     currency: str
+    #: What new accounts are held to, see `chalicelib.rentals.ramp`; empty: nothing but their quotas.
+    ramp: tuple[Step, ...] = ()
 
 
 def name_hold(rental_id: str, segment: int) -> str:

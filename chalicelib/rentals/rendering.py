@@ -9,6 +9,7 @@ from chalicelib.rentals.flexible_schemas import read_flexibility, render_plan
 from chalicelib.rentals.messages import GpuWarning, Interruption, LogExcerpt
 from chalicelib.rentals.model import Rental, list_actions
 from chalicelib.rentals.policies import IdlePolicy, Policies
+from chalicelib.rentals.ramp import Allowance
 from chalicelib.rentals.schemas import (
     ActionBody,
     ChangeRentalRequest,
@@ -23,6 +24,7 @@ from chalicelib.rentals.schemas import (
     PlannedEndBody,
     PoliciesBody,
     QuotaBody,
+    RampBody,
     RentalBody,
     WarningBody,
 )
@@ -94,8 +96,22 @@ def render_created(rentals: Sequence[Rental]) -> str:
     return ClusterBody(cluster_id=first.cluster_id, items=items).model_dump_json()
 
 
-def render_quota(quota: Quota) -> QuotaBody:
-    return QuotaBody(max=quota.max_gpus, used=quota.used_gpus, available=quota.available_gpus)
+def render_quota(quota: Quota, allowance: Allowance | None = None) -> QuotaBody:
+    return QuotaBody(
+        max=quota.max_gpus,
+        used=quota.used_gpus,
+        available=quota.available_gpus,
+        ramp=None if allowance is None else _render_ramp(allowance),
+    )
+
+
+def _render_ramp(allowance: Allowance) -> RampBody:
+    rises_at_ms = allowance.rises_at_ms
+    return RampBody(
+        max_gpus=allowance.max_gpus,
+        spend_limit_micros_per_hour=allowance.spend_limit_micros_per_hour,
+        rises_at=None if rises_at_ms is None else format_instant(rises_at_ms),
+    )
 
 
 def render_log(excerpt: LogExcerpt) -> LogBody:

@@ -12,9 +12,10 @@ from pynamodb.exceptions import UpdateError
 from chalicelib.core.capacity import DEFAULT_MAX_GPUS, BillingClass, Quota
 from chalicelib.core.errors import DomainError
 from chalicelib.core.ports import Transaction
-from chalicelib.rentals.ports import LineAhead, QuotaExceeded, SpreadTaken
+from chalicelib.rentals.ports import LineAhead, SpreadTaken, explain_quota
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.rentals.ramp import Allowance
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.scheduling import LineItem, QuotaItem, SpotStayItem, SpreadItem, TicketItem
@@ -131,7 +132,9 @@ class DynamoSchedulingStore:
             item = QuotaItem.get(keys.account(account_id), keys.QUOTA, consistent_read=True)
         except QuotaItem.DoesNotExist:
             return Quota(DEFAULT_MAX_GPUS, 0)
-        return Quota(item.max_gpus, item.max_gpus - item.available_gpus)
+        # Before it was written down who set a quota, one of another size than the default was set.
+        is_set = bool(item.is_set) or item.max_gpus != DEFAULT_MAX_GPUS
+        return Quota(item.max_gpus, item.max_gpus - item.available_gpus, is_set)
 
     def put_quota(self, tx: Transaction, account_id: str, old: Quota, max_gpus: int) -> None:
         item = QuotaItem(
@@ -139,26 +142,28 @@ class DynamoSchedulingStore:
             keys.QUOTA,
             max_gpus=max_gpus,
             available_gpus=max_gpus - old.used_gpus,
+            is_set=1,
         )
         same = (QuotaItem.max_gpus == old.max_gpus) & (
             QuotaItem.available_gpus == old.max_gpus - old.used_gpus
         )
         dynamo(tx).put(item, QuotaItem.pk.does_not_exist() | same, unexpected("The quota"))
 
-    def take_quota(self, tx: Transaction, account_id: str, gpus: int) -> None:
+    def take_quota(
+        self, tx: Transaction, account_id: str, gpus: int, allowance: Allowance | None = None
+    ) -> None:
+        # What of the default quota a new account does not have yet. Whose quota was set has no allowance.
+        kept_back = 0 if allowance is None else max(0, DEFAULT_MAX_GPUS - allowance.max_gpus)
+
         def refuse(old: Any) -> DomainError:
-            maximum = DEFAULT_MAX_GPUS if old is None else old.max_gpus
-            available = DEFAULT_MAX_GPUS if old is None else old.available_gpus
-            return QuotaExceeded(
-                f"The account may have {maximum} GPUs at once; {max(0, available)} are left. End a rental or "
-                "ask for a higher quota.",
-                extra={"max": maximum, "available": max(0, available), "needed": gpus},
-            )
+            maximum = (DEFAULT_MAX_GPUS if old is None else old.max_gpus) - kept_back
+            available = (DEFAULT_MAX_GPUS if old is None else old.available_gpus) - kept_back
+            return explain_quota(maximum, available, gpus, allowance)
 
         # An account without a record has the default: the first start writes it.
         available: Any = QuotaItem.available_gpus
-        condition = available >= gpus
-        if gpus <= DEFAULT_MAX_GPUS:
+        condition = available >= gpus + kept_back
+        if gpus + kept_back <= DEFAULT_MAX_GPUS:
             condition |= available.does_not_exist()
         actions: list[Any] = [
             available.set((available | DEFAULT_MAX_GPUS) - gpus),

@@ -121,10 +121,21 @@ class QuotaRequest(RequestBody):
     max_gpus: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
+class RampBody(ResponseBody):
+    """Of a new account: what it is held to until ``rises_at``; ``null``: until after its first top-up."""
+
+    max_gpus: int
+    spend_limit_micros_per_hour: int
+    rises_at: str | None
+
+
 class QuotaBody(ResponseBody):
+    """``max`` is what holds now; ``ramp``, while it holds an account below its quota."""
+
     max: int
     used: int
     available: int
+    ramp: RampBody | None = None
 
 
 class LineBody(ResponseBody):

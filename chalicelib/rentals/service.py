@@ -6,12 +6,14 @@ from typing import Any
 
 from chalicelib.catalog.templates import TemplatePorts, apply_template, read_template
 from chalicelib.core.capacity import BillingClass, Quota, WhyNot
-from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound
+from chalicelib.core.errors import Conflict, DomainError, InvalidInput, NotFound, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.core.workloads import Workload
 from chalicelib.fleet.model import HostCommand
+from chalicelib.organisations.projects import require_project
 from chalicelib.rentals.flexibility import Flexibility
 from chalicelib.rentals.flexible import describe, plan_start
 from chalicelib.rentals.life import build_ticket, wait_in_line
@@ -95,6 +97,7 @@ def create_rental(ports: RentalPorts, principal: Principal, command: CreateRenta
     Raises:
         InvalidInput: ``unknown_gpu_type``, ``unknown_region`` or ``deadline_passed``; of a flexible start
             what `flexible.plan_start` raises too.
+        NotFound, Conflict: ``project_not_found``, ``project_archived``: the label is a project's.
         NoCapacity: no live host has that many free GPUs, and the request does not wait.
         Conflict: ``price_cap`` when every offer costs more than the request allows, and it does not wait.
         QuotaExceeded: the account may not have that many GPUs.
@@ -120,6 +123,7 @@ def _create(ports: RentalPorts, principal: Principal, command: CreateRental) -> 
     request, now_ms = command.request, ports.clock.now_ms()
     if request.deadline_at_ms is not None and request.deadline_at_ms <= now_ms:
         raise InvalidInput("deadline_at has passed.", code="deadline_passed")
+    require_project(ports.projects, principal.account_id, request.label)
     rentals = await_window(ports, build_rentals(ports, principal, request, now_ms), now_ms)
     if request.flexibility is not None:
         rentals = tuple(plan_start(ports, each, request.flexibility, now_ms) for each in rentals)
@@ -256,32 +260,49 @@ def change_rental(
     rental_id: str,
     change: Callable[[Rental], Rental],
     action: str,
+    check: Check[Rental] = accept_any,
 ) -> Rental:
     """Change what a renter may change of a rental: its label, lock, policies.
 
     Raises:
+        PreconditionFailed: as ``check`` raises it.
         NotFound: there is no such rental, or it is another account's.
-        Conflict: as ``change`` raises it.
+        Conflict: as ``change`` raises it; ``project_archived``: the new label is a project's.
         Unavailable: it changed at the same time; try again.
     """
     rental = get_rental(ports, principal, rental_id)
+    check(rental)
     changed = change(rental)
     if changed == rental:
         return rental
+    if changed.label != rental.label:
+        require_project(ports.projects, rental.account_id, changed.label)
     tx = ports.transactions()
     ports.store.replace_rental(tx, rental, changed)
     add_audit(ports, tx, rental, principal.actor_id, action)
-    tx.commit()
+    try:
+        tx.commit()
+    except Unavailable:
+        # Who named what it was is told that it no longer is.
+        check(get_rental(ports, principal, rental_id))
+        raise
     return changed
 
 
-def set_quota(ports: RentalPorts, principal: Principal, account_id: str, max_gpus: int) -> Quota:
+def set_quota(
+    ports: RentalPorts,
+    principal: Principal,
+    account_id: str,
+    max_gpus: int,
+    check: Check[Quota] = accept_any,
+) -> Quota:
     """Set how many GPUs an account may have at once; what runs goes on.
 
     Raises:
         Unavailable: the account started or ended something at the same time; try again.
     """
     old = ports.scheduling.get_quota(account_id)
+    check(old)
     tx = ports.transactions()
     ports.scheduling.put_quota(tx, account_id, old, max_gpus)
     entry = AuditEntry(
@@ -295,7 +316,7 @@ def set_quota(ports: RentalPorts, principal: Principal, account_id: str, max_gpu
     )
     ports.audit.add_entry(tx, entry)
     tx.commit()
-    return Quota(max_gpus, old.used_gpus)
+    return Quota(max_gpus, old.used_gpus, is_set=True)
 
 
 def request_log(ports: RentalPorts, principal: Principal, rental_id: str) -> Rental:

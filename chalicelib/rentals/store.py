@@ -40,6 +40,8 @@ from chalicelib.storage.transaction import dynamo, unexpected
 #: Index keys under which rentals that are due are listed.
 DUE_SHARDS = 8
 KEPT_SHARDS = 8
+#: A program may write anything: what was asked for is not kept for long.
+LOG_LIFETIME_MS = 30 * 86_400_000
 
 
 class DynamoRentalStore:
@@ -150,6 +152,7 @@ class DynamoRentalStore:
             taken_at_ms=excerpt.taken_at_ms,
             text=excerpt.text,
             truncated=excerpt.truncated,
+            expires_at=(excerpt.taken_at_ms + LOG_LIFETIME_MS) // 1000,
         )
         taken: Any = LogItem.taken_at_ms
         _save(item, taken.does_not_exist() | (taken < excerpt.taken_at_ms))

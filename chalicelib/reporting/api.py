@@ -37,13 +37,17 @@ def read_carbon_report(call: Call, period: str) -> Answer[CarbonReportBody]:
     return _show(call, _read_account(call), period)
 
 
-@api.route("GET", "/v1/carbon/reports/{period}/csv", permission="rentals:read", query=VERSION_QUERY)
+@api.route(
+    "GET", "/v1/carbon/reports/{period}/csv", cost="expensive", permission="rentals:read", query=VERSION_QUERY
+)
 def link_carbon_report_csv(call: Call, period: str) -> Answer[ReportLinkBody]:
     """Link the report's rows: one a rental and hour, with day, rental and stay of its line of the bill."""
     return _link(call, _read_account(call), period, "csv.gz")
 
 
-@api.route("GET", "/v1/carbon/reports/{period}/pdf", permission="rentals:read", query=VERSION_QUERY)
+@api.route(
+    "GET", "/v1/carbon/reports/{period}/pdf", cost="expensive", permission="rentals:read", query=VERSION_QUERY
+)
 def link_carbon_report_pdf(call: Call, period: str) -> Answer[ReportLinkBody]:
     """Link the report as PDF."""
     return _link(call, _read_account(call), period, "pdf")
@@ -62,7 +66,11 @@ def read_site_report(call: Call, region: str, period: str) -> Answer[CarbonRepor
 
 
 @api.route(
-    "GET", "/v1/carbon/sites/{region}/reports/{period}/csv", permission="hosts:read", query=VERSION_QUERY
+    "GET",
+    "/v1/carbon/sites/{region}/reports/{period}/csv",
+    cost="expensive",
+    permission="hosts:read",
+    query=VERSION_QUERY,
 )
 def link_site_report_csv(call: Call, region: str, period: str) -> Answer[ReportLinkBody]:
     """Link the report's rows: two a host and hour, rented and platform."""
@@ -70,7 +78,11 @@ def link_site_report_csv(call: Call, region: str, period: str) -> Answer[ReportL
 
 
 @api.route(
-    "GET", "/v1/carbon/sites/{region}/reports/{period}/pdf", permission="hosts:read", query=VERSION_QUERY
+    "GET",
+    "/v1/carbon/sites/{region}/reports/{period}/pdf",
+    cost="expensive",
+    permission="hosts:read",
+    query=VERSION_QUERY,
 )
 def link_site_report_pdf(call: Call, region: str, period: str) -> Answer[ReportLinkBody]:
     """Link the report as PDF."""

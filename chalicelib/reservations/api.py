@@ -75,7 +75,7 @@ def preview_availability(call: Call) -> Answer[AvailabilityBody]:
     return Answer(render_availability(preview, wiring.settings().currency))
 
 
-@api.route("GET", "/v1/reservations/quota", permission="reservations:read")
+@api.route("GET", "/v1/reservations/quota", permission="reservations:read", tagged=True)
 def get_reservation_quota(call: Call) -> Answer[ReservedQuotaBody]:
     """Show how many GPUs the account may have in reservations that are not over, and has."""
     return Answer(render_quota(wiring.reservation_ports().store.get_quota(call.principal.account_id)))
@@ -86,13 +86,15 @@ def get_reservation_quota(call: Call) -> Answer[ReservedQuotaBody]:
     "/v1/accounts/{account_id}/reservation-quota",
     permission="accounts:write",
     body=ReservedQuotaRequest,
+    conditional=True,
 )
 def put_reservation_quota(call: Call, account_id: str) -> Answer[ReservedQuotaBody]:
     """Set how many GPUs an account may have in reservations that are not over."""
     body: ReservedQuotaRequest = call.read_body(ReservedQuotaRequest)
     if not wiring.account_exists(account_id):
         raise NotFound("There is no such account.")
-    quota = service.set_quota(wiring.reservation_ports(), call.principal, account_id, body.max_gpus)
+    check = call.match(render_quota)
+    quota = service.set_quota(wiring.reservation_ports(), call.principal, account_id, body.max_gpus, check)
     return Answer(render_quota(quota))
 
 

@@ -12,6 +12,7 @@ from chalicelib.core.capacity import ANY_REGION, Quota
 from chalicelib.core.errors import Conflict, DomainError, InvalidInput, Unavailable
 from chalicelib.core.idempotency import LIFETIME_MS, AlreadyAnswered, IdempotencyRecord, check_replay
 from chalicelib.core.ports import AuditEntry, Transaction
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.fleet.service import CapacityTaken
 from chalicelib.reservations import model
@@ -344,13 +345,20 @@ def preview(
     return Preview(tuple(hours), fits, price.price_micros_per_gpu_hour)
 
 
-def set_quota(ports: ReservationPorts, principal: Principal, account_id: str, max_gpus: int) -> Quota:
+def set_quota(
+    ports: ReservationPorts,
+    principal: Principal,
+    account_id: str,
+    max_gpus: int,
+    check: Check[Quota] = accept_any,
+) -> Quota:
     """Set how many GPUs an account may have in reservations that are not over; what it has stays.
 
     Raises:
         Unavailable: the account booked or ended something at the same time; try again.
     """
     old = ports.store.get_quota(account_id)
+    check(old)
     tx = ports.transactions()
     ports.store.put_quota(tx, account_id, old, max_gpus)
     entry = AuditEntry(

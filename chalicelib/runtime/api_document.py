@@ -8,6 +8,7 @@ import hashlib
 from http import HTTPStatus
 from pathlib import Path
 
+from chalicelib.runtime.conventions import names_tag
 from chalicelib.runtime.http import Answer, Api, Call, Json
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
@@ -22,7 +23,7 @@ def read_api_document(call: Call) -> Answer[Json]:
     """Show what every route takes and answers: OpenAPI 3.1."""
     text, tag = _read_document()
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}"}
-    if _names(call.headers.get("if-none-match", ""), tag):
+    if names_tag(call.headers.get("if-none-match", ""), tag):
         return Answer(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Answer(text, HTTPStatus.OK, headers)
 
@@ -32,9 +33,3 @@ def _read_document() -> tuple[str, str]:
     """Return the document and its entity tag, which is a digest of it."""
     text = DOCUMENT.read_text(encoding="utf-8")
     return text, f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-
-
-def _names(header: str, tag: str) -> bool:
-    """Say whether If-None-Match names ``tag``, by weak comparison. Source: RFC 9110, 13.1.2 and 8.8.3.2."""
-    given = (each.strip().removeprefix("W/") for each in header.split(","))
-    return header.strip() == "*" or tag in given

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
@@ -14,23 +15,31 @@ from chalicelib.core.errors import InvalidInput
 B = TypeVar("B", bound="RequestBody")
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 20
+#: With a fraction of nanoseconds and an offset an instant has 35.
+MAX_INSTANT_CHARACTERS = 64
+#: A number with an exponent is read as a whole one up to so many digits.
+MAX_DIGITS = 20
 _SHOWN_ERRORS = 20
 
 
 def _read_instant(value: object) -> int:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_INSTANT_CHARACTERS:
         # pydantic turns this into its own error; a TypeError would be a fault of ours.
-        raise ValueError("an instant is a text such as 2026-11-23T09:00:00Z")  # noqa: TRY004
+        raise ValueError("an instant is a text such as 2026-11-23T09:00:00Z")
     try:
         return parse_instant(value)
     except InvalidInput as error:
         raise ValueError(error.detail) from error
 
 
-#: RFC 3339 outside, milliseconds since the epoch inside.
-Instant = Annotated[
-    int, BeforeValidator(_read_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+#: RFC 3339 outside, milliseconds since the epoch inside, so that no year is before 1970.
+INSTANT_SCHEMA: Mapping[str, str | int] = {
+    "type": "string",
+    "format": "date-time",
+    "maxLength": MAX_INSTANT_CHARACTERS,
+    "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-",
+}
+Instant = Annotated[int, BeforeValidator(_read_instant), WithJsonSchema(dict(INSTANT_SCHEMA))]
 
 
 class RequestBody(BaseModel):
@@ -68,7 +77,12 @@ def parse_body(raw: bytes, model: type[B]) -> B:
         InvalidInput: ``invalid_json``, or ``invalid_request`` with a list of what is wrong where.
     """
     try:
-        value = json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        value = json.loads(
+            raw,
+            object_pairs_hook=_refuse_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_read_number,
+        )
         if b"\\u" in raw:
             # Half of a surrogate pair is JSON, but no text: nothing could store or send it.
             json.dumps(value, ensure_ascii=False).encode()
@@ -105,6 +119,21 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("duplicate key")
     return members
+
+
+def _read_number(text: str) -> int | float:
+    """Return a whole number as one, however it is written: to JSON Schema 1.0 and 1e3 are integers.
+
+    Source: JSON Schema Core 2020-12, section 4.2.3; Validation, section 6.1.1.
+    """
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        # An exponent beyond all that Decimal counts.
+        return float(text)
+    if number.is_finite() and number.adjusted() < MAX_DIGITS and number == number.to_integral_value():
+        return int(number)
+    return float(text)
 
 
 def _refuse_constant(name: str) -> None:

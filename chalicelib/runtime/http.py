@@ -6,11 +6,10 @@ declares, and what its view is annotated with, is what the API's document says o
 """
 
 import functools
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
-from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel
@@ -20,22 +19,34 @@ from chalicelib.core.errors import (
     DomainError,
     Forbidden,
     InvalidInput,
-    NotFound,
+    PreconditionFailed,
     Unauthenticated,
     Unavailable,
 )
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
+from chalicelib.core.throttling import CostClass
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
+from chalicelib.runtime.conventions import Deprecation, compute_tag, names_tag, names_tag_strongly
+from chalicelib.runtime.cross_origin import allow_origin
+from chalicelib.runtime.cursors import SIGNER, name_scope
 from chalicelib.runtime.observability import get_logger
 from chalicelib.runtime.problems import SECURITY_HEADERS, build_internal_error, build_problem
+from chalicelib.runtime.request_parts import (
+    NO_QUERY,
+    decode_parameter,
+    read_query,
+    read_source,
+    require_address,
+    require_identity,
+    require_json,
+)
+from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
+from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
-#: Query parameters a route may take: name -> nothing else is accepted.
-NO_QUERY: frozenset[str] = frozenset()
-#: Of a route whose protocol says that unknown ones are ignored, as RFC 6749 does in section 3.1.
-ANY_QUERY = frozenset({"*"})
-MAX_PATH_PARAMETER = 128
 MAX_IDEMPOTENCY_KEY = 255
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 #: What an answer holds that is no body of ours, with the media type under which its headers send it.
 Html = Annotated[str, "text/html"]
@@ -80,6 +91,18 @@ class Call:
             )
         return key
 
+    def match(self, render: Callable[[T], BaseModel]) -> Check[T]:
+        """Return the check of ``If-Match`` against what ``render`` says of what is about to be changed."""
+        header = self.headers.get("if-match")
+        if header is None:
+            return accept_any
+
+        def check(found: T) -> None:
+            if not names_tag_strongly(header, compute_tag(render(found).model_dump_json())):
+                raise PreconditionFailed("It has changed since it was read; read it again.")
+
+        return check
+
     def read_body(self, model: type[Any]) -> Any:
         assert isinstance(self._body, model)
         return self._body
@@ -91,7 +114,8 @@ class Answer(Generic[T_co]):
 
     body: T_co | str | None = None
     status: HTTPStatus = HTTPStatus.OK
-    headers: Mapping[str, str] = field(default_factory=dict)
+    #: A list, as of several cookies, is sent as that many headers.
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +129,10 @@ class Operation:
     view: "View"
     body: type[RequestBody] | None
     query: frozenset[str]
+    cost: CostClass = "read"
+    tagged: bool = False
+    conditional: bool = False
+    deprecation: Deprecation | None = None
     #: What the view answers, where its source does not show it; empty: it does.
     statuses: tuple[HTTPStatus, ...] = ()
 
@@ -122,8 +150,13 @@ class Api:
         self.blueprint = Blueprint(import_name)
         self.operations: list[Operation] = []
         self._authenticate = authenticate
+        self._find_limiter: Callable[[], Limiter] | None = None
 
-    def route(
+    def limit_by(self, find_limiter: Callable[[], Limiter]) -> None:
+        """Hold all routes to the limits that the process keeps."""
+        self._find_limiter = find_limiter
+
+    def route(  # noqa: PLR0913  # each is a fact of its own
         self,
         method: str,
         path: str,
@@ -132,9 +165,16 @@ class Api:
         public: bool = False,
         body: type[RequestBody] | None = None,
         query: frozenset[str] = NO_QUERY,
+        cost: CostClass | None = None,
+        tagged: bool = False,
+        conditional: bool = False,
+        deprecation: Deprecation | None = None,
         statuses: tuple[HTTPStatus, ...] = (),
     ) -> Callable[[View], View]:
-        """Declare a route.
+        """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
+
+        ``tagged``: its answer has an entity tag, and who has it already is told so in no bytes.
+        ``conditional``: it heeds ``If-Match``, by `Call.match`; every other change refuses the header.
 
         Raises:
             ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
@@ -144,19 +184,44 @@ class Api:
         if permission is not None and self._authenticate is None:
             raise ValueError(f"{method} {path} needs a permission, and nobody reads keys here")
 
+        charged = cost or choose_cost(method, public=public)
+
         def declare(view: View) -> View:
             @functools.wraps(view)
             def handle(**parameters: str) -> Response:
                 request = self.blueprint.current_request
-                return self._answer(view, request, parameters, permission, body, query)
+                if not (method == "GET" or conditional) and "if-match" in request.headers:
+                    response = _refuse_match(request)
+                else:
+                    gate = self._build_gate(charged, request)
+                    response = self._answer(view, request, parameters, permission, body, query, gate)
+                return _finish(response, request, operation)
 
-            operation = Operation(method, path, view.__name__, permission, view, body, query, statuses)
+            name = view.__name__
+            operation = Operation(
+                method=method,
+                path=path,
+                name=name,
+                permission=permission,
+                view=view,
+                body=body,
+                query=query,
+                cost=charged,
+                tagged=tagged,
+                conditional=conditional,
+                deprecation=deprecation,
+                statuses=statuses,
+            )
             self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
-            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=view.__name__)(handle)
+            self.blueprint.route(path, methods=[method], content_types=["*/*"], name=name)(handle)
             return view
 
         return declare
+
+    def _build_gate(self, cost: CostClass, request: Request) -> Gate:
+        limiter = None if self._find_limiter is None else self._find_limiter()
+        return Gate(limiter, cost, read_address(request.to_original_event()))
 
     def _answer(
         self,
@@ -166,13 +231,21 @@ class Api:
         permission: str | None,
         body: type[RequestBody] | None,
         query: frozenset[str],
+        gate: Gate,
     ) -> Response:
         request_id = str(request.context.get("requestId", "unknown"))
+        note_caller(None)
         try:
-            call = self._admit(request, request_id, permission, body, query)
-            answer = view(call, **{name: _decode_parameter(value) for name, value in parameters.items()})
-            response = _render(answer, request_id)
+            call = self._admit(request, request_id, permission, body, query, gate)
+            scope = ""
+            if "cursor" in query:
+                account_id = "" if permission is None else call.principal.account_id
+                scope = name_scope(account_id, view.__name__, parameters, call.query)
+                call = _open_cursor(call, scope)
+            answer = view(call, **{name: decode_parameter(value) for name, value in parameters.items()})
+            response = _render(_sign_cursor(answer, scope) if scope else answer, request_id)
         except DomainError as error:
+            log_refusal(request.to_original_event(), request_id, error)
             response = build_problem(error, request_id)
         except PynamoDBException as error:
             get_logger().warning("storage did not answer", exc_info=error)
@@ -180,6 +253,7 @@ class Api:
         except Exception:
             get_logger().exception("unhandled", extra={"request_id": request_id})
             response = build_internal_error(request_id)
+        response.headers.update(gate.build_headers())
         get_logger().info(
             "request",
             extra={
@@ -187,6 +261,7 @@ class Api:
                 "method": request.method,
                 "resource": request.context.get("resourcePath"),
                 "status": response.status_code,
+                **describe_caller(),
             },
         )
         return response
@@ -198,60 +273,63 @@ class Api:
         permission: str | None,
         body: type[RequestBody] | None,
         query: frozenset[str],
+        gate: Gate,
     ) -> Call:
         event = request.to_original_event()
         call = Call(None, b"", {}, request.headers, request_id)
         principal = None
+        gate.enter(public=permission is None)
         if permission is not None:
-            assert self._authenticate is not None
-            principal = self._authenticate(call.bearer)
+            principal = self._identify(call.bearer, gate)
+            note_caller(principal)
+            gate.admit(principal)
             if principal.limits.networks:
-                _require_address(event, principal.limits.networks)
+                require_address(event, principal.limits.networks)
+            if permission in principal.withheld:
+                raise Forbidden(
+                    "The account is suspended: it can read and pay, and nothing else.",
+                    code="account_suspended",
+                )
             if permission not in principal.permissions:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
         raw = read_bytes(event)
         parsed = None
         if body is not None:
-            _require_json(request.headers.get("content-type", ""))
+            require_identity(request.headers.get("content-encoding", ""))
+            require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        address = _read_address(event)
-        return Call(principal, raw, _read_query(event, query), request.headers, request_id, parsed, address)
+        address = read_source(event)
+        return Call(principal, raw, read_query(event, query), request.headers, request_id, parsed, address)
+
+    def _identify(self, token: str, gate: Gate) -> Principal:
+        assert self._authenticate is not None
+        try:
+            return self._authenticate(token)
+        except Unauthenticated:
+            gate.note_bad_key()
+            raise
 
 
-def _require_address(event: Mapping[str, Any], networks: Collection[str]) -> None:
-    from chalicelib.core.networks import is_inside
-
-    if not is_inside(_read_address(event), networks):
-        raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
-
-
-def _read_address(event: Mapping[str, Any]) -> str:
-    # As API Gateway saw the caller: whatever a header such as X-Forwarded-For says is the caller's own word.
-    return event.get("requestContext", {}).get("identity", {}).get("sourceIp") or ""
+def choose_cost(method: str, *, public: bool) -> CostClass:
+    """What a route costs that says nothing of it. Who changes something without a key is about to get one."""
+    if method in {"GET", "HEAD"}:
+        return "read"
+    return "auth" if public else "write"
 
 
-def _require_json(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise InvalidInput("Send the body as application/json.", code="unsupported_media_type")
+def _open_cursor(call: Call, scope: str) -> Call:
+    signed = call.query.get("cursor")
+    if signed is None:
+        return call
+    return replace(call, query={**call.query, "cursor": SIGNER.verify(scope, signed)})
 
 
-def _read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
-    given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
-    unknown = sorted(set(given) - allowed)
-    if unknown and allowed != ANY_QUERY:
-        raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
-    repeated = sorted(name for name, values in given.items() if len(values) > 1)
-    if repeated:
-        raise InvalidInput(f"The query parameter {repeated[0]} is given more than once.")
-    return {name: values[0] for name, values in given.items()}
-
-
-def _decode_parameter(value: str) -> str:
-    # API Gateway hands path parameters over percent-encoded, and Chalice leaves them so (aws/chalice#511).
-    decoded = unquote(value, errors="replace")
-    if not 0 < len(decoded) <= MAX_PATH_PARAMETER or not decoded.isprintable() or "#" in decoded:
-        raise NotFound("There is no such thing.")
-    return decoded
+def _sign_cursor(answer: Answer[Any], scope: str) -> Answer[Any]:
+    body: Any = answer.body
+    cursor = getattr(body, "next_cursor", None)
+    if cursor is None:
+        return answer
+    return replace(answer, body=body.model_copy(update={"next_cursor": SIGNER.sign(scope, cursor)}))
 
 
 def _render(answer: Answer[Any], request_id: str) -> Response:
@@ -266,3 +344,23 @@ def _render(answer: Answer[Any], request_id: str) -> Response:
             **answer.headers,
         },
     )
+
+
+def _refuse_match(request: Request) -> Response:
+    # To go on as if it were not there would lose what somebody else has written.
+    refusal = InvalidInput("This operation takes no If-Match.", code="if_match_not_taken")
+    return build_problem(refusal, str(request.context.get("requestId", "unknown")))
+
+
+def _finish(response: Response, request: Request, operation: Operation) -> Response:
+    """Add what the route declares of all its answers."""
+    headers = response.headers
+    if operation.deprecation is not None:
+        headers.update(operation.deprecation.build_headers())
+    tagged = operation.tagged or operation.conditional
+    if tagged and response.status_code == HTTPStatus.OK and response.body:
+        tag = headers["ETag"] = compute_tag(response.body)
+        if operation.tagged and names_tag(request.headers.get("if-none-match", ""), tag):
+            response.body, response.status_code = "", HTTPStatus.NOT_MODIFIED.value
+    headers.update(allow_origin(request.headers))
+    return response

@@ -24,17 +24,20 @@ def render_page(
     status: HTTPStatus = HTTPStatus.OK,
     headers: Mapping[str, str] | None = None,
     form_action: str = "'self'",
+    styles: str = "",
     **values: object,
 ) -> Answer[Html]:
     """Return ``templates/<template>`` filled in.
 
     ``nonce``: fresh for each page; only a ``<style>`` or ``<script>`` that carries it is obeyed.
     ``form_action``: where its forms may lead, also by a redirect.
+    ``styles``: further sources of styles, of a page of somebody else's making.
     """
     text = _environment().get_template(template).render(nonce=nonce, **values)
     policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; "
-        f"connect-src 'self'; "
+        f"default-src 'none'; script-src 'nonce-{nonce}'; "
+        f"style-src 'nonce-{nonce}'{styles and f' {styles}'}; "
+        f"img-src data:; connect-src 'self'; "
         f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
     )
     return Answer(

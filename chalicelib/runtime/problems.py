@@ -1,7 +1,7 @@
 """Errors as ``application/problem+json`` (RFC 9457): the one table from domain errors to statuses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
 from chalice.app import Response
@@ -19,6 +19,8 @@ _STATUSES: tuple[tuple[type[errors.DomainError], HTTPStatus], ...] = (
     (errors.Forbidden, HTTPStatus.FORBIDDEN),
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _CODE_STATUSES = {
@@ -49,6 +51,8 @@ def build_problem(error: errors.DomainError, request_id: str) -> Response:
     headers = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers["Retry-After"] = str(error.extra.get("retry_after_seconds", RETRY_AFTER_SECONDS))
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="provocative"'
     return _build(status, error.code, error.detail, request_id, headers, error.extra)
@@ -58,6 +62,19 @@ def build_internal_error(request_id: str) -> Response:
     """Return the problem document of a bug: nothing of the exception is told, the request id finds it."""
     detail = "Something went wrong on our side. Nothing is known to have changed; quote the request id."
     return _build(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, request_id, {}, {})
+
+
+def build_method_refusal(allowed: Collection[str], request_id: str) -> Response:
+    """Return the problem document of a method that the path does not have. Source: RFC 9110, 15.5.6."""
+    text = ", ".join(sorted(allowed))
+    return _build(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        f"This path takes {text}.",
+        request_id,
+        {"Allow": text},
+        {},
+    )
 
 
 def _build(

@@ -27,8 +27,13 @@ class Settings(BaseModel):
     charges_dlq_url: str
     payments_queue_url: str = ""
     payments_dlq_url: str = ""
+    #: Who writes to people: an identity of SES.
+    mail_from: str = ""
+    identity_providers_secret_id: str = ""
     stripe_secret_id: str = ""
     grid_secret_id: str = ""
+    #: The alias of the KMS key that wraps the data keys of persons.
+    person_key_id: str = ""
     documents_bucket: str = ""
     seals_bucket: str = ""
     #: Who bills, as statements name them. The address has its lines apart by ``|``.
@@ -36,6 +41,8 @@ class Settings(BaseModel):
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: Sites whose pages may read answers, with spaces between them: scheme, host and port, nothing else.
+    allowed_origins: str = Field(default="", pattern=r"^(?:https?://[a-z0-9.-]+(?::[0-9]{1,5})?(?: |$))*$")
     watches_queue_arn: str
     watches_queue_url: str
     watches_dlq_url: str
@@ -43,6 +50,10 @@ class Settings(BaseModel):
     host_role_arn: str
     #: Where a machine that was launched enrols; known to the function that launches.
     public_api_url: str = ""
+    #: Multiplies the rate limits. More than 1 where one address is everybody: the embedded cloud.
+    rate_limit_factor: int = Field(default=1, ge=1, le=10_000)
+    #: Holds new accounts to fewer GPUs and less spending, see `chalicelib.rentals.ramp`.
+    new_account_ramp: bool = True
     heartbeat_interval_seconds: int = Field(default=10, ge=1, le=60)
     telemetry_interval_seconds: int = Field(default=60, ge=1, le=600)
 

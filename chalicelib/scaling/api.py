@@ -29,13 +29,15 @@ def list_pools(_call: Call) -> Answer[PoolListBody]:
     )
 
 
-@api.route("GET", "/v1/pools/{gpu_type}/{region}", permission="pools:read")
+@api.route("GET", "/v1/pools/{gpu_type}/{region}", permission="pools:read", tagged=True)
 def read_pool(_call: Call, gpu_type: str, region: str) -> Answer[PoolBody]:
     """Show one pool."""
     return Answer(render_pool(service.read_pool(wiring.scaling_ports(), gpu_type, region)))
 
 
-@api.route("PUT", "/v1/pools/{gpu_type}/{region}", permission="pools:write", body=PoolRequest)
+@api.route(
+    "PUT", "/v1/pools/{gpu_type}/{region}", permission="pools:write", body=PoolRequest, conditional=True
+)
 def put_pool(call: Call, gpu_type: str, region: str) -> Answer[PoolBody]:
     """Say what a pool may buy, and what it is to keep."""
     body: PoolRequest = call.read_body(PoolRequest)
@@ -44,7 +46,8 @@ def put_pool(call: Call, gpu_type: str, region: str) -> Answer[PoolBody]:
     if region not in wiring.known_regions():
         raise InvalidInput("There is no such region.", code="unknown_region")
     settings = read_settings(body, gpu_type, region)
-    return Answer(render_pool(service.put_pool(wiring.scaling_ports(), call.principal, settings)))
+    check = call.match(render_pool)
+    return Answer(render_pool(service.put_pool(wiring.scaling_ports(), call.principal, settings, check)))
 
 
 @api.route("GET", "/v1/scaling/plan", permission="pools:read")

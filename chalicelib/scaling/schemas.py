@@ -12,19 +12,21 @@ from chalicelib.scaling.service import PlanView, PoolView
 
 #: 10,000 USD an hour for one machine.
 MAX_PRICE_MICROS = 10_000_000_000
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_Name = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _Hosts = Annotated[int, Field(ge=0, le=1_000)]
 
 
 class OptionRequest(RequestBody):
     name: _Name
-    instance_type: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,20}\.[a-z0-9-]{1,20}$")]
+    instance_type: Annotated[str, Field(max_length=41, pattern=r"^[a-z0-9-]{1,20}\.[a-z0-9-]{1,20}$")]
     gpus_per_host: Annotated[int, Field(ge=1, le=64)]
-    availability_zone: Annotated[str, Field(pattern=r"^[a-z0-9-]{3,40}$")]
+    availability_zone: Annotated[str, Field(max_length=40, pattern=r"^[a-z0-9-]{3,40}$")]
     purchase: Literal["on_demand", "spot", "capacity_block"]
-    launch_template_id: Annotated[str, Field(pattern=r"^lt-[0-9a-f]{8,32}$")]
+    launch_template_id: Annotated[str, Field(max_length=35, pattern=r"^lt-[0-9a-f]{8,32}$")]
     list_price_micros_per_hour: Annotated[int, Field(ge=0, le=MAX_PRICE_MICROS)]
-    capacity_reservation_id: Annotated[str, Field(pattern=r"^cr-[0-9a-f]{8,32}$")] | None = None
+    capacity_reservation_id: Annotated[str, Field(max_length=35, pattern=r"^cr-[0-9a-f]{8,32}$")] | None = (
+        None
+    )
 
 
 class PoolRequest(RequestBody):

@@ -7,7 +7,8 @@ action: two schedulers at once, or one that dies between any two calls, buy one 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
+from chalicelib.core.errors import InvalidInput, NotFound, PreconditionFailed, Unavailable
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.scaling.model import Demand, Launch, PoolSettings, PoolState, move, note_idle
 from chalicelib.scaling.planner import History, LaunchDecision, Plan, TerminateDecision, plan
@@ -84,11 +85,14 @@ def read_pool(ports: ScalingPorts, gpu_type: str, region: str) -> PoolView:
     return PoolView(settings, ports.store.list_open(settings.pool))
 
 
-def put_pool(ports: ScalingPorts, principal: Principal, wanted: PoolSettings) -> PoolView:
+def put_pool(
+    ports: ScalingPorts, principal: Principal, wanted: PoolSettings, check: Check[PoolView] = accept_any
+) -> PoolView:
     """Create or replace what a pool may buy and keep. What was launched already stays as it is.
 
     Raises:
         InvalidInput: bounds contradict each other, or two options have one name.
+        PreconditionFailed: as ``check`` raises it of what `read_pool` gives; or there is none to check.
         Unavailable: it changed at the same time.
     """
     if wanted.min_hosts > wanted.max_hosts:
@@ -99,6 +103,10 @@ def put_pool(ports: ScalingPorts, principal: Principal, wanted: PoolSettings) ->
         if option.purchase == "capacity_block" and option.capacity_reservation_id is None:
             raise InvalidInput(f"The capacity block {option.name} needs its capacity_reservation_id.")
     before = ports.store.get_pool(wanted.gpu_type, wanted.region)
+    if check is not accept_any:
+        if before is None:
+            raise PreconditionFailed("There is nothing yet to change.")
+        check(PoolView(before, ports.store.list_open(before.pool)))
     settings = replace(wanted, version=1 if before is None else before.version + 1)
     if before is not None and settings == replace(before, version=settings.version):
         return PoolView(before, ports.store.list_open(before.pool))

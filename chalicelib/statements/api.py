@@ -41,7 +41,7 @@ def read_statement(call: Call, month: str) -> Answer[StatementBody]:
     return Answer(render_statement(found))
 
 
-@api.route("GET", "/v1/statements/{month}/csv", permission="wallet:read")
+@api.route("GET", "/v1/statements/{month}/csv", cost="expensive", permission="wallet:read")
 def link_statement_csv(call: Call, month: str) -> Answer[LinkBody]:
     """Link the month as CSV: one line a stay and day, one a journal of another kind."""
     return Answer(
@@ -49,7 +49,7 @@ def link_statement_csv(call: Call, month: str) -> Answer[LinkBody]:
     )
 
 
-@api.route("GET", "/v1/statements/{month}/pdf", permission="wallet:read")
+@api.route("GET", "/v1/statements/{month}/pdf", cost="expensive", permission="wallet:read")
 def link_statement_pdf(call: Call, month: str) -> Answer[LinkBody]:
     """Link the month as PDF."""
     return Answer(
@@ -57,15 +57,18 @@ def link_statement_pdf(call: Call, month: str) -> Answer[LinkBody]:
     )
 
 
-@api.route("GET", "/v1/billing-details", permission="wallet:read")
+@api.route("GET", "/v1/billing-details", permission="wallet:read", tagged=True)
 def read_billing_details(call: Call) -> Answer[PartyBody]:
     """Show whom statements are made out to."""
     return Answer(render_party(service.read_details(wiring.statement_ports(), call.principal.account_id)))
 
 
-@api.route("PUT", "/v1/billing-details", permission="wallet:write", body=BillingDetailsRequest)
+@api.route(
+    "PUT", "/v1/billing-details", permission="wallet:write", body=BillingDetailsRequest, conditional=True
+)
 def put_billing_details(call: Call) -> Answer[PartyBody]:
     """Say whom statements are made out to from now on."""
     body: BillingDetailsRequest = call.read_body(BillingDetailsRequest)
-    kept = service.put_details(wiring.statement_ports(), call.principal, read_party(body))
+    details, check = read_party(body), call.match(render_party)
+    kept = service.put_details(wiring.statement_ports(), call.principal, details, check)
     return Answer(render_party(kept))

@@ -17,7 +17,8 @@ State = Literal["open", "closed", "issued", "empty"]
 Format = Literal["csv", "pdf"]
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 #: What the documents' font has: Latin, Greek and Cyrillic letters, and punctuation.
-_PRINTABLE = re.compile("[ -~\u00a0-\u017f\u0386-\u03ce\u0400-\u045f\u1e9e\u2010-\u2027\u20ac\u2116]*")
+PRINTABLE = "^[ -~\u00a0-\u017f\u0386-\u03ce\u0400-\u045f\u1e9e\u2010-\u2027\u20ac\u2116]*$"
+_PRINTABLE = re.compile(PRINTABLE)
 MAX_ADDRESS_LINES = 4
 
 

@@ -39,7 +39,8 @@ class StatementStore(Protocol):
         """It is over and says nothing: it gets no number, and is not pending any more."""
 
     def get_details(self, account_id: str) -> Party | None: ...
-    def put_details(self, tx: Transaction, account_id: str, details: Party) -> None: ...
+    def put_details(self, tx: Transaction, account_id: str, details: Party, old: Party | None = None) -> None:
+        """Fails with Unavailable when ``old`` is given and is not what is stored; empty: or nothing is."""
 
 
 @dataclass(frozen=True, slots=True)

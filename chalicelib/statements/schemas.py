@@ -1,28 +1,38 @@
 """Bodies of the routes of statements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from chalicelib.core.clock import format_instant
 from chalicelib.core.paging import Page, encode_cursor
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
-from chalicelib.statements.model import MAX_ADDRESS_LINES, Head, Movement, Party, Statement, StayCharge
+from chalicelib.statements.model import (
+    MAX_ADDRESS_LINES,
+    PRINTABLE,
+    Head,
+    Movement,
+    Party,
+    Statement,
+    StayCharge,
+)
 from chalicelib.statements.ports import Link
 
 #: Of stays and of movements in one answer; the CSV has each.
 MAX_ROWS = 1000
 
-Line = Annotated[str, Field(min_length=1, max_length=100)]
+#: Letters that our documents can print; whoever uses others is told so with a code of its own.
+_PRINTED: Mapping[str, JsonValue] = {"pattern": PRINTABLE}
+Line = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=dict(_PRINTED))]
 
 
 class BillingDetailsRequest(RequestBody):
     name: Line
     address_lines: Annotated[list[Line], Field(max_length=MAX_ADDRESS_LINES)] = Field(default_factory=list)
     #: ISO 3166-1 alpha-2.
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
-    tax_id: Annotated[str, Field(max_length=30)] = ""
+    country: Annotated[str, Field(max_length=2, pattern="^[A-Z]{2}$")]
+    tax_id: Annotated[str, Field(max_length=30, json_schema_extra=dict(_PRINTED))] = ""
 
 
 class PartyBody(ResponseBody):

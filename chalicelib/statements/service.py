@@ -3,6 +3,7 @@
 from chalicelib.core.errors import NotFound
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.statements.assembling import assemble
 from chalicelib.statements.model import Format, Head, Party, Statement, check_month, check_party
@@ -42,16 +43,24 @@ def read_details(ports: StatementPorts, account_id: str) -> Party:
     return ports.store.get_details(account_id) or Party()
 
 
-def put_details(ports: StatementPorts, principal: Principal, details: Party) -> Party:
+def put_details(
+    ports: StatementPorts, principal: Principal, details: Party, check: Check[Party] = accept_any
+) -> Party:
     """Say whom statements are made out to from now on; what has its number keeps what it says.
 
     Raises:
+        PreconditionFailed: as ``check`` raises it of what `read_details` gives.
+        Unavailable: they changed meanwhile, and there is something to check; try again.
         InvalidInput: ``not_printable``.
     """
     check_party(details)
+    old = None
+    if check is not accept_any:
+        old = read_details(ports, principal.account_id)
+        check(old)
     rentals = ports.billing.rentals
     tx = rentals.transactions()
-    ports.store.put_details(tx, principal.account_id, details)
+    ports.store.put_details(tx, principal.account_id, details, old)
     entry = AuditEntry(
         rentals.ids.new_id("aud"),
         principal.account_id,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, cast
 
+from chalicelib.core.clock import parse_instant
 from chalicelib.core.money import Mark
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
@@ -16,6 +17,8 @@ from chalicelib.storage.transaction import dynamo, unexpected
 PENDING_SHARDS = 4
 #: Months begin with a digit, whatever else is kept of an account does not.
 FIRST_MONTH, LAST_MONTH = "0", "9~"
+#: From the end of the calendar year, as commercial law of several countries counts it (HGB 257, AO 147).
+KEPT_YEARS = 10
 
 
 class DynamoStatementStore:
@@ -82,6 +85,7 @@ class DynamoStatementStore:
             [
                 StatementItem.state.set("issued"),
                 StatementItem.digests.set(dict(head.digests)),
+                StatementItem.expires_at.set(find_end_seconds(head.month)),
                 StatementItem.pending_shard.remove(),
             ],
             (StatementItem.state == "closed") & (StatementItem.number == head.number),
@@ -103,9 +107,17 @@ class DynamoStatementStore:
             return None
         return _read_party(item.details)
 
-    def put_details(self, tx: Transaction, account_id: str, details: Party) -> None:
+    def put_details(self, tx: Transaction, account_id: str, details: Party, old: Party | None = None) -> None:
+        condition: Any = None if old is None else BillingDetailsItem.details == asdict(old)
+        if old == Party():
+            condition |= BillingDetailsItem.pk.does_not_exist()
         item = BillingDetailsItem(keys.account(account_id), keys.BILLING_DETAILS, details=asdict(details))
-        dynamo(tx).put(item, None, unexpected("The billing details"))
+        dynamo(tx).put(item, condition, unexpected("The billing details"))
+
+
+def find_end_seconds(month: str) -> int:
+    """Return when a statement goes by itself: `KEPT_YEARS` after the end of its year."""
+    return parse_instant(f"{int(month[:4]) + 1 + KEPT_YEARS}-01-01T00:00:00Z") // 1000
 
 
 def _read(account_id: str, item: StatementItem) -> Head:

@@ -28,6 +28,7 @@ class DynamoIdempotencyStore:
         item = IdempotencyItem(
             keys.idempotency(record.account_id, record.key),
             keys.RESPONSE,
+            account_id=record.account_id,
             fingerprint=record.fingerprint,
             status=record.status,
             body=record.body,

@@ -1,5 +1,7 @@
 """Every key of every table is built and parsed here, nowhere else."""
 
+from hashlib import sha256
+
 from chalicelib.core.capacity import name_pool
 
 INSTALLATION = "INSTALLATION"
@@ -58,6 +60,7 @@ OPEN_WINDOWS = "OPEN"
 POOL_TOTALS_PREFIX = "POOL#"
 BOOKING_PREFIX = "BOOKING#"
 ENDPOINTS = "ENDPOINTS"
+BUCKET = "BUCKET"
 EVENT_PREFIX = "EVENT#"
 
 
@@ -82,6 +85,15 @@ def read_event(key: str) -> str:
 
 def api_key(key_id: str) -> str:
     return f"KEY#{key_id}"
+
+
+def read_api_key(key: str) -> str:
+    """Return the id of a key of `api_key`."""
+    return key.removeprefix("KEY#")
+
+
+def issuer(account_id: str, issuer_id: str) -> str:
+    return f"ISSUER#{account_id}#{issuer_id}"
 
 
 def gpu_type(name: str) -> str:
@@ -355,7 +367,8 @@ def read_order(key: str) -> str:
 
 
 def top_up_key(account_id: str, key: str) -> str:
-    return f"ACCOUNT#{account_id}#{key}"
+    """A digest: what a client chose may be anything, and stands here for ever."""
+    return f"ACCOUNT#{account_id}#{sha256(key.encode()).hexdigest()}"
 
 
 def movement(movement_id: str) -> str:
@@ -368,3 +381,8 @@ def hold(hold_id: str) -> str:
 
 def idempotency(account_id: str, key: str) -> str:
     return f"ACCOUNT#{account_id}#{key}"
+
+
+def bucket(name: str) -> str:
+    """``name``: scope, identity and cost class of a rate limit."""
+    return f"BUCKET#{name}"

@@ -51,7 +51,7 @@ def list_webhook_endpoints(call: Call) -> Answer[EndpointListBody]:
     return Answer(EndpointListBody(items=[render_endpoint(each) for each in endpoints.items]))
 
 
-@api.route("GET", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:read")
+@api.route("GET", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:read", tagged=True)
 def get_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EndpointBody]:
     """Show an endpoint."""
     found = service.get_endpoint(wiring.webhook_ports(), call.principal, endpoint_id)
@@ -59,19 +59,25 @@ def get_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EndpointBody]:
 
 
 @api.route(
-    "PATCH", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:write", body=ChangeEndpointRequest
+    "PATCH",
+    "/v1/webhook-endpoints/{endpoint_id}",
+    permission="webhooks:write",
+    body=ChangeEndpointRequest,
+    conditional=True,
 )
 def change_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[EndpointBody]:
     """Change an endpoint, or switch it on or off."""
     body: ChangeEndpointRequest = call.read_body(ChangeEndpointRequest)
-    changed = service.change_endpoint(wiring.webhook_ports(), call.principal, endpoint_id, body.read_change())
+    change, check = body.read_change(), call.match(render_endpoint)
+    changed = service.change_endpoint(wiring.webhook_ports(), call.principal, endpoint_id, change, check)
     return Answer(render_endpoint(changed))
 
 
-@api.route("DELETE", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:write")
+@api.route("DELETE", "/v1/webhook-endpoints/{endpoint_id}", permission="webhooks:write", conditional=True)
 def remove_webhook_endpoint(call: Call, endpoint_id: str) -> Answer[None]:
     """Remove an endpoint; what waits for it is not sent."""
-    service.remove_endpoint(wiring.webhook_ports(), call.principal, endpoint_id)
+    check = call.match(render_endpoint)
+    service.remove_endpoint(wiring.webhook_ports(), call.principal, endpoint_id, check)
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 

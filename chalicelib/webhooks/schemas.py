@@ -18,7 +18,8 @@ from chalicelib.webhooks.model import (
 )
 from chalicelib.webhooks.service import EndpointChange
 
-Url = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
+#: What else an address must be, `webhooks.addresses` says with a code of its own.
+Url = Annotated[str, Field(min_length=1, max_length=MAX_URL, json_schema_extra={"pattern": "^https://"})]
 EventTypes = Annotated[list[EventType], Field(max_length=len(EVENT_TYPES))]
 Description = Annotated[str, Field(max_length=200)]
 

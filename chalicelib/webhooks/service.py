@@ -17,6 +17,7 @@ from chalicelib.core.idempotency import (
 )
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transaction, Transactions
+from chalicelib.core.preconditions import Check, accept_any
 from chalicelib.core.principal import Principal
 from chalicelib.webhooks.addresses import Reach, check_url
 from chalicelib.webhooks.model import (
@@ -173,18 +174,24 @@ def get_endpoint(ports: WebhookPorts, principal: Principal, endpoint_id: str) ->
 
 
 def change_endpoint(
-    ports: WebhookPorts, principal: Principal, endpoint_id: str, change: EndpointChange
+    ports: WebhookPorts,
+    principal: Principal,
+    endpoint_id: str,
+    change: EndpointChange,
+    check: Check[Endpoint] = accept_any,
 ) -> Endpoint:
     """Change what is given. One that is switched on is tried at once, whatever it did before.
 
     Raises:
         NotFound: as `get_endpoint`.
         InvalidInput: ``invalid_webhook_url``.
+        PreconditionFailed: as ``check`` raises it.
     """
     if change.url is not None:
         check_url(change.url, ports.reach)
 
     def apply(before: Endpoint) -> Endpoint:
+        check(before)
         after = replace(
             before,
             url=before.url if change.url is None else change.url,
@@ -199,11 +206,18 @@ def change_endpoint(
     return _change(ports, principal, endpoint_id, "webhook_endpoint.changed", apply)
 
 
-def remove_endpoint(ports: WebhookPorts, principal: Principal, endpoint_id: str) -> None:
-    """Remove an endpoint; what waits for it ends. Raises NotFound as `get_endpoint`, also the second time."""
+def remove_endpoint(
+    ports: WebhookPorts, principal: Principal, endpoint_id: str, check: Check[Endpoint] = accept_any
+) -> None:
+    """Remove an endpoint; what waits for it ends.
+
+    Raises:
+        NotFound: as `get_endpoint`, also the second time.
+        PreconditionFailed: as ``check`` raises it.
+    """
     for _ in range(MAX_ATTEMPTS):
         endpoints = ports.store.get_endpoints(principal.account_id)
-        _find(endpoints, endpoint_id)
+        check(_find(endpoints, endpoint_id))
         tx = ports.transactions()
         ports.store.replace_endpoints(tx, endpoints, endpoints.remove(endpoint_id))
         _add_audit(ports, tx, principal, "webhook_endpoint.removed", endpoint_id)

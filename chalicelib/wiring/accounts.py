@@ -9,6 +9,7 @@ from chalicelib.wiring.system import bind_tables, clock, ids, read_pepper, start
 if TYPE_CHECKING:
     from chalicelib.accounts.rotating import RotationPorts
     from chalicelib.accounts.service import AccountPorts
+    from chalicelib.accounts.standing import Standings
     from chalicelib.compliance.service import AuditReader
 
 
@@ -17,11 +18,25 @@ def account_ports() -> "AccountPorts":
     from chalicelib.accounts.service import AccountPorts
     from chalicelib.accounts.store import DynamoAccountStore
     from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.organisations.store import DynamoOrganisationStore
 
     bind_tables()
     return AccountPorts(
-        DynamoAccountStore(), DynamoAuditTrail(), start_transaction, clock(), ids(), read_pepper
+        DynamoAccountStore(),
+        DynamoAuditTrail(),
+        start_transaction,
+        clock(),
+        ids(),
+        read_pepper,
+        DynamoOrganisationStore().count_issued_key,
     )
+
+
+@cache
+def standings() -> "Standings":
+    from chalicelib.accounts.standing import Standings
+
+    return Standings(account_ports().store.get_account, clock().now_ms)
 
 
 @cache
@@ -41,8 +56,9 @@ def audit_reader() -> "AuditReader":
 
 def authenticate_key(token: str) -> Principal:
     from chalicelib.accounts.service import authenticate as check
+    from chalicelib.accounts.standing import hold_to_standing
 
-    return check(account_ports(), token)
+    return hold_to_standing(standings(), check(account_ports(), token))
 
 
 def account_exists(account_id: str) -> bool:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.principal import Principal
-from chalicelib.wiring.accounts import account_ports, authenticate_key
+from chalicelib.wiring.accounts import account_ports, authenticate_key, standings
 from chalicelib.wiring.system import (
     aws_client,
     bind_tables,
@@ -133,6 +133,7 @@ def authenticate(token: str) -> Principal:
     """Return who holds a key or an access token. Raises Unauthenticated."""
     if token.startswith(KEY_PREFIX):
         return authenticate_key(token)
+    from chalicelib.accounts.standing import hold_to_standing
     from chalicelib.oauth.admission import authenticate_token
 
-    return authenticate_token(oauth_ports(), token)
+    return hold_to_standing(standings(), authenticate_token(oauth_ports(), token))

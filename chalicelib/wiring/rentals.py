@@ -24,7 +24,9 @@ def rental_ports() -> "RentalPorts":
     from chalicelib.carbon.shifting import ForecastPlanner
     from chalicelib.carbon.store import DynamoIntensityStore
     from chalicelib.compliance.store import DynamoAuditTrail
+    from chalicelib.organisations.store import DynamoOrganisationStore
     from chalicelib.rentals.ports import RentalPorts
+    from chalicelib.rentals.ramp import RAMP
     from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
     from chalicelib.rentals.store import DynamoRentalStore
     from chalicelib.reservations.store import DynamoReservationStore
@@ -41,12 +43,14 @@ def rental_ports() -> "RentalPorts":
         wallets=DynamoWalletStore(),
         planner=ForecastPlanner(DynamoIntensityStore()),
         idempotency=DynamoIdempotencyStore(),
+        projects=DynamoOrganisationStore(),
         audit=DynamoAuditTrail(),
         outbox=webhook_store(),
         transactions=start_transaction,
         clock=clock(),
         ids=ids(),
         currency=settings().currency,
+        ramp=RAMP if settings().new_account_ramp else (),
     )
 
 
@@ -126,10 +130,11 @@ def read_standing(account_id: str) -> "AccountStanding":
     """What an account may still take."""
     from chalicelib.billing.wallet_store import DynamoWalletStore
     from chalicelib.catalog.offers import AccountStanding
+    from chalicelib.rentals.allowances import read_quota
 
     bind_tables()
     balance = DynamoWalletStore().get_balance(account_id)
-    quota = rental_ports().scheduling.get_quota(account_id)
+    quota, _ = read_quota(rental_ports(), account_id)
     return AccountStanding(quota.available_gpus, 0 if balance is None else balance.available_micros)
 
 

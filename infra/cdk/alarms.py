@@ -49,8 +49,20 @@ WATCHED = (
     ),
     Watched("SealMismatch", "seal_mismatches", "wallets or ledger contradict what was sealed"),
     Watched("LedgerNotSealed", "days_unsealed", "days are over and not sealed", threshold=2),
+    Watched(
+        "AuditTampered", "audit_rows_tampered", "somebody changed or removed an entry of the audit trail"
+    ),
+    Watched("AuditContradicted", "audit_problems", "the audit trail contradicts its chains or its anchors"),
+    Watched("AuditNotLinked", "audit_entries_overdue", "entries of the audit trail were not linked in time"),
+    Watched(
+        "AuditAnchorMismatch", "audit_anchor_mismatches", "a chain or an anchor contradicts what is kept"
+    ),
+    Watched(
+        "AuditNotAnchored", "audit_anchor_age_minutes", "no heads of the audit trail are kept", threshold=180
+    ),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched("CarbonReportsFailed", "carbon_reports_failed", "a carbon report that is due cannot be made"),
+    Watched("PrivacyFailed", "privacy_requests_failed", "an export or an erasure cannot be done", minutes=30),
     Watched("GridFailing", "grid_series_failing", "a provider of grid intensity gives no figure for long"),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"

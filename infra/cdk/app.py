@@ -26,7 +26,13 @@ def build_stage(app: App) -> Stage:
         seller_address=read("seller_address", ""),
         seller_country=read("seller_country", ""),
         seller_tax_id=read("seller_tax_id", ""),
+        outer_ring=name != "local",
+        # One address is everybody there.
+        rate_limit_factor=int(read("rate_limit_factor", "1000" if name == "local" else "1")),
+        new_account_ramp=read("new_account_ramp", "off" if name == "local" else "on") == "on",
         public_url=read("public_url", "").rstrip("/"),
+        allowed_origins=read("allowed_origins", ""),
+        mail_from=read("mail_from", "accounts@provocative.example"),
     )
 
 

@@ -10,6 +10,8 @@ import marshal
 import zipfile
 from pathlib import Path
 
+from infra.cdk.assets import BESIDE, collect_assets
+
 #: botocore ships 20 MB of service descriptions; these are the services that functions call.
 BOTOCORE_SERVICES = ("dynamodb", "ec2", "kms", "secretsmanager", "sesv2", "sqs", "ssm", "sts")
 _BOTOCORE_DATA = "/botocore/data/"
@@ -28,10 +30,11 @@ def prepare_archive(path: Path) -> None:
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in sorted(source.namelist()):
+        added = collect_assets() if BESIDE in source.namelist() else {}
+        for name in sorted({*source.namelist(), *added}):
             if name.endswith("/") or not is_wanted(name):
                 continue
-            data = source.read(name)
+            data = added[name] if name in added else source.read(name)
             _write(target, name, data)
             if name.endswith(".py"):
                 _write(target, locate_bytecode(name), compile_source(name, data))

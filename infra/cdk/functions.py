@@ -11,6 +11,7 @@ from chalice.cdk import Chalice
 from constructs import Construct
 
 from chalicelib.billing.tampering import CHANGES
+from chalicelib.runtime.problems import SECURITY_HEADERS
 from infra.cdk.bytecode import prepare_archive
 from infra.cdk.permissions import Resources, build_statements
 from infra.cdk.table_access import TABLE_ACCESS
@@ -21,6 +22,11 @@ _BATCH = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
 STREAM_RETRIES = 10
 #: A posting is an insert: it matches nothing, and what matches nothing invokes nothing.
 TAMPERING_PATTERN = json.dumps({"eventName": list(CHANGES)})
+#: The stage's limit is by the second.
+_CAME_TOO_OFTEN = {"THROTTLED": {"Retry-After": "1"}}
+_GATEWAY_HEADERS = {"Content-Type": "application/problem+json", "Vary": "Origin"}
+#: What stands for each method that a path does not name. Source: AWS, OpenAPI extensions for API Gateway.
+ANY_METHOD = "x-amazon-apigateway-any-method"
 #: The most that Lambda offers.
 LANES = 10
 
@@ -35,6 +41,7 @@ CONSUMERS = (
     "OnCapacityChanged",
     "OnEventRecorded",
     "OnLedgerTampered",
+    "OnAuditRecorded",
 )
 
 
@@ -81,7 +88,8 @@ class Functions(Construct):
         for function in TABLE_ACCESS:
             self._replace_policy(function)
         self._override_sources()
-        self._add_gateway_responses()
+        self._pass_other_methods()
+        self._add_gateway_responses(environment.get("ALLOWED_ORIGINS", ""))
 
     def get_resource(self, name: str) -> CfnResource:
         found: CfnResource = self.chalice.get_resource(name)
@@ -107,8 +115,9 @@ class Functions(Construct):
             dead = {
                 "OnCommandRecorded": self._resources.queues.commands_dead,
                 "OnEventRecorded": self._resources.queues.webhooks_dead,
+                "OnAuditRecorded": self._resources.queues.audit_dead,
             }
-            if function == "OnEventRecorded":
+            if function in {"OnEventRecorded", "OnAuditRecorded"}:
                 # By account: who waits for a slow endpoint holds up one lane of a shard.
                 overrides["ParallelizationFactor"] = LANES
             if function == "OnLedgerTampered":
@@ -123,7 +132,20 @@ class Functions(Construct):
             for name, value in overrides.items():
                 resource.add_property_override(f"Events.{event}.Properties.{name}", value)
 
-    def _add_gateway_responses(self) -> None:
+    def _pass_other_methods(self) -> None:
+        """Let a method that a path does not have reach the function: it says 405 and what there is.
+
+        The gateway itself says 403, and that a token is missing.
+        """
+        api = self.get_resource("RestAPI")
+        paths = self.chalice.read_sam()["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+        for path, methods in paths.items():
+            operation = dict(next(iter(methods.values())))
+            operation.pop("summary", None)
+            escaped = path.replace(".", "\\.")
+            api.add_property_override(f"DefinitionBody.paths.{escaped}.{ANY_METHOD}", operation)
+
+    def _add_gateway_responses(self, allowed_origins: str) -> None:
         """What the gateway answers itself (unknown path, too large, throttled) is a problem document too."""
         template = {
             "type": "urn:provocative:problem:gateway",
@@ -132,7 +154,10 @@ class Functions(Construct):
             "detail": "$context.error.message",
             "request_id": "$context.requestId",
         }
-        for response_type in ("DEFAULT_4XX", "DEFAULT_5XX"):
+        # The gateway says the same to everybody: with more than one origin it can name none.
+        origins = allowed_origins.split()
+        cross_origin = {"Access-Control-Allow-Origin": origins[0]} if len(origins) == 1 else {}
+        for response_type in ("DEFAULT_4XX", "DEFAULT_5XX", "THROTTLED"):
             CfnResource(
                 self,
                 response_type.title().replace("_", ""),
@@ -142,8 +167,13 @@ class Functions(Construct):
                     "ResponseType": response_type,
                     "ResponseTemplates": {"application/json": json.dumps(template)},
                     "ResponseParameters": {
-                        "gatewayresponse.header.Content-Type": "'application/problem+json'",
-                        "gatewayresponse.header.Cache-Control": "'no-store'",
+                        f"gatewayresponse.header.{name}": f"'{value}'"
+                        for name, value in {
+                            **SECURITY_HEADERS,
+                            **cross_origin,
+                            **_GATEWAY_HEADERS,
+                            **_CAME_TOO_OFTEN.get(response_type, {}),
+                        }.items()
                     },
                 },
             )

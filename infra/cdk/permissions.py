@@ -19,7 +19,7 @@ _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynam
 
 #: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
 #: served; a launch that has ended changes its key.
-_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks"})
+_DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "people"})
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",
@@ -37,6 +37,7 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "APIHandler": ("drafts",),
     "IssueStatements": ("statements",),
     "MakeCarbonReports": ("carbon",),
+    "RunPrivacyRequests": ("exports",),
 }
 #: A month is made of its days; what is bought for one follows from it.
 READS_REPORTS = ("MakeCarbonReports", "BuyRemovals")
@@ -46,7 +47,13 @@ READS_STREAM: Mapping[str, str] = {
     "OnEventRecorded": "webhooks",
     "OnCapacityChanged": "fleet",
     "OnLedgerTampered": "ledger",
+    "OnAuditRecorded": "audit",
 }
+#: Who seals and opens what is personal.
+USES_PERSON_KEY = ("APIHandler", "RunPrivacyRequests")
+#: Who writes to people.
+SENDS_MAIL = ("APIHandler",)
+READS_IDENTITY_PROVIDERS = ("APIHandler",)
 READS_GRID_SECRET = ("FetchGridIntensity",)
 READS_STRIPE_SECRET = (
     "APIHandler",
@@ -69,7 +76,12 @@ class Resources:
     secret_arn: str
     stripe_secret_arn: str
     grid_secret_arn: str
+    identity_providers_secret_arn: str
+    mail_identity_arn: str
+    #: The one address that mails may come from.
+    mail_from: str
     public_url_arn: str
+    person_key_arn: str
     #: Of all keys of KMS here; which of them, conditions say.
     keys_arn: str
     host_role_arn: str
@@ -95,16 +107,16 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         (READS_SECRET, resources.secret_arn),
         (READS_STRIPE_SECRET, resources.stripe_secret_arn),
         (READS_GRID_SECRET, resources.grid_secret_arn),
+        (READS_IDENTITY_PROVIDERS, resources.identity_providers_secret_arn),
     ):
         if function in readers:
             statements.append(allow(("secretsmanager:GetSecretValue",), [secret_arn]))
     statements.extend(_build_document_statements(function, resources))
+    statements.extend(_build_people_statements(function, resources))
     if function == "APIHandler":
         statements.append(allow(("sts:AssumeRole",), [resources.host_role_arn]))
         statements.append(allow(("ssm:GetParameter",), [resources.public_url_arn]))
         statements.append(allow(("sqs:CreateQueue",), [resources.command_queues_arn]))
-    if function in ("APIHandler", "RotateSigningKeys"):
-        statements.extend(_build_key_statements(function, resources))
     if function == "OnCommandRecorded":
         statements.append(allow(("sqs:SendMessage",), [resources.command_queues_arn]))
     if function == "OnWatch":
@@ -113,6 +125,20 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
         statements.extend(_build_instance_statements(resources))
     if function in READS_STREAM:
         statements.append(_build_stream_statement(resources.tables, READS_STREAM[function]))
+    return statements
+
+
+def _build_people_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    """What is sealed for people, sent to them, and signed in their name."""
+    statements = []
+    if function in USES_PERSON_KEY:
+        statements.append(allow(("kms:GenerateDataKey", "kms:Decrypt"), [resources.person_key_arn]))
+    if function in SENDS_MAIL:
+        # Whether the address or its domain is the identity, SES knows; the condition is what holds.
+        ours = {"StringEquals": {"ses:FromAddress": resources.mail_from}}
+        statements.append(allow(("ses:SendEmail",), [resources.mail_identity_arn], ours))
+    if function in ("APIHandler", "RotateSigningKeys"):
+        statements.extend(_build_key_statements(function, resources))
     return statements
 
 
@@ -196,6 +222,11 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         # What it links is fetched in its name.
         read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
         statements.append(allow(("s3:GetObject",), read))
+    if function == "RunPrivacyRequests":
+        # What an erasure takes away, in every version.
+        erased = [f"{resources.documents_arn}/{folder}/*" for folder in ("exports", "carbon/account")]
+        statements.append(allow(("s3:DeleteObject", "s3:DeleteObjectVersion"), erased))
+        statements.append(allow(("s3:ListBucketVersions",), [resources.documents_arn]))
     if function in READS_REPORTS:
         statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
     if function == "VerifySeals":
@@ -204,6 +235,10 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         statements.append(allow(("s3:GetObject", "s3:PutObject"), [f"{resources.seals_arn}/*"]))
         # Without it a document that is not there looks like one that may not be read.
         statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
+    if function in {"AnchorAudit", "VerifyAudit"}:
+        actions = ("s3:GetObject", "s3:PutObject") if function == "AnchorAudit" else ("s3:GetObject",)
+        statements.append(allow(actions, [f"{resources.seals_arn}/audit/*"]))
+        statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
     return statements
 
 
@@ -211,7 +246,7 @@ def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
         actions = _choose_actions(name, access)
-        if access == "write" and name in _DELETABLE:
+        if access == "erase" or (access == "write" and name in _DELETABLE):
             actions = (*actions, "dynamodb:DeleteItem")
         arn = tables.by_name[name].table_arn
         grouped.setdefault(actions, []).append(arn)
@@ -250,6 +285,7 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnWatch": [queues.watches_dead, queues.charges],
         "OnCommandRecorded": [queues.commands_dead],
         "OnEventRecorded": [queues.webhooks_dead],
+        "OnAuditRecorded": [queues.audit_dead],
     }
     statements = []
     if function in consumed:

@@ -34,6 +34,7 @@ class Queues(Construct):
         self.payments = self._build("Payments", "payments", self.payments_dead)
         self.commands_dead = self._build_dead("CommandsDead", "commands-dlq")
         self.webhooks_dead = self._build_dead("WebhooksDead", "webhooks-dlq")
+        self.audit_dead = self._build_dead("AuditDead", "audit-dlq")
 
     @property
     def dead_letter_queues(self) -> dict[str, sqs.Queue]:
@@ -45,6 +46,7 @@ class Queues(Construct):
             "Payments": self.payments_dead,
             "Commands": self.commands_dead,
             "Webhooks": self.webhooks_dead,
+            "Audit": self.audit_dead,
         }
 
     def _build(self, construct_id: str, name: str, dead: sqs.Queue, *, fifo: bool | None = None) -> sqs.Queue:

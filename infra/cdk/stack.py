@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
@@ -11,6 +12,7 @@ from constructs import Construct
 
 from infra.cdk.alarms import Alarms
 from infra.cdk.functions import Functions
+from infra.cdk.outer_ring import OuterRing, build_method_settings
 from infra.cdk.permissions import Resources, build_host_statements
 from infra.cdk.queues import Queues
 from infra.cdk.tables import Tables
@@ -18,6 +20,8 @@ from infra.cdk.tables import Tables
 APP_NAME = "provocative"
 #: As long as books are kept.
 SEALS_KEPT = Duration.days(3653)
+#: Ten years from the end of the year.
+STATEMENTS_KEPT = Duration.days(3653 + 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,22 @@ class Stage:
     seller_address: str = ""
     seller_country: str = ""
     seller_tax_id: str = ""
+    #: A firewall and limits before the API; the embedded cloud has neither.
+    outer_ring: bool = True
+    #: Multiplies the rate limits of `chalicelib.core.throttling`.
+    rate_limit_factor: int = 1
+    #: Holds new accounts to less, see `chalicelib.rentals.ramp`.
+    new_account_ramp: bool = True
     #: A domain of one's own for the API; empty: the address that API Gateway gives it.
     public_url: str = ""
+    #: Sites whose pages may read answers, with spaces between them.
+    allowed_origins: str = ""
+    #: Who writes to people: an address, or one of a domain, that SES has verified.
+    mail_from: str = "accounts@provocative.example"
+
+    @property
+    def person_key_alias(self) -> str:
+        return f"alias/{self.prefix}-persons"
 
     @property
     def public_url_parameter(self) -> str:
@@ -82,6 +100,15 @@ class PlatformStack(Stack):
             # Empty: no provider is asked, and annual figures stand in.
             secret_string_value=SecretValue.unsafe_plain_text("{}"),
         )
+        self.person_key = self._add_person_key()
+        secretsmanager.Secret(
+            self,
+            "IdentityProviders",
+            secret_name=f"{stage.prefix}-identity-providers",
+            description="issuer, client_id and client_secret by name, set by an operator: docs/sign-in.md",
+            # Empty: people sign in here alone.
+            secret_string_value=SecretValue.unsafe_plain_text("{}"),
+        )
         self.documents = self._add_documents()
         self.seals = self._add_seals()
         self.resources = Resources(
@@ -94,6 +121,12 @@ class PlatformStack(Stack):
             stripe_secret_arn=self.format_service_arn(
                 "secretsmanager", f"secret:{stage.prefix}-stripe-??????"
             ),
+            person_key_arn=self.person_key.key_arn,
+            identity_providers_secret_arn=self.format_service_arn(
+                "secretsmanager", f"secret:{stage.prefix}-identity-providers-??????"
+            ),
+            mail_identity_arn=self.format_service_arn("ses", "identity/*"),
+            mail_from=stage.mail_from,
             public_url_arn=self.format_service_arn("ssm", f"parameter{stage.public_url_parameter}"),
             keys_arn=self.format_service_arn("kms", "key/*"),
             grid_secret_arn=self.format_service_arn("secretsmanager", f"secret:{stage.prefix}-grid-??????"),
@@ -132,6 +165,8 @@ class PlatformStack(Stack):
             string_value=stage.public_url or self._build_api_url(),
             description="Where the API is reached from outside: links in mails, and the issuer of tokens",
         )
+        if stage.outer_ring:
+            self._add_outer_ring()
         Alarms(
             self,
             "Alarms",
@@ -155,6 +190,8 @@ class PlatformStack(Stack):
         webhooks_stream_arn = self.tables.by_name["webhooks"].table_stream_arn
         ledger_stream_arn = self.tables.by_name["ledger"].table_stream_arn
         assert ledger_stream_arn is not None
+        audit_stream_arn = self.tables.by_name["audit"].table_stream_arn
+        assert audit_stream_arn is not None
         assert stream_arn is not None
         assert webhooks_stream_arn is not None
         assert fleet_stream_arn is not None
@@ -177,7 +214,10 @@ class PlatformStack(Stack):
             "PAYMENTS_QUEUE_URL": queues.payments.queue_url,
             "PAYMENTS_DLQ_URL": queues.payments_dead.queue_url,
             "STRIPE_SECRET_ID": f"{stage.prefix}-stripe",
+            "IDENTITY_PROVIDERS_SECRET_ID": f"{stage.prefix}-identity-providers",
+            "MAIL_FROM": stage.mail_from,
             "GRID_SECRET_ID": f"{stage.prefix}-grid",
+            "PERSON_KEY_ID": stage.person_key_alias,
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
             "SEALS_BUCKET": self.seals.bucket_name,
             "SELLER_NAME": stage.seller_name,
@@ -191,18 +231,41 @@ class PlatformStack(Stack):
             "FLEET_STREAM_ARN": fleet_stream_arn,
             "WEBHOOKS_STREAM_ARN": webhooks_stream_arn,
             "LEDGER_STREAM_ARN": ledger_stream_arn,
+            "AUDIT_STREAM_ARN": audit_stream_arn,
             "COMMAND_QUEUE_PREFIX": f"{stage.prefix}-commands-",
             "HOST_ROLE_ARN": self.resources.host_role_arn,
+            "ALLOWED_ORIGINS": stage.allowed_origins,
             "PUBLIC_URL_PARAMETER": stage.public_url_parameter,
             "PEPPER_SECRET_ID": f"{stage.prefix}-pepper",
+            "NEW_ACCOUNT_RAMP": str(stage.new_account_ramp).lower(),
+            "RATE_LIMIT_FACTOR": str(stage.rate_limit_factor),
             "HEARTBEAT_INTERVAL_SECONDS": str(stage.heartbeat_interval_seconds),
             "TELEMETRY_INTERVAL_SECONDS": str(stage.telemetry_interval_seconds),
         }
 
+    def _add_person_key(self) -> kms.Key:
+        """Wraps the data keys of persons; they alone are ever encrypted with it."""
+        return kms.Key(
+            self,
+            "PersonKey",
+            alias=self.stage.person_key_alias,
+            description="Wraps the data key of each person: docs/compliance.md",
+            enable_key_rotation=True,
+            pending_window=Duration.days(30),
+            removal_policy=RemovalPolicy.RETAIN if self.stage.protected else RemovalPolicy.DESTROY,
+        )
+
     def _add_documents(self) -> s3.Bucket:
-        """Statements, carbon reports, and drafts that nobody needs on the next day."""
+        """Statements, carbon reports, and drafts and exports that nobody needs on the next day."""
         stage = self.stage
-        drafts = s3.LifecycleRule(prefix="drafts/", expiration=Duration.days(1))
+        day = Duration.days(1)
+        # Versions too: what has expired would be kept as one.
+        passing = [
+            s3.LifecycleRule(prefix=prefix, expiration=day, noncurrent_version_expiration=day)
+            for prefix in ("drafts/", "exports/")
+        ]
+        # As their rows: `statements.store`.
+        passing.append(s3.LifecycleRule(prefix="statements/", expiration=STATEMENTS_KEPT))
         return s3.Bucket(
             self,
             "Documents",
@@ -211,7 +274,7 @@ class PlatformStack(Stack):
             encryption=s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=stage.enforce_tls,
             versioned=True,
-            lifecycle_rules=[drafts],
+            lifecycle_rules=passing,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
 
@@ -242,6 +305,19 @@ class PlatformStack(Stack):
             role_name=f"{self.stage.prefix}-host",
             assumed_by=iam.ArnPrincipal(self.functions.get_role("APIHandler").attr_arn),
             inline_policies={"queues": document},
+        )
+
+    def _add_outer_ring(self) -> None:
+        rest_api = self.functions.get_resource("RestAPI")
+        rest_api.add_property_override("MethodSettings", build_method_settings())
+        # The transform puts the stage that it makes in the place of this reference, so it is there before.
+        stage_name = {"Ref": "RestAPI.Stage"}
+        path = [f"arn:{self.partition}:apigateway:{self.region}::/restapis/", rest_api.ref, "/stages/"]
+        OuterRing(
+            self,
+            "OuterRing",
+            prefix=self.stage.prefix,
+            stage_arn={"Fn::Join": ["", [*path, stage_name]]},
         )
 
     def _add_outputs(self) -> None:

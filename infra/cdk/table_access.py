@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
-#: ``add``: put what is new, and read nothing.
-Access = Literal["read", "write", "add"]
+#: ``add``: put what is new, and read nothing. ``erase``: as ``write``, and take away.
+Access = Literal["read", "write", "add", "erase"]
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
     "fleet": "write",
@@ -28,6 +28,7 @@ _SETTLES: Mapping[str, Access] = {**_POSTS, "payments": "write"}
 TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "APIHandler": {
         "accounts": "write",
+        "organisations": "write",
         "catalog": "write",
         "prices": "write",
         "templates": "write",
@@ -48,11 +49,16 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
         "balances": "write",
         "budgets": "write",
         "idempotency": "write",
+        "limits": "write",
         "oauth": "write",
+        "people": "write",
         "payments": "write",
         "scaling": "write",
         "webhooks": "write",
+        "person-keys": "write",
+        "privacy": "write",
         "audit": "write",
+        "chain": "read",
     },
     "BootstrapInstallation": {"accounts": "write", "audit": "write"},
     # A stay that is over may be followed by a place in line, or by a restart with a hold of its own.
@@ -191,5 +197,34 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "VerifySeals": {"ledger": "read"},
     "OnLedgerTampered": {"ledger": "add", "accounts": "read", "audit": "write"},
     "ExpireCredits": _POSTS,
+    # What it links is in the record of the stream.
+    "OnAuditRecorded": {"chain": "write", "marks": "add"},
+    "SweepAudit": {"audit": "read", "chain": "write", "marks": "write"},
+    "AnchorAudit": {"chain": "write", "marks": "write"},
+    "VerifyAudit": {"audit": "read", "chain": "read", "marks": "write"},
+    # Reads all that is an account's, and takes out what is personal. Books and trail it cannot change.
+    "RunPrivacyRequests": {
+        "accounts": "write",
+        "balances": "write",
+        "budgets": "erase",
+        "catalog": "read",
+        "commands": "erase",
+        "idempotency": "erase",
+        "ledger": "read",
+        "metering": "read",
+        "payments": "erase",
+        "person-keys": "write",
+        "privacy": "write",
+        "removals": "read",
+        "rentals": "erase",
+        "reports": "erase",
+        "reservations": "write",
+        "scheduling": "read",
+        "statements": "erase",
+        "templates": "erase",
+        "usage": "write",
+        "webhooks": "erase",
+        "audit": "write",
+    },
     "RotateSigningKeys": {"oauth": "write"},
 }

@@ -31,10 +31,17 @@ class TableSpec:
     streamed: dynamodb.StreamViewType | None = None
     expires: bool = False
     append_only: bool = False
+    #: Off where the past must not come back: a restored key would open what was erased.
+    restorable: bool = True
 
 
 TABLES = (
     TableSpec("accounts", (IndexSpec("by_account", "account_id", "sk"),)),
+    TableSpec(
+        "organisations",
+        (IndexSpec("by_user", "user_id", "pk"), IndexSpec("by_account", "account_id", "sk")),
+        expires=True,
+    ),
     TableSpec("catalog"),
     TableSpec("fleet", (IndexSpec("by_pool", "pool", "free_rank", NUMBER),), streamed=AFTER),
     TableSpec("prices", append_only=True),
@@ -60,6 +67,7 @@ TABLES = (
             IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),
             IndexSpec("by_kept", "kept_shard", "rental_id", keys_only=True),
         ),
+        expires=True,
     ),
     TableSpec("scheduling"),
     TableSpec("scaling", expires=True),
@@ -91,7 +99,7 @@ TABLES = (
     TableSpec("balances", (IndexSpec("by_due", "due_shard", "due_at_ms", NUMBER),)),
     TableSpec("budgets"),
     TableSpec("usage"),
-    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),)),
+    TableSpec("statements", (IndexSpec("by_pending", "pending_shard", "sk", keys_only=True),), expires=True),
     TableSpec(
         "payments",
         (
@@ -100,7 +108,9 @@ TABLES = (
         ),
         expires=True,
     ),
-    TableSpec("idempotency", expires=True),
+    TableSpec("people", (IndexSpec("by_user", "session_user_id", "created_at_ms", NUMBER),), expires=True),
+    TableSpec("idempotency", (IndexSpec("by_account", "account_id", "pk", keys_only=True),), expires=True),
+    TableSpec("limits", expires=True),
     # Codes, grants, clients, the list of signing keys: by their own key; a person's grants by index.
     TableSpec(
         "oauth",
@@ -115,9 +125,18 @@ TABLES = (
     ),
     TableSpec(
         "audit",
-        (IndexSpec("by_subject", "subject", "sk"), IndexSpec("by_actor", "indexed_actor", "sk")),
+        (
+            IndexSpec("by_subject", "subject", "sk"),
+            IndexSpec("by_actor", "indexed_actor", "sk"),
+            IndexSpec("by_hour", "hour_shard", "sk", keys_only=True),
+        ),
+        streamed=AFTER,
         append_only=True,
     ),
+    TableSpec("chain", append_only=True),
+    # No copy of a key outlives the key: no recovery, no stream.
+    TableSpec("person-keys", restorable=False),
+    TableSpec("privacy", (IndexSpec("by_open", "open_shard", "created_key"),)),
 )
 
 
@@ -138,7 +157,7 @@ class Tables(Construct):
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             encryption=dynamodb.TableEncryption.AWS_MANAGED,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
+                point_in_time_recovery_enabled=spec.restorable
             ),
             deletion_protection=protected,
             removal_policy=RemovalPolicy.RETAIN if protected else RemovalPolicy.DESTROY,

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from infra.local.ministack import ACCOUNT_ID, REGION
 from infra.local.progress import Progress, StepFailed
 
 DEPLOY_SECONDS = 240
+ANY_METHOD = "x-amazon-apigateway-any-method"
 _PLACEHOLDERS = {
     "${AWS::AccountId}": ACCOUNT_ID,
     "${AWS::Region}": REGION,
@@ -37,6 +39,7 @@ def deploy_stack(aws: Aws, assembly: Path, stack_name: str, progress: Progress, 
         )
         stack = _wait(cloudformation, stack_name, log)
         _check_batches(aws)
+        pass_other_methods(aws, json.loads(template))
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
@@ -93,6 +96,40 @@ def _find_failure(cloudformation: Any, stack_name: str) -> str | None:
         if event["ResourceStatus"].endswith("FAILED") and event.get("ResourceStatusReason"):
             return f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
     return None
+
+
+def pass_other_methods(aws: Aws, template: dict[str, Any]) -> None:
+    """Give the deployed API the methods that MiniStack does not read from a template: those named ANY."""
+    gateway = aws.client("apigateway")
+    for resource in template["Resources"].values():
+        if resource["Type"] != "AWS::Serverless::Api":
+            continue
+        wanted = {
+            path
+            for path, item in resource["Properties"]["DefinitionBody"]["paths"].items()
+            if ANY_METHOD in item
+        }
+        for api_id, found in list_api_resources(aws):
+            if found["path"] in wanted:
+                names = {"restApiId": api_id, "resourceId": found["id"]}
+                integration = next(iter(found["resourceMethods"].values()))["methodIntegration"]
+                gateway.put_method(**names, httpMethod="ANY", authorizationType="NONE")
+                gateway.put_integration(
+                    **names,
+                    httpMethod="ANY",
+                    type=integration["type"],
+                    integrationHttpMethod=integration["httpMethod"],
+                    uri=integration["uri"],
+                )
+
+
+def list_api_resources(aws: Aws) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each API's id with each path of it that has methods."""
+    gateway = aws.client("apigateway")
+    for api in gateway.get_rest_apis()["items"]:
+        pages = gateway.get_paginator("get_resources").paginate(restApiId=api["id"], embed=["methods"])
+        for page in pages:
+            yield from ((api["id"], each) for each in page["items"] if each.get("resourceMethods"))
 
 
 def _check_batches(aws: Aws) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, MAX_PATH_PARAMETER, Api, Operation
+from chalicelib.core.clock import format_instant
+from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, Api, Operation
+from chalicelib.runtime.request_parts import MAX_PATH_PARAMETER
 from infra.openapi import problems
-from infra.openapi.examples import EXAMPLES, PARAMETERS
+from infra.openapi.examples import EXAMPLES, FORMS, PARAMETERS, PATH_FORMS
 from infra.openapi.schemas import build_schemas, mark_down
 from infra.openapi.views import Reading, Undetermined, read_view
 
@@ -28,7 +30,24 @@ _KEY_HEADER: Schema = {
     "in": "header",
     "required": True,
     "description": "Of your choice. The same key with the same body has one effect and one answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_IDEMPOTENCY_KEY,
+        # Printable ASCII; spaces at the ends are no part of a header's value (RFC 9110, section 5.5).
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+}
+_TAG_HEADER: Schema = {
+    "description": "The entity tag of what is answered; it changes with every member.",
+    "schema": {"type": "string"},
+}
+_MATCH_HEADERS: dict[str, Schema] = {
+    name: {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("If-None-Match", "Entity tags that are known; one that still holds is answered with 304."),
+        ("If-Match", "Change it only if it is still what has this entity tag."),
+    )
 }
 _SECURITY: Schema = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key: `Authorization: Bearer <key>`."},
@@ -124,14 +143,24 @@ def _build_operation(
             *(_build_query_parameter(name, reading) for name in sorted(reading.queries)),
             *([_KEY_HEADER] if reading.keyed else []),
             *(_build_header(name) for name in reading.headers),
+            *([_MATCH_HEADERS["If-None-Match"]] if operation.tagged else []),
+            *([_MATCH_HEADERS["If-Match"]] if operation.conditional else []),
         ],
     }
+    if operation.deprecation is not None:
+        built["deprecated"] = True
+        built["x-sunset"] = format_instant(operation.deprecation.sunset_ms)
     body = _build_request_body(operation, reading, references)
     if body is not None:
         built["requestBody"] = body
     refusals = problems.list_statuses(operation, reading, templated=bool(templated))
+    statuses = [*reading.statuses, *([HTTPStatus.NOT_MODIFIED] if operation.tagged else [])]
+    answers = {str(each.value): _build_answer(each, reading, references) for each in statuses}
+    for status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
+        if (operation.tagged or operation.conditional) and str(status.value) in answers:
+            answers[str(status.value)]["headers"]["ETag"] = _TAG_HEADER
     built["responses"] = {
-        **{str(status.value): _build_answer(status, reading, references) for status in reading.statuses},
+        **answers,
         **{str(each): {"$ref": f"#/components/responses/{problems.NAMES[each][0]}"} for each in refusals},
     }
     return built
@@ -145,13 +174,16 @@ def _summarize(operation: Operation) -> str:
 
 
 def _build_path_parameter(name: str) -> Schema:
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_PATH_PARAMETER}
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_PATH_PARAMETER, **PATH_FORMS.get(name, {})}
     return {"name": name, "in": "path", "required": True, **_describe(name), "schema": schema}
 
 
 def _build_query_parameter(name: str, reading: Reading) -> Schema:
+    schema = {**reading.queries[name], **FORMS.get(name, {})}
     required = {"required": True} if name in reading.required else {}
-    return {"name": name, "in": "query", **required, **_describe(name), "schema": reading.queries[name]}
+    if required and schema == {"type": "string"}:
+        schema["minLength"] = 1
+    return {"name": name, "in": "query", **required, **_describe(name), "schema": schema}
 
 
 def _build_header(name: str) -> Schema:
@@ -185,6 +217,7 @@ def _build_answer(
 ) -> Schema:
     sent = {name: {"schema": {"type": "string"}} for name in reading.sent_headers}
     answer: Schema = {"description": _DESCRIPTIONS[status], "headers": {**sent, **problems.REQUEST_ID}}
+    answer["headers"] |= problems.RATE_LIMITS
     if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         return answer
     schemas = [references[model] for model in reading.models]
@@ -195,4 +228,4 @@ def _build_answer(
 
 
 #: Of answers that are no body of ours.
-_TYPES = {"text/html": "string", "application/json": "object"}
+_TYPES = {"text/html": "string", "text/*": "string", "application/json": "object"}

@@ -14,6 +14,18 @@ _WORKLOAD = {
 #: Model -> name of the example -> body.
 EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "AccountRequest": {"account": {"name": "Example Lab"}},
+    "AccountActionRequest": {
+        "suspend": {"action": "suspend", "reason": "Payment disputed, case 118"},
+        "lift it": {"action": "unsuspend", "reason": "Dispute settled"},
+    },
+    "OrganisationRequest": {"organisation": {"name": "Example Lab"}},
+    "OwnershipRequest": {"to another member": {"user_id": "usr_01jd3r8m2k9qv5w7x1y4z6a8bc"}},
+    "RoleRequest": {"developer": {"role": "developer"}},
+    "InvitationRequest": {"developer": {"email": "ada@lab.example", "role": "developer"}},
+    "AcceptanceRequest": {"from the mail": {"token": "the-end-of-the-link-in-the-mail"}},
+    "ProjectRequest": {"project": {"name": "Training"}},
+    "ProjectChange": {"archive": {"archived": True}, "rename": {"name": "Pretraining"}},
+    "ServiceAccountRequest": {"deployment": {"name": "ci", "role": "developer"}},
     "KeyRequest": {
         "key": {"label": "ci"},
         "key that may do little, from one network, for a while": {
@@ -41,6 +53,13 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "token": "a-token-that-others-can-read",
             "url": "https://forge.example/someone/settings.py",
         },
+    },
+    "PrivacyRequestRequest": {
+        "all that is kept of the account": {"kind": "export"},
+        "erasure of the account": {"kind": "erasure", "subject": "account"},
+    },
+    "ConsentRequest": {
+        "do not sell or share": {"purpose": "data_sale", "given": False, "version": "2026-11"},
     },
     "SpendLimitRequest": {
         "limit": {"limit_micros_per_hour": 50_000_000},
@@ -267,20 +286,36 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 #: What parameters of path and query mean, where their names do not say it.
 PARAMETERS: Mapping[str, str] = {
-    "actor": "Id of a key. One of `target` and `actor` is needed.",
+    "account_id": "For operators: whose. Others have their own.",
+    "action": "How the action begins: `key.` for all that was done to keys.",
+    "actor": "Id of a key, a person or a service account. Operators need this, `target` or `account_id`.",
     "at": "As it was known at this instant; now, if left out.",
     "cursor": "`next_cursor` of the page before.",
     "day": "`yyyy-mm-dd`, UTC.",
     "deadline": "The work is done by then.",
     "earliest": "The work starts no earlier.",
     "from": "From this instant.",
+    "from_sequence": "Where to go on: `next_sequence` of the answer before.",
     "max_intensity_mg_per_kwh": "Milligrams of CO2e per kilowatt-hour.",
     "min_reliability_ppm": "Parts of a million.",
     "month": "`yyyy-mm`, UTC.",
     "period": "`yyyy-mm-dd` or `yyyy-mm`, UTC.",
     "regions": "Further regions where the work may run, with commas between them.",
     "serial": "Of a batch, or of a certificate that was cut from it.",
-    "target": "Id of a host, a rental or a pool. One of `target` and `actor` is needed.",
+    "target": "Id of what it was done to: a host, a rental, a pool, a key.",
     "to": "Before this instant.",
     "version": "Of the report; the latest, if left out.",
+}
+
+_YEAR = "(19[7-9][0-9]|[2-9][0-9]{3})"
+#: How parameters of path and query are written, beyond their types.
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    "day": {"format": "date", "pattern": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"},
+    "month": {"pattern": f"^{_YEAR}-(0[1-9]|1[0-2])$"},
+    "period": {"pattern": f"^{_YEAR}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$"},
+}
+#: And of paths alone: a query may ask for what nobody could name.
+PATH_FORMS: Mapping[str, Mapping[str, Any]] = {
+    **FORMS,
+    "gpu_type": {"maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9.-]*$"},
 }

@@ -26,10 +26,14 @@ NAMES: Mapping[int, tuple[str, str]] = {
     403: ("Forbidden", "The key may not do this."),
     404: ("NotFound", "There is no such thing, or it is another account's: the same answer."),
     409: ("Conflict", "The request is right, but the state does not allow it."),
+    412: ("PreconditionFailed", "It has changed since it was read: `If-Match` names what it was."),
     413: ("TooLarge", "The body has more bytes than are taken."),
     415: ("UnsupportedMediaType", "The body is not sent as application/json."),
     422: ("KeyReused", "The Idempotency-Key was used with another body."),
-    429: ("TooManyRequests", "The gateway takes no more requests now."),
+    429: (
+        "TooManyRequests",
+        "The key, its account or its address asks too often, or all do: try again after `Retry-After`.",
+    ),
     500: ("InternalError", "A fault of ours; the request id finds it."),
     503: ("Unavailable", "Contention, or a dependency that did not answer: try again after `Retry-After`."),
 }
@@ -38,7 +42,23 @@ _REQUEST_ID: Schema = {
     "schema": {"type": "string"},
 }
 REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
-HEADERS: Mapping[str, Schema] = {"X-Request-Id": _REQUEST_ID}
+#: Source: draft-ietf-httpapi-ratelimit-headers-10.
+_RATE_LIMIT_POLICY: Schema = {
+    "description": "The limit that is nearest: `q` requests in `w` seconds. Stripe's route has none.",
+    "schema": {"type": "string", "examples": ['"default";q=600;w=60']},
+}
+_RATE_LIMIT: Schema = {
+    "description": "What is left of it (`r`), and after how many seconds it is whole again (`t`).",
+    "schema": {"type": "string", "examples": ['"default";r=599;t=1']},
+}
+RATE_LIMITS: Mapping[str, Schema] = {
+    name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit-Policy", "RateLimit")
+}
+HEADERS: Mapping[str, Schema] = {
+    "X-Request-Id": _REQUEST_ID,
+    "RateLimit-Policy": _RATE_LIMIT_POLICY,
+    "RateLimit": _RATE_LIMIT,
+}
 PROBLEM: Schema = {
     "type": "object",
     "description": "A problem document (RFC 9457). Some codes add members of their own.",
@@ -75,6 +95,7 @@ def list_statuses(operation: http.Operation, reading: Reading, *, templated: boo
         (403, keyed),
         (404, templated or keyed),
         (409, changes or operation.permission is not None),
+        (412, operation.conditional),
         (413, operation.body is not None or reading.raw_body),
         (415, operation.body is not None),
         (422, reading.keyed),
@@ -90,7 +111,8 @@ def build_responses() -> dict[str, Schema]:
     responses = {}
     for status, (name, text) in NAMES.items():
         headers: Schema = dict(REQUEST_ID)
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers |= RATE_LIMITS
+        if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             headers["Retry-After"] = {"schema": {"type": "integer"}}
         if status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = {"schema": {"type": "string"}}

@@ -62,12 +62,16 @@ def _shorten_references(value: Any) -> Any:
         return [_shorten_references(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {
+    shortened = {
         key: REFERENCE + _shorten(each.removeprefix(REFERENCE))
         if key == "$ref" and isinstance(each, str)
         else _shorten_references(each)
         for key, each in value.items()
     }
+    if isinstance(shortened.get("patternProperties"), dict):
+        # pydantic leaves open that a name of another form is refused.
+        shortened.setdefault("additionalProperties", False)
+    return shortened
 
 
 def _describe(schema: Schema, model: type[BaseModel]) -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from chalicelib.core.paging import DEFAULT_LIMIT, MAX_LIMIT
 from chalicelib.runtime import http, listing
+from chalicelib.runtime.bodies import INSTANT_SCHEMA
+from chalicelib.runtime.request_parts import ANY_QUERY
 from infra.openapi.sources import find_function
 
 Schema = dict[str, Any]
@@ -54,8 +56,8 @@ def read_view(operation: http.Operation) -> Reading:
     assert isinstance(view, FunctionType)
     nodes = [node for tree in _list_functions(view) for part in tree.body for node in ast.walk(part)]
     queries = _read_queries(nodes, view.__globals__)
-    if set(queries) != operation.query - http.ANY_QUERY:
-        different = sorted(set(queries) ^ (operation.query - http.ANY_QUERY))
+    if set(queries) != operation.query - ANY_QUERY:
+        different = sorted(set(queries) ^ (operation.query - ANY_QUERY))
         raise Undetermined(f"{operation.name} declares or reads the query {different}, and not both")
     media_type, models = _read_answer(view)
     statuses = operation.statuses or _read_statuses(nodes, operation.name)
@@ -174,7 +176,7 @@ def _read_integer(node: ast.Call, names: Mapping[str, Any]) -> tuple[str, Schema
 
 
 def _read_instant(node: ast.Call, names: Mapping[str, Any]) -> tuple[str, Schema]:
-    return _evaluate(node.args[1], names), {"type": "string", "format": "date-time"}
+    return _evaluate(node.args[1], names), dict(INSTANT_SCHEMA)
 
 
 def _read_limit(_node: ast.Call, _names: Mapping[str, Any]) -> tuple[str, Schema]:

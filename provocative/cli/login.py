@@ -121,7 +121,7 @@ def identify(session: Session, name: str, profile: profiles.Profile) -> dict[str
     try:
         wanted = None if match is None else f"key_{match[1]}"
         own = next(
-            (key for key in list_all(client.accounts.list_keys, limit=200) if key["key_id"] == wanted), None
+            (key for key in list_all(client.accounts.list_keys, limit=100) if key["key_id"] == wanted), None
         )
     finally:
         client.close()

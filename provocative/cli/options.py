@@ -22,7 +22,7 @@ GpuTypeName = Annotated[str, Argument(metavar="GPU_TYPE", help="Such as H100-SXM
 RegionName = Annotated[str, Argument(metavar="REGION", help="Such as eu-north-1.")]
 Reason = Annotated[str, Option("--reason", help="Why; it stands in the audit trail.")]
 
-Limit = Annotated[int | None, Option("--limit", metavar="N", min=1, max=200, help="At most so many.")]
+Limit = Annotated[int | None, Option("--limit", metavar="N", min=1, max=100, help="At most so many.")]
 Cursor = Annotated[str | None, Option("--cursor", metavar="CURSOR", help="Go on where a page ended.")]
 All = Annotated[bool, Option("--all", help="Read every page.")]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]

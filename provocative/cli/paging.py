@@ -14,9 +14,9 @@ def fetch_page(
 ) -> Any:
     """Return a page; ``everything`` goes on from ``cursor`` to the end and joins what it finds."""
     # Many of a page's items make fewer calls.
-    page = fetch(limit=limit or (200 if everything else None), cursor=cursor, **filters)
+    page = fetch(limit=limit or (100 if everything else None), cursor=cursor, **filters)
     while everything and page.get("next_cursor"):
-        following = fetch(limit=limit or 200, cursor=page["next_cursor"], **filters)
+        following = fetch(limit=limit or 100, cursor=page["next_cursor"], **filters)
         page = {**following, "items": [*page["items"], *following["items"]]}
     return page
 

@@ -13,12 +13,14 @@ from chalicelib.carbon.service import read_figures
 from chalicelib.carbon.shifting import ForecastPlanner
 from chalicelib.catalog.service import CachedCatalog, CatalogPorts
 from chalicelib.catalog.templates import TemplatePorts
+from chalicelib.compliance.ports import ChainPorts
 from chalicelib.fleet.maintenance import MaintenancePorts
 from chalicelib.fleet.operations import OperationPorts
 from chalicelib.fleet.service import FleetPorts
 from chalicelib.fleet.watch import WatchPorts
 from chalicelib.metering.failover import RentalFailover
 from chalicelib.metering.ports import MeterPorts
+from chalicelib.organisations.ports import OrganisationPorts
 from chalicelib.removals.ports import RemovalPorts
 from chalicelib.rentals.ports import RentalPorts
 from chalicelib.reporting.content_gateway import JsonContents
@@ -33,6 +35,7 @@ from chalicelib.webhooks.dispatch import DispatchPorts, Job
 from chalicelib.webhooks.leaks import LeakPorts
 from chalicelib.webhooks.service import WebhookPorts
 from tests.fakes.catalog import FakeCatalogStore, FakeTemplateStore
+from tests.fakes.chains import FakeChainStore
 from tests.fakes.database import FakeClock, FakeIds, MemoryDatabase
 from tests.fakes.fleet import FakeFleetStore, FakeHostIdentities
 from tests.fakes.grid import FakeIntensityStore
@@ -44,6 +47,7 @@ from tests.fakes.ledger import (
     FakeWalletStore,
 )
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
+from tests.fakes.organisations import FakeMailer, FakeOrganisationStore
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
 from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reports import FakePurchases, FakeReportStore
@@ -72,8 +76,26 @@ class FakeCloud:
         self.pepper = b"pepper of the tests"
         catalog_store = FakeCatalogStore(self.db, self.clock)
         wallets = FakeWalletStore(self.db)
+        self.organisation_store, self.mailer = FakeOrganisationStore(self.db), FakeMailer()
         self.accounts = AccountPorts(
-            FakeAccountStore(self.db), self.audit, self.db.begin, self.clock, self.ids, lambda: self.pepper
+            FakeAccountStore(self.db),
+            self.audit,
+            self.db.begin,
+            self.clock,
+            self.ids,
+            lambda: self.pepper,
+            self.organisation_store.count_issued_key,
+        )
+        #: What people proved is theirs.
+        self.addresses: dict[str, str] = {}
+        self.organisations = OrganisationPorts(
+            self.organisation_store,
+            self.accounts,
+            FakeIdempotencyStore(self.db),
+            self.mailer,
+            self.addresses.get,
+            lambda account_id: self.rentals.scheduling.get_quota(account_id).used_gpus == 0,
+            lambda: "https://api.example/stage",
         )
         self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
         self.webhook_store, self.sender = FakeWebhookStore(self.db), FakeSender()
@@ -117,6 +139,7 @@ class FakeCloud:
             wallets=wallets,
             planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
+            projects=self.organisation_store,
             audit=self.audit,
             outbox=self.webhook_store,
             transactions=self.db.begin,
@@ -176,6 +199,9 @@ class FakeCloud:
             self.billing,
             Party("Provocative Cloud Ltd", ("1 Test Street",), "IE", "IE1234567X"),
             lambda: print_statement,
+        )
+        self.chains = ChainPorts(
+            FakeChainStore(self.db), self.vault, self.documents, self.db.begin, self.clock, self.ids
         )
         self.purchases, self.grid_store = FakePurchases(), self.removals.grid
         self.reports = ReportPorts(

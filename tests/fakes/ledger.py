@@ -12,6 +12,7 @@ from chalicelib.billing.ports import (
     UsageLine,
     Wallet,
     find_data_hold_end,
+    find_paid_since,
 )
 from chalicelib.core.errors import (
     BudgetExhausted,
@@ -129,6 +130,7 @@ class FakeWalletStore(MemoryStore):
                 alert_level=after.alert_level,
                 month=after.month,
                 exhausted_at_ms=after.exhausted_at_ms,
+                paid_since_ms=after.paid_since_ms,
             )
 
         tx.add(check, effect)
@@ -175,7 +177,18 @@ class FakeWalletStore(MemoryStore):
             row, held_micros=row.held_micros + amount, available_micros=row.available_micros - amount
         )
 
-    def add_holds(self, tx: Any, account_id: str, holds: Sequence[StayHold], now_ms: int) -> None:
+    def find_paid_since(self, account_id: str) -> int | None:
+        balance = self.get_balance(account_id)
+        return None if balance is None else find_paid_since(balance)
+
+    def add_holds(
+        self,
+        tx: Any,
+        account_id: str,
+        holds: Sequence[StayHold],
+        now_ms: int,
+        limit_micros_per_hour: int | None = None,
+    ) -> None:
         rows = self.db.table("balances")
         budgets = self._list_budgets(account_id)
         kept = [_set_aside(each, budgets) for each in holds]
@@ -189,6 +202,8 @@ class FakeWalletStore(MemoryStore):
             limit = row.spend_limit_micros_per_hour
             if limit is not None and row.burn_micros_per_hour + rate > limit:
                 return SpendLimitReached("limit")
+            if limit_micros_per_hour is not None and row.burn_micros_per_hour + rate > limit_micros_per_hour:
+                return SpendLimitReached("ramp")
             same = len(self._list_budgets(account_id)) == len(budgets)
             return None if same else Unavailable("budgets")
 
@@ -260,14 +275,14 @@ class FakeBudgetStore(MemoryStore):
             lambda: balances.setdefault(budget.account_id, Balance(budget.account_id, currency)),
         )
 
-    def replace_budget(self, tx: Any, old: Budget, new: Budget) -> None:
+    def replace_budget(self, tx: Any, old: Budget, new: Budget, *, exact: bool = False) -> None:
         rows, key = self.db.table("budgets"), (old.account_id, old.budget_id)
         held = new.held_micros - old.held_micros
         remaining = new.remaining_micros - old.remaining_micros
 
         def check() -> DomainError | None:
             row = rows.get(key)
-            if row is None or (row.spent_micros, row.limit_micros) != (old.spent_micros, old.limit_micros):
+            if row is None or not _is_unchanged(row, old, exact=exact):
                 return Unavailable("budget")
             floor = new.hard_stop and remaining < 0 and new.limit_micros == old.limit_micros
             return Unavailable("budget") if floor and row.remaining_micros < -remaining else None
@@ -282,9 +297,21 @@ class FakeBudgetStore(MemoryStore):
 
         tx.add(check, effect)
 
-    def remove_budget(self, tx: Any, budget: Budget, _currency: str) -> None:
+    def remove_budget(self, tx: Any, budget: Budget, _currency: str, *, exact: bool = False) -> None:
         rows, key = self.db.table("budgets"), (budget.account_id, budget.budget_id)
-        tx.add(lambda: None if key in rows else Unavailable("budget"), lambda: rows.pop(key))
+
+        def check() -> DomainError | None:
+            row = rows.get(key)
+            known = row is not None and (not exact or _is_unchanged(row, budget, exact=True))
+            return None if known else Unavailable("budget")
+
+        tx.add(check, lambda: rows.pop(key))
+
+
+def _is_unchanged(row: Budget, old: Budget, *, exact: bool) -> bool:
+    names = ["spent_micros", "limit_micros", "hard_stop", "alert_percents"]
+    names += ["held_micros", "remaining_micros"] if exact else []
+    return all(getattr(row, name) == getattr(old, name) for name in names)
 
 
 class FakeUsageStore(MemoryStore):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.accounts.model import Account, ApiKey, Installation
+from chalicelib.compliance.service import AuditFilters
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
 from chalicelib.core.paging import Page
@@ -15,16 +16,35 @@ class FakeAuditTrail(MemoryStore):
     def add_entry(self, tx: Any, entry: AuditEntry) -> None:
         tx.put_new("audit", entry.audit_id, entry, Unavailable("audit"))
 
-    def list_by_target(self, target: str, limit: int, start: str | None) -> Page[AuditEntry]:
-        return self._list([entry for entry in self.entries if entry.subject == target], limit, start)
+    def list_by_account(
+        self, account_id: str, filters: AuditFilters, limit: int, start: str | None
+    ) -> Page[AuditEntry]:
+        mine = [entry for entry in self.entries if entry.account_id == account_id]
+        return self._list(mine, filters, limit, start)
 
-    def list_by_actor(self, actor: str, limit: int, start: str | None) -> Page[AuditEntry]:
-        return self._list([entry for entry in self.entries if entry.actor == actor], limit, start)
+    def list_by_target(
+        self, target: str, filters: AuditFilters, limit: int, start: str | None
+    ) -> Page[AuditEntry]:
+        return self._list([each for each in self.entries if each.subject == target], filters, limit, start)
 
-    def _list(self, entries: list[AuditEntry], limit: int, start: str | None) -> Page[AuditEntry]:
-        by_key = {f"{entry.at_ms:013d}#{entry.audit_id}": entry for entry in entries}
+    def list_by_actor(
+        self, actor: str, filters: AuditFilters, limit: int, start: str | None
+    ) -> Page[AuditEntry]:
+        return self._list([each for each in self.entries if each.actor == actor], filters, limit, start)
+
+    def _list(
+        self, entries: list[AuditEntry], filters: AuditFilters, limit: int, start: str | None
+    ) -> Page[AuditEntry]:
+        by_key = {
+            f"{entry.at_ms:013d}#{entry.audit_id}": entry
+            for entry in entries
+            if filters.fits(entry.actor, entry.action, entry.subject)
+            and entry.at_ms >= (filters.from_ms or 0)
+            and (filters.to_ms is None or entry.at_ms < filters.to_ms)
+        }
         order = sorted((key for key in by_key if start is None or key < start), reverse=True)
-        return Page([by_key[key] for key in order[:limit]], order[limit - 1] if len(order) > limit else None)
+        last = order[limit - 1] if len(order) > limit else None
+        return Page([by_key[key] for key in order[:limit]], last)
 
     @property
     def entries(self) -> list[AuditEntry]:
@@ -78,8 +98,17 @@ class FakeAccountStore(MemoryStore):
     def add_account(self, tx: Any, account: Account) -> None:
         tx.put_new("accounts", account.account_id, account, Unavailable("account"))
 
+    def replace_account(self, tx: Any, old: Account, new: Account) -> None:
+        rows, key = self.db.table("accounts"), old.account_id
+        same = lambda: None if rows.get(key) == old else Unavailable("account")  # noqa: E731
+        tx.add(same, lambda: rows.__setitem__(key, new))
+
     def add_key(self, tx: Any, key: ApiKey) -> None:
         tx.put_new("keys", key.key_id, key, Unavailable("key"))
+
+    def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
+        rows = self.db.table("keys").values()
+        return [key for key in rows if (key.account_id, key.issued_by) == (account_id, issuer_id)]
 
     def revoke_key(self, tx: Any, key_id: str, at_ms: int) -> None:
         rows = self.db.table("keys")

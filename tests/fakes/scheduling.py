@@ -6,9 +6,10 @@ from typing import Any
 
 from chalicelib.core.capacity import DEFAULT_MAX_GPUS, Quota
 from chalicelib.core.errors import DomainError, Unavailable
-from chalicelib.rentals.ports import LineAhead, QuotaExceeded, SpreadTaken
+from chalicelib.rentals.ports import LineAhead, SpreadTaken, explain_quota
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
+from chalicelib.rentals.ramp import Allowance
 from tests.fakes.database import MemoryStore
 
 
@@ -69,13 +70,15 @@ class FakeSchedulingStore(MemoryStore):
         rows = self.db.table("quotas")
         tx.add(
             lambda: None if rows.get(account_id, old) == old else Unavailable("quota"),
-            lambda: rows.__setitem__(account_id, Quota(max_gpus, old.used_gpus)),
+            lambda: rows.__setitem__(account_id, Quota(max_gpus, old.used_gpus, is_set=True)),
         )
 
-    def take_quota(self, tx: Any, account_id: str, gpus: int) -> None:
+    def take_quota(self, tx: Any, account_id: str, gpus: int, allowance: Allowance | None = None) -> None:
         def check() -> DomainError | None:
             quota = self.get_quota(account_id)
-            return None if quota.max_gpus - quota.used_gpus >= gpus else QuotaExceeded("quota")
+            maximum = quota.max_gpus if allowance is None else min(quota.max_gpus, allowance.max_gpus)
+            left = maximum - quota.used_gpus
+            return None if left >= gpus else explain_quota(maximum, left, gpus, allowance)
 
         tx.add(check, lambda: self._use(account_id, gpus))
 

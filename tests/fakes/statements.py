@@ -70,9 +70,13 @@ class FakeStatementStore(MemoryStore):
     def get_details(self, account_id: str) -> Party | None:
         return self.db.table("details").get(account_id)
 
-    def put_details(self, tx: Any, account_id: str, details: Party) -> None:
+    def put_details(self, tx: Any, account_id: str, details: Party, old: Party | None = None) -> None:
         rows = self.db.table("details")
-        tx.add(lambda: None, lambda: rows.__setitem__(account_id, details))
+
+        def check() -> DomainError | None:
+            return None if old is None or rows.get(account_id, Party()) == old else Unavailable("details")
+
+        tx.add(check, lambda: rows.__setitem__(account_id, details))
 
 
 @dataclass

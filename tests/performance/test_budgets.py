@@ -33,6 +33,9 @@ def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
         assert status == 201, answer
         return answer["rental_id"]
 
+    def look(rental_id: str) -> int:
+        return call(build_event("GET", f"/v1/rentals/{rental_id}", path, seed.renter_key))[0]
+
     with wire_to(cloud):
         add_host(become_operator(), GPU_TYPE, 4)
         close_clients()
@@ -41,16 +44,23 @@ def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
             post("first")
         with count_calls() as calls:
             rental_id = post("second")
+        with count_calls() as first_look:
+            assert look(rental_id) == 200
         with count_calls() as looks:
-            status, _ = call(build_event("GET", f"/v1/rentals/{rental_id}", path, seed.renter_key))
-    assert status == 200
+            assert look(rental_id) == 200
     assert calls == ["GetItem", "Query", "TransactWriteItems"]
     assert looks == ["GetItem", "GetItem"]
-    # The first request of a process reads the catalogue too, the first of a key's day notes its use.
-    assert first == ["GetItem", "UpdateItem", "Query", "Query", "TransactWriteItems"]
+    # The first request of a process leases tokens of key and account, and again after a few.
+    leases = ["UpdateItem", "UpdateItem"]
+    assert first_look == ["GetItem", *leases, "GetItem"]
+    # It reads the catalogue too; the first of a key's day notes its use.
+    assert first == ["GetItem", "UpdateItem", *leases, "Query", "Query", "TransactWriteItems"]
 
 
-def test_a_malformed_key_costs_no_call(cloud: EmbeddedCloud):
+def test_a_malformed_key_costs_no_read(cloud: EmbeddedCloud):
     with wire_to(cloud), count_calls() as calls:
-        status, _ = call(build_event("GET", "/v1/rentals", "/v1/rentals", "pc_live_mistyped"))
-    assert (status, calls) == (401, [])
+        for _ in range(4):
+            status, _ = call(build_event("GET", "/v1/rentals", "/v1/rentals", "pc_live_mistyped"))
+            assert status == 401
+    # A lease of the address's tokens, for the four of them.
+    assert calls == ["UpdateItem"]

@@ -8,10 +8,20 @@ from chalicelib.carbon.ports import GridPorts
 from chalicelib.catalog.offers import AccountStanding, OfferPorts
 from chalicelib.fleet.capacity import FleetCapacity
 from chalicelib.payments.ports import ClimatePorts, PaymentPorts, StripeSecrets
+from chalicelib.privacy.service import PrivacyPorts
 from tests.factories import add_host
 from tests.fakes.climate import FakeClimate, FakePurchaseStore, FakeResiduals
 from tests.fakes.grid import FakeIntensityStore
 from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
+from tests.fakes.privacy import (
+    FakeArchive,
+    FakeConsentStore,
+    FakePeople,
+    FakeRecords,
+    FakeRequestStore,
+    FakeVault,
+)
+from tests.fakes.records import FakeIdempotencyStore
 from tests.fakes.wiring import rewire
 from tests.unit.runtime.gateway import build_event, call
 from tests.unit.scaling.cloud import build_cloud
@@ -33,12 +43,29 @@ class Platform:
             lambda: StripeSecrets(("whsec_of_the_tests",), livemode=False),
             ClimatePorts(FakePurchaseStore(cloud.db), lambda: self.climate, self.residuals),
         )
+        vault = FakeVault()
+        self.privacy = PrivacyPorts(
+            FakeRequestStore(cloud.db),
+            FakeConsentStore(cloud.db),
+            FakeRecords(),
+            FakePeople(vault),
+            vault,
+            FakeArchive(cloud.clock),
+            cloud.accounts.store,
+            FakeIdempotencyStore(cloud.db),
+            cloud.audit,
+            cloud.db.begin,
+            cloud.clock,
+            cloud.ids,
+        )
         self.grid = GridPorts(FakeIntensityStore(cloud.db), cloud.clock, dict)
         rewire(
             monkeypatch,
             account_ports=cloud.accounts,
+            organisation_ports=cloud.organisations,
             rotation_ports=cloud.rotation,
             audit_reader=cloud.audit,
+            chain_ports=cloud.chains,
             leak_ports=cloud.leaks,
             webhook_ports=cloud.webhooks,
             dispatch_ports=cloud.dispatch,
@@ -60,6 +87,8 @@ class Platform:
             payment_ports=self.till,
             seal_ports=cloud.seals,
             grid_ports=self.grid,
+            privacy_ports=self.privacy,
+            person_vault=vault,
             statement_ports=cloud.statements,
             report_ports=cloud.reports,
             scaling_ports=self.scaling.ports,

@@ -32,6 +32,9 @@ class AccountItem(AccountsTable):
     name = UnicodeAttribute()
     currency = UnicodeAttribute()
     created_at_ms = IntegerAttribute()
+    suspended_at_ms = IntegerAttribute(null=True)
+    suspended_reason = UnicodeAttribute(null=True)
+    closed_at_ms = IntegerAttribute(null=True)
 
 
 class ApiKeyItem(AccountsTable):
@@ -50,3 +53,8 @@ class ApiKeyItem(AccountsTable):
     last_used_at_ms = IntegerAttribute(null=True)
     predecessor_id = UnicodeAttribute(null=True)
     successor_id = UnicodeAttribute(null=True)
+    issued_by = UnicodeAttribute(null=True)
+
+
+class IssuedKeyItem(AccountsTable):
+    """That somebody issued a key: found by who it was, consistently."""

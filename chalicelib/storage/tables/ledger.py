@@ -90,6 +90,7 @@ class BalanceItem(BalancesTable):
     spend_limit_micros_per_hour = IntegerAttribute(null=True)
     alert_level = IntegerAttribute(null=True)
     exhausted_at_ms = IntegerAttribute(null=True)
+    paid_since_ms = IntegerAttribute(null=True)
     month = UnicodeAttribute(null=True)
     #: Stored for the same reason, where there is a limit: always limit - burn.
     spend_headroom_micros_per_hour = IntegerAttribute(null=True)
@@ -194,6 +195,8 @@ class StatementItem(StatementsTable):
     customer: JSONAttribute = JSONAttribute(null=True)
     #: SHA-256 by format.
     digests: JSONAttribute = JSONAttribute(null=True)
+    #: Once it is issued: when the law asks for it no more.
+    expires_at = IntegerAttribute(null=True)
     #: Sparse: until it is issued.
     pending_shard = UnicodeAttribute(null=True)
     by_pending = StatementsByPending()

@@ -3,15 +3,27 @@
 from typing import Any
 
 from pynamodb.attributes import JSONAttribute, UnicodeAttribute
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
+
+
+class IdempotencyByAccount(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_account"
+        projection = KeysOnlyProjection()
+
+    account_id = UnicodeAttribute(hash_key=True)
+    pk = UnicodeAttribute(range_key=True)
 
 
 class IdempotencyItem(Table):
     class Meta(TableMeta):
         table_name = "idempotency"
 
+    #: Erasure finds by it what has not expired.
+    account_id = UnicodeAttribute(null=True)
+    by_account = IdempotencyByAccount()
     fingerprint = UnicodeAttribute()
     status = IntegerAttribute()
     body = UnicodeAttribute()
@@ -36,6 +48,15 @@ class AuditByActor(GlobalSecondaryIndex[Any]):
     sk = UnicodeAttribute(range_key=True)
 
 
+class AuditByHour(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_hour"
+        projection = KeysOnlyProjection()
+
+    hour_shard = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+
+
 class AuditItem(Table):
     class Meta(TableMeta):
         table_name = "audit"
@@ -49,6 +70,8 @@ class AuditItem(Table):
     #: Sparse: absent where the platform acts by itself, which would all fall on one key.
     indexed_actor = UnicodeAttribute(null=True)
     by_actor = AuditByActor()
+    hour_shard = UnicodeAttribute(null=True)
+    by_hour = AuditByHour()
     at_ms = IntegerAttribute()
     details: JSONAttribute = JSONAttribute()
 

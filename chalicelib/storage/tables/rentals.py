@@ -122,3 +122,4 @@ class LogItem(RentalsTable):
     taken_at_ms = IntegerAttribute()
     text = UnicodeAttribute()
     truncated = BooleanAttribute()
+    expires_at = IntegerAttribute(null=True)

@@ -49,6 +49,8 @@ class QuotaItem(SchedulingTable):
     max_gpus = IntegerAttribute()
     #: Stored because a condition cannot subtract: always max_gpus - used.
     available_gpus = IntegerAttribute()
+    #: 1: an operator set it.
+    is_set = IntegerAttribute(null=True)
 
 
 class SpreadItem(SchedulingTable):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.accounts.limits import MAX_LIFETIME_MS, settle_limits
+from chalicelib.accounts.limits import MAX_LIFETIME_MS, renew_limits, settle_limits
 from chalicelib.accounts.model import DAY_MS, PERMISSIONS, ApiKey, build_principal, select_permissions
-from chalicelib.accounts.service import authenticate, create_key
+from chalicelib.accounts.service import authenticate, create_key, revoke_key
 from chalicelib.core.errors import (
     DomainError,
     Forbidden,
@@ -16,8 +16,8 @@ from chalicelib.core.errors import (
     Unavailable,
 )
 from chalicelib.core.networks import covers, is_inside, read_networks
-from chalicelib.core.principal import KeyLimits
-from tests.factories import add_renter, seed_cloud
+from chalicelib.core.principal import MEMBER_ROLES, KeyLimits, Principal
+from tests.factories import add_person, add_renter, seed_cloud, sign_in
 
 RENTER = PERMISSIONS["renter"]
 NOW_MS = 1_800_000_000_000
@@ -247,3 +247,51 @@ def test_a_refused_key_is_no_use(seeded):
     with pytest.raises(Unauthenticated):
         enter(seeded, issued)
     assert issued.key.key_id not in seeded.cloud.db.table("uses")
+
+
+@pytest.mark.parametrize("role", sorted(MEMBER_ROLES))
+def test_a_person_issues_no_key_that_may_do_more_than_the_person(role):
+    person = Principal("acc_x", role, "usr_1", PERMISSIONS[role], user_id="usr_1")
+    settled = settle_limits(person, "renter", KeyLimits(), NOW_MS)
+    assert build(settled).permissions == RENTER & PERMISSIONS[role]
+    assert (settled.permissions is None) == (PERMISSIONS[role] >= RENTER)
+    for permission in sorted(RENTER - PERMISSIONS[role]):
+        with pytest.raises(Forbidden) as refused:
+            settle_limits(person, "renter", KeyLimits(frozenset({permission})), NOW_MS)
+        assert refused.value.code == "key_exceeds_issuer"
+
+
+def test_a_developer_rotates_no_key_of_all_of_the_role(seeded):
+    developer = Principal(
+        seeded.renter.account_id, "developer", "usr_1", PERMISSIONS["developer"], user_id="usr_1"
+    )
+    whole = ApiKey("key_x", seeded.renter.account_id, "renter", "x", "", NOW_MS)
+    with pytest.raises(Forbidden):
+        renew_limits(developer, whole, NOW_MS)
+
+
+def test_a_developer_deals_with_the_keys_that_are_the_own_and_with_no_others(seeded):
+    ann, bob = (add_person(seeded, "developer") for _ in range(2))
+    made = issue(seeded, ann)
+    assert made.key.issued_by == ann.user_id
+    with pytest.raises(Forbidden) as refused:
+        revoke_key(seeded.cloud.accounts, bob, made.key.key_id)
+    assert refused.value.code == "key_of_another"
+    revoke_key(seeded.cloud.accounts, ann, made.key.key_id)
+
+
+def test_the_person_at_the_beginning_stands_in_every_key_of_the_chain(seeded):
+    owner = add_person(seeded, "owner")
+    holder = owner
+    for _ in range(3):
+        made = issue(seeded, holder)
+        assert made.key.issued_by == owner.user_id
+        holder = enter(seeded, made)
+    assert issue(seeded, seeded.operator).key.issued_by is None
+
+
+def test_who_is_no_member_any_more_issues_nothing(seeded):
+    gone = sign_in(seeded.renter.account_id, "usr_gone", "owner")
+    with pytest.raises(Forbidden) as refused:
+        issue(seeded, gone)
+    assert refused.value.code == "issuer_gone"

@@ -255,6 +255,23 @@ def test_a_reversal_is_not_reversed_and_nothing_is_not_either():
         reverse_posting(seeded.cloud.billing, seeded.operator, ReversePosting("usage#none:1:0", "x"))
 
 
+def test_what_a_wallet_no_longer_has_is_not_taken_back_and_it_is_said_why():
+    seeded = seed_cloud(credit_micros=0)
+    promise(seeded, cost(200), key="k", kind="paid")
+    command = ReversePosting(f"credit#{seeded.operator.account_id}:k", "given by mistake")
+    reverse_posting(seeded.cloud.billing, seeded.operator, command)
+    reverse_posting(seeded.cloud.billing, seeded.operator, command)
+    assert wallet(seeded).posted_micros == 0, "a repeat is answered, though nothing is left"
+
+    promise(seeded, cost(200), key="l", kind="paid")
+    rental = start(seeded)
+    command = ReversePosting(f"credit#{seeded.operator.account_id}:l", "given by mistake")
+    with pytest.raises(InsufficientFunds):
+        reverse_posting(seeded.cloud.billing, seeded.operator, command)
+    assert seeded.rental(rental.rental_id).state != "terminated"
+    check_books(seeded)
+
+
 def test_a_key_that_posted_something_else_is_refused():
     seeded = seed_cloud(credit_micros=0)
     promise(seeded, 5, key="k", kind="paid")

@@ -139,7 +139,7 @@ def test_a_price_is_announced_seen_in_the_history_and_in_the_offer(client):
             {"price_micros_per_gpu_hour": 1, "spot_floor_ppm": 1, "spot_cap_ppm": 2},
             "bounds_without_rule",
         ),
-        ({"price_micros_per_gpu_hour": 1, "effective_from": "tomorrow"}, "invalid_instant"),
+        ({"price_micros_per_gpu_hour": 1, "effective_from": "tomorrow"}, "invalid_request"),
         (
             {"price_micros_per_gpu_hour": 1, "effective_from": "2020-01-01T00:00:00Z"},
             "effective_from_out_of_range",

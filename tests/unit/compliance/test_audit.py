@@ -1,5 +1,7 @@
 """Each act of an operator leaves one entry, and operators can read the trail."""
 
+from dataclasses import replace
+
 import pytest
 
 import app
@@ -11,7 +13,7 @@ from chalicelib.fleet.model import set_fault
 from chalicelib.fleet.service import list_moved
 from chalicelib.payments import service
 from chalicelib.payments.settling import settle_payment
-from tests.factories import GPU_TYPE, REGION
+from tests.factories import GPU_TYPE, REGION, add_person
 from tests.unit.platform import Platform
 from tests.unit.removals.plant import DAY_MS, START, read_plant
 from tests.unit.removals.site import UNIT, keep, warm
@@ -49,7 +51,12 @@ class Desk(Platform):
 
 @pytest.fixture
 def platform(monkeypatch):
-    return Desk(monkeypatch)
+    desk = Desk(monkeypatch)
+    # One who signed in: some acts are of people alone.
+    operator = desk.seeded.operator
+    person = add_person(desk.seeded, "operator", account_id=operator.account_id)
+    desk.principals["operator"] = replace(operator, user_id=person.user_id)
+    return desk
 
 
 def list_acts(platform):
@@ -63,6 +70,11 @@ def list_acts(platform):
         return ACT, lambda: platform.act(**body)
 
     yield ask("POST /v1/accounts", {"name": "new"})
+    suspend = {"action": "suspend", "reason": "unpaid"}
+    yield ask("POST /v1/accounts/{account_id}/actions", suspend, account_id=account_id)
+    yield from list_membership_acts(platform)
+    yield ask("POST /v1/privacy/requests", {"kind": "export"})
+    yield ask("PUT /v1/privacy/consents", {"purpose": "data_sale", "given": False, "version": "1"})
     keys = "POST /v1/accounts/{account_id}/api-keys"
     yield keys, lambda: platform.ask(keys, {"label": "a key"}, account_id=account_id)
     listed = platform.cloud.accounts.store.list_keys(account_id, 1, None).items[0]
@@ -130,6 +142,32 @@ def list_acts(platform):
     yield act(action="uncordon")
     platform.act(action="cordon", reason="to be sold")
     yield act(action="retire", reason="sold")
+
+
+def list_membership_acts(platform):
+    cloud, account_id = platform.cloud, platform.seeded.renter.account_id
+    add_person(platform.seeded, "owner")
+    member, gone = (add_person(platform.seeded, "viewer").user_id for _ in range(2))
+    cloud.addresses[platform.principals["operator"].user_id] = "operator@cloud.example"
+
+    def ask(route, body=None, **parameters):
+        return route, lambda: platform.ask(route, body, **parameters)
+
+    yield ask("POST /v1/organisations", {"name": "mine"})
+    path = "/v1/organisations/{account_id}/members/{user_id}"
+    yield ask(f"PUT {path}", {"role": "developer"}, account_id=account_id, user_id=member)
+    yield ask(f"DELETE {path}", account_id=account_id, user_id=gone)
+    path = "/v1/organisations/{account_id}/invitations"
+    invitation, made = {"email": "ada@lab.example", "role": "owner"}, []
+    act = lambda: made.append(platform.ask(f"POST {path}", invitation, account_id=account_id)) or made[0]  # noqa: E731
+    yield f"POST {path}", act
+    named = {"account_id": account_id, "invitation_id": made[0][1]["invitation_id"]}
+    yield ask(f"DELETE {path}/{{invitation_id}}", **named)
+    invitation = {"email": "operator@cloud.example", "role": "viewer"}
+    platform.ask(f"POST {path}", invitation, account_id=account_id)
+    token = cloud.mailer.sent[-1].text.split("/invitations/")[1].split()[0]
+    yield ask("POST /v1/invitations/accept", {"token": token})
+    yield ask("DELETE /v1/me/memberships/{account_id}", account_id=account_id)
 
 
 def list_removal_acts(platform):

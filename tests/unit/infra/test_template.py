@@ -21,7 +21,7 @@ from infra.local.paths import ROOT, VENV_BIN
 DAY = 86_400
 BATCHED = {
     *("OnHeartbeat", "OnTelemetry", "OnCharge", "OnStripeEvent", "OnWatch"),
-    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded", "OnLedgerTampered"),
+    *("OnCommandRecorded", "OnCapacityChanged", "OnEventRecorded", "OnLedgerTampered", "OnAuditRecorded"),
 }
 APPEND_ONLY = {spec.name for spec in TABLES if spec.append_only}
 
@@ -47,7 +47,10 @@ def test_every_table_can_be_restored_is_encrypted_and_cannot_be_dropped_by_mista
     assert len(tables) == len(TABLES)
     for table in tables.values():
         properties = table["Properties"]
-        assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        recoverable = properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        # A destroyed key must not come back.
+        assert recoverable == (not properties["TableName"].endswith("-person-keys"))
+        assert recoverable or "StreamSpecification" not in properties
         assert properties["SSESpecification"]["SSEEnabled"]
         assert properties["DeletionProtectionEnabled"]
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
@@ -98,7 +101,7 @@ def test_every_batch_reports_its_failures_one_by_one(template):
     assert batched == BATCHED
 
 
-@pytest.mark.parametrize("function", ["OnCommandRecorded", "OnEventRecorded"])
+@pytest.mark.parametrize("function", ["OnCommandRecorded", "OnEventRecorded", "OnAuditRecorded"])
 def test_what_cannot_be_delivered_does_not_block_the_stream_for_ever(template, function):
     (event,) = select(template, "AWS::Serverless::Function")[function]["Properties"]["Events"].values()
     properties = event["Properties"]
@@ -128,7 +131,7 @@ def test_a_posting_invokes_nobody_and_only_a_change_of_the_ledger_does(template)
     assert filtered == {"OnLedgerTampered"}
 
 
-def test_seals_are_locked_for_ten_years_and_one_function_adds_to_them(template):
+def test_seals_are_locked_for_ten_years_and_two_functions_add_to_them(template):
     name, bucket = next(
         (name, each)
         for name, each in select(template, "AWS::S3::Bucket").items()
@@ -152,6 +155,8 @@ def test_seals_are_locked_for_ten_years_and_one_function_adds_to_them(template):
         "ApiHandlerRole": {"s3:GetObject"},
         "VerifySealsRole": {"s3:GetObject"},
         "SealLedgerRole": {"s3:GetObject", "s3:PutObject", "s3:ListBucket"},
+        "AnchorAuditRole": {"s3:GetObject", "s3:PutObject", "s3:ListBucket"},
+        "VerifyAuditRole": {"s3:GetObject", "s3:ListBucket"},
     }
 
 
@@ -195,9 +200,18 @@ def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template
     (api,) = select(template, "AWS::Serverless::Api").values()
     assert "REGIONAL" in json.dumps(api["Properties"]["EndpointConfiguration"])
     responses = select(template, "AWS::ApiGateway::GatewayResponse").values()
-    assert {each["Properties"]["ResponseType"] for each in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    assert {each["Properties"]["ResponseType"] for each in responses} == {
+        "DEFAULT_4XX",
+        "DEFAULT_5XX",
+        "THROTTLED",
+    }
     for each in responses:
-        assert "problem+json" in json.dumps(each["Properties"]["ResponseParameters"])
+        sent = each["Properties"]["ResponseParameters"]
+        assert sent["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+        assert sent["gatewayresponse.header.X-Content-Type-Options"] == "'nosniff'"
+        assert sent["gatewayresponse.header.Cache-Control"] == "'no-store'"
+        assert "max-age=" in sent["gatewayresponse.header.Strict-Transport-Security"]
+        assert "gatewayresponse.header.Access-Control-Allow-Origin" not in sent
 
 
 def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
@@ -220,7 +234,7 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
         for name, each in select(template, "AWS::DynamoDB::Table").items()
     }
     protected = {name for name, table in tables.items() if table in APPEND_ONLY}
-    assert len(protected) == len(APPEND_ONLY) == 4
+    assert len(protected) == len(APPEND_ONLY) == 5
     writers = 0
     for role, statement in list_statements(template):
         touched = {name for name in protected if name in json.dumps(statement["Resource"])}
@@ -232,10 +246,13 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
                 writers += action == "dynamodb:PutItem"
     assert writers > 0
     emptied = [
-        name for name, table in tables.items() if table in {"scheduling", "scaling", "budgets", "marks"}
+        name
+        for name, table in tables.items()
+        if table in {"scheduling", "scaling", "budgets", "marks", "people"}
     ]
-    for _, statement in list_statements(template):
-        if "dynamodb:DeleteItem" in as_list(statement["Action"]):
+    for role, statement in list_statements(template):
+        # What it may take away stands in `infra.cdk.table_access`: nothing of books and trail.
+        if "dynamodb:DeleteItem" in as_list(statement["Action"]) and role != "RunPrivacyRequestsRole":
             for each in as_list(statement["Resource"]):
                 assert any(name in json.dumps(each) for name in emptied)
 
@@ -252,9 +269,10 @@ def test_who_writes_events_can_neither_read_nor_change_what_stands_there(templat
         if any(outbox in json.dumps(each) for each in as_list(statement["Resource"])):
             actions.setdefault(role, set()).update(as_list(statement["Action"]))
     more = {role for role, allowed in actions.items() if allowed != {"dynamodb:PutItem"}}
-    assert more == {"ApiHandlerRole", "OnEventRecordedRole", "DeliverDueEventsRole"}
+    assert more == {"ApiHandlerRole", "OnEventRecordedRole", "DeliverDueEventsRole", "RunPrivacyRequestsRole"}
     assert len(actions) > len(more)
-    assert not any("dynamodb:DeleteItem" in allowed for allowed in actions.values())
+    removers = {role for role, allowed in actions.items() if "dynamodb:DeleteItem" in allowed}
+    assert removers == {"RunPrivacyRequestsRole"}
 
 
 def list_readers(template, secret):
@@ -279,6 +297,22 @@ def test_only_functions_that_speak_with_stripe_may_read_its_keys(template):
 
 def test_only_the_function_that_asks_the_providers_of_grid_intensity_may_read_their_keys(template):
     assert list_readers(template, "-grid-??????") == {"FetchGridIntensityRole"}
+
+
+def test_only_the_api_may_read_the_secrets_of_other_identity_providers(template):
+    assert list_readers(template, "-identity-providers-??????") == {"ApiHandlerRole"}
+
+
+def test_only_the_api_writes_to_people_and_from_one_address_alone(template):
+    sending = [
+        (role, statement)
+        for role, statement in list_statements(template)
+        if any(action.startswith("ses:") for action in as_list(statement["Action"]))
+    ]
+    ((role, statement),) = sending
+    assert (role, statement["Action"]) == ("ApiHandlerRole", ["ses:SendEmail"])
+    assert set(statement["Condition"]) == {"StringEquals"}
+    assert set(statement["Condition"]["StringEquals"]) == {"ses:FromAddress"}
 
 
 def test_only_functions_that_need_the_pepper_may_read_it(template):

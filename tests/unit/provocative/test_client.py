@@ -17,8 +17,10 @@ from chalicelib.compliance import schemas as compliance_schemas
 from chalicelib.fleet import health_schemas
 from chalicelib.fleet import schemas as fleet_schemas
 from chalicelib.oauth import schemas as oauth_schemas
+from chalicelib.organisations import schemas as organisations_schemas
 from chalicelib.payments import purchase_schemas
 from chalicelib.payments import schemas as payments_schemas
+from chalicelib.privacy import schemas as privacy_schemas
 from chalicelib.removals import methodology_schemas
 from chalicelib.removals import schemas as removals_schemas
 from chalicelib.rentals import flexible_schemas
@@ -36,6 +38,8 @@ from provocative import (
     models,
     money_models,
     oauth_models,
+    organisation_models,
+    privacy_models,
     removal_models,
     report_models,
     webhook_models,
@@ -66,6 +70,9 @@ MACHINES = {
     ("GET", "/device"),
     ("POST", "/device"),
     # For browsers.
+    ("GET", "/docs"),
+    ("GET", "/redoc"),
+    ("GET", "/assets/{name}"),
     ("GET", "/v1/certificates/{serial}/page"),
     ("GET", "/v1/carbon/methodology/page"),
 }
@@ -92,7 +99,9 @@ def test_what_may_be_keyed_is_what_the_api_keys():
             "billing",
             "catalog",
             "fleet",
+            "organisations",
             "payments",
+            "privacy",
             "removals",
             "rentals",
             "reservations",
@@ -122,6 +131,12 @@ def split_routes(text):
         (models.Account, accounts_schemas.AccountBody),
         (models.Key, accounts_schemas.KeyBody),
         (models.IssuedKey, accounts_schemas.IssuedKeyBody),
+        (organisation_models.Caller, organisations_schemas.CallerBody),
+        (organisation_models.Organisation, organisations_schemas.OrganisationBody),
+        (organisation_models.Member, organisations_schemas.MemberBody),
+        (organisation_models.Invitation, organisations_schemas.InvitationBody),
+        (organisation_models.Project, organisations_schemas.ProjectBody),
+        (organisation_models.ServiceAccount, organisations_schemas.ServiceAccountBody),
         (money_models.Wallet, billing_schemas.WalletBody),
         (money_models.LedgerEntry, billing_schemas.EntryBody),
         (money_models.Budget, billing_schemas.BudgetBody),
@@ -204,6 +219,13 @@ def split_routes(text):
         (fleet_models.Pool, scaling_schemas.PoolBody),
         (fleet_models.Plan, scaling_schemas.PlanBody),
         (fleet_models.AuditEntry, compliance_schemas.AuditEntryBody),
+        (fleet_models.AuditAnchor, compliance_schemas.AuditAnchorBody),
+        (fleet_models.AuditProblem, compliance_schemas.AuditProblemBody),
+        (fleet_models.AuditProof, compliance_schemas.AuditProofBody),
+        (fleet_models.AuditExport, compliance_schemas.AuditExportBody),
+        (privacy_models.PrivacyRequest, privacy_schemas.PrivacyRequestBody),
+        (privacy_models.Consent, privacy_schemas.ConsentBody),
+        (privacy_models.Consents, privacy_schemas.ConsentsBody),
         (oauth_models.OAuthClient, oauth_schemas.OAuthClientBody),
         (oauth_models.IssuedOAuthClient, oauth_schemas.IssuedOAuthClientBody),
         (oauth_models.OAuthSecret, oauth_schemas.OAuthSecretBody),

@@ -116,10 +116,10 @@ def test_a_lock_and_policies_are_set_and_taken_away(client):
 def test_a_quota_is_set_by_operators_and_refuses_what_is_above_it(client):
     path, account_id = "/v1/accounts/{account_id}/quotas", client.seeded.renter.account_id
     put = client.send("PUT", path, {"max_gpus": 3}, role="operator", account_id=account_id)
-    assert put == (200, {"max": 3, "used": 0, "available": 3})
+    assert put == (200, {"max": 3, "used": 0, "available": 3, "ramp": None})
     assert client.send("PUT", path, {"max_gpus": 3}, role="operator", account_id="acc_x")[0] == 404
     client.rent("a")
-    assert client.send("GET", "/v1/quotas")[1] == {"max": 3, "used": 2, "available": 1}
+    assert client.send("GET", "/v1/quotas")[1] == {"max": 3, "used": 2, "available": 1, "ramp": None}
     add_host(client.seeded, "more", 2)
     client.seeded.beat(list(client.seeded.cloud.db.table("hosts"))[-1])
     status, refused = client.rent("b")

@@ -5,10 +5,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice
-
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.principal import Principal
+from chalicelib.runtime.application import Application
 from chalicelib.runtime.http import Api
 from tests.unit.runtime.contract import hold_to_document
 
@@ -28,10 +27,10 @@ def authenticate(token: str) -> Principal:
     return RENTER
 
 
-def build_api(declare: Callable[[Api], None]) -> Chalice:
+def build_api(declare: Callable[[Api], None]) -> Application:
     api = Api("tests.unit.runtime.gateway", authenticate)
     declare(api)
-    app = Chalice(app_name="test", configure_logs=False)
+    app = Application(app_name="test", configure_logs=False)
     app.register_blueprint(api.blueprint)
     return app
 
@@ -71,7 +70,7 @@ def build_event(
     }
 
 
-def call(app: Chalice, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+def call(app: Application, event: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
     answer = app(event, Context())
     hold_to_document(event, answer)
     body = answer["body"]

@@ -9,6 +9,7 @@ from botocore.exceptions import ConnectTimeoutError
 from pydantic import Field
 from pynamodb.exceptions import GetError
 
+import app as deployed
 from chalicelib.core import errors
 from chalicelib.core.principal import KeyLimits
 from chalicelib.runtime.bodies import MAX_BODY_BYTES, MAX_DEPTH, RequestBody
@@ -16,6 +17,7 @@ from chalicelib.runtime.http import Answer, Api
 from tests.unit.runtime.gateway import RENTER, build_api, build_event, call
 
 THINGS = "/v1/things"
+OTHERS = ("HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE")
 THING = "/v1/things/{thing_id}"
 
 
@@ -94,7 +96,12 @@ BAD_BODIES = {
     "unknown": ('{"count": 1, "extra": 1}', "invalid_request"),
     "text": ('{"count": "1"}', "invalid_request"),
     "truth": ('{"count": true}', "invalid_request"),
-    "fraction": ('{"count": 1.0}', "invalid_request"),
+    "fraction": ('{"count": 1.5}', "invalid_request"),
+    "almost whole": ('{"count": 1.00000000000000000001}', "invalid_request"),
+    "exponent beyond all": ('{"count": 1e99999999999999999999}', "invalid_request"),
+    "exponent below all": ('{"count": 1e-99999999999999999999}', "invalid_request"),
+    "no end of digits": ('{"count": 1e400}', "invalid_request"),
+    "whole, and too much": ('{"count": 9.0}', "invalid_request"),
     "large": ('{"count": 1000000000}', "invalid_request"),
     "lone surrogate": ('{"count": 1, "tags": {"a": "\\ud800"}}', "invalid_json"),
 }
@@ -241,3 +248,26 @@ def test_a_malformed_idempotency_key_is_refused(key):
     with pytest.raises(errors.InvalidInput) as caught:
         Call(None, b"", {}, {"idempotency-key": key}, "r").idempotency_key  # noqa: B018
     assert caught.value.code == "idempotency_key_missing"
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_a_method_that_a_path_does_not_have_is_refused_with_those_that_it_has(app, state, method):
+    status, problem, headers = call(app, build_event(method, THINGS))
+    assert (status, problem["code"], problem["request_id"]) == (405, "method_not_allowed", "request-1")
+    assert headers["Content-Type"] == "application/problem+json"
+    assert headers["Allow"] == "GET, POST"
+    assert (headers["X-Request-Id"], headers["Cache-Control"]) == ("request-1", "no-store")
+    assert state.seen == []
+
+
+def test_the_deployed_application_refuses_a_method_that_a_path_does_not_have():
+    status, problem, headers = call(deployed.app, build_event("DELETE", "/v1/wallet"))
+    assert (status, problem["code"], headers["Allow"]) == (405, "method_not_allowed", "GET")
+
+
+@pytest.mark.parametrize("count", ["8", "8.0", "8e0", "0.8e1", "80e-1", "8.000"])
+def test_a_whole_number_is_one_however_it_is_written(app, state, count):
+    # To JSON Schema, in which the document speaks, 8.0 is an integer.
+    status, _, _ = call(app, build_event("POST", THINGS, raw=f'{{"count": {count}}}'))
+    assert status == 201
+    assert (state.seen[0].count, type(state.seen[0].count)) == (8, int)

@@ -2,9 +2,11 @@
 
 import pytest
 
+from chalicelib.core.capacity import Quota
 from chalicelib.fleet.candidate_store import DynamoCandidateStore
 from chalicelib.fleet.reservable_store import DynamoReservableStore
 from chalicelib.rentals.queue import Ticket, build_ticket_key
+from chalicelib.rentals.ramp import Allowance
 from chalicelib.rentals.scheduling_store import DynamoSchedulingStore
 from tests.unit.storage.wire import Wire, fill, list_writes
 
@@ -75,3 +77,42 @@ def test_gpus_are_kept_free_on_a_host_that_is_there(wire):
     assert "kept_gpus = " in fill(write["UpdateExpression"], write)
     assert [each["N"] for each in write["ExpressionAttributeValues"].values()] == ["5", "7"]
     assert fill(write["ConditionExpression"], write) == "attribute_exists (pk)"
+
+
+ALLOWANCE = Allowance(4, 100, 7)
+
+
+def test_a_new_account_takes_of_its_quota_what_its_step_allows_in_the_same_write(wire):
+    """Sixty of 64 are kept back: of a quota that is there, and of one that is not yet."""
+    DynamoSchedulingStore().take_quota(wire.tx, "acc_1", 3, ALLOWANCE)
+    wire.tx.commit()
+    update = list_writes(wire.last)["Update", "scheduling"]
+    condition = fill(update["ConditionExpression"], update)
+    assert condition.startswith("(available_gpus >= :")
+    assert "attribute_not_exists (available_gpus)" in condition
+    assert {"N": "63"} in update["ExpressionAttributeValues"].values()
+
+
+def test_more_than_the_step_is_refused_whether_or_not_there_is_a_quota_yet(wire):
+    DynamoSchedulingStore().take_quota(wire.tx, "acc_1", 5, ALLOWANCE)
+    wire.tx.commit()
+    update = list_writes(wire.last)["Update", "scheduling"]
+    assert fill(update["ConditionExpression"], update).startswith("available_gpus >= :")
+    assert "attribute_not_exists" not in update["ConditionExpression"]
+    assert {"N": "65"} in update["ExpressionAttributeValues"].values()
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_set"),
+    [({}, False), ({"is_set": {"N": "1"}}, True), ({"max_gpus": {"N": "128"}}, True)],
+)
+def test_a_quota_knows_whether_an_operator_set_it(wire, stored, is_set):
+    row = {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "QUOTA"}, "max_gpus": {"N": "64"}}
+    wire.answers = [{"Item": row | {"available_gpus": {"N": "60"}} | stored}]
+    assert DynamoSchedulingStore().get_quota("acc_1").is_set == is_set
+
+
+def test_what_an_operator_sets_is_marked_as_set(wire):
+    DynamoSchedulingStore().put_quota(wire.tx, "acc_1", Quota(64, 2), 64)
+    wire.tx.commit()
+    assert list_writes(wire.last)["Put", "scheduling"]["Item"]["is_set"] == {"N": "1"}

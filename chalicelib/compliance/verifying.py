@@ -1,0 +1,269 @@
+"""Verifies trails: entries against their links, links against one another, chains against kept anchors."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from chalicelib.compliance.anchors import (
+    ANCHORS_START,
+    AnchorDocument,
+    AnchorMismatch,
+    AnchorProof,
+    build_proof,
+    name_anchor,
+    read_document,
+)
+from chalicelib.compliance.linking import OVERDUE_MS
+from chalicelib.compliance.model import (
+    EMPTY,
+    AccountHead,
+    Head,
+    Link,
+    Problem,
+    check_entry,
+    check_links,
+    chunk,
+)
+from chalicelib.compliance.ports import ChainPorts, EntryKey, Progress
+from chalicelib.core.errors import InvalidInput
+from chalicelib.core.ports import AuditEntry
+
+#: Of links that one call looks at: two to three seconds of DynamoDB.
+LINKS = 5_000
+#: Of entries that are read in one call.
+CHUNK = 100
+#: Of problems that are named; all are counted.
+NAMED = 100
+#: So many of the newest anchors are searched for a head that no row tells of.
+ANCHORS_BACK = 24
+
+
+@dataclass(slots=True)
+class Findings:
+    """``problems`` are the first `NAMED` of ``count``."""
+
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, problems: Iterable[Problem | None]) -> None:
+        for problem in problems:
+            if problem is not None:
+                self.count += 1
+                if len(self.problems) < NAMED:
+                    self.problems.append(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """``links`` from ``first_sequence`` were verified; ``next_sequence`` is where to go on, if not all."""
+
+    account_id: str
+    head: Head
+    first_sequence: int
+    links: int
+    next_sequence: int | None
+    last_anchor: AnchorProof | None
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorsReport:
+    """``last_number``: the last anchor that was verified."""
+
+    anchors: int
+    links: int
+    last_number: int
+    findings: Findings
+
+
+def verify_account(
+    ports: ChainPorts, account_id: str, first_sequence: int = 1, limit: int = LINKS
+) -> ChainReport:
+    """Verify ``limit`` links of an account from one on: entries, links, what the last anchor says.
+
+    Raises:
+        InvalidInput: ``unknown_sequence``: the chain has no such link.
+        Unavailable: try again.
+    """
+    found = Findings()
+    head = ports.store.get_head(account_id)
+    if first_sequence > head.sequence + 1:
+        raise InvalidInput("The chain is shorter.", code="unknown_sequence")
+    before = _find_before(ports, account_id, first_sequence, found)
+    last = min(first_sequence + limit - 1, head.sequence)
+    links = _verify_links(ports, account_id, before, last, found)
+    complete = last >= head.sequence
+    if first_sequence == 1:
+        # Once a round, whatever its pages.
+        found.add(_list_unlinked(ports, account_id))
+    proof = _check_anchor(ports, account_id, found)
+    return ChainReport(account_id, head, first_sequence, links, None if complete else last + 1, proof, found)
+
+
+def verify_anchors(ports: ChainPorts, first: int, last: int, deadline_ms: int) -> AnchorsReport:
+    """Verify each anchor from ``first`` to ``last``, and what each added to the chains that it holds."""
+    found, links, number = Findings(), 0, first - 1
+    before = None if first == 1 else ports.store.get_anchor(first - 1)
+    root = ANCHORS_START if before is None else before.root
+    while number < last and (number < first or ports.clock.now_ms() < deadline_ms):
+        number += 1
+        document = _read_kept(ports, number, found)
+        if document is None:
+            row = ports.store.get_anchor(number)
+            root = "" if row is None else row.root
+            continue
+        if document.previous_root != root or document.anchor != ports.store.get_anchor(number):
+            found.add([Problem("anchor_changed", "", number)])
+        root = document.anchor.root
+        links += _verify_heads(ports, document, found)
+    return AnchorsReport(number - first + 1, links, number, found)
+
+
+def verify_round(ports: ChainPorts, deadline_ms: int) -> Findings:
+    """Verify what was anchored since the last call, then go on with the round over all anchors."""
+    progress, last = ports.store.get_progress(), ports.store.get_last_anchor()
+    found = Findings()
+    newest = 0 if last is None else last.number
+    # Rows may be taken away; what is kept knows better.
+    found.add(Problem("anchor_missing", "", number) for number in range(newest + 1, progress.newest + 1))
+    if _is_kept_for_long(ports, newest + 1):
+        found.add([Problem("anchor_missing", "", newest + 1)])
+    if newest == 0 or found.count:
+        return found
+    seen = progress.newest
+    if newest > seen:
+        new = verify_anchors(ports, seen + 1, newest, deadline_ms)
+        _merge(found, new.findings)
+        seen = new.last_number
+    at = progress.round
+    if seen == newest and ports.clock.now_ms() < deadline_ms:
+        at = 0 if at >= newest else at
+        old = verify_anchors(ports, at + 1, newest, deadline_ms)
+        _merge(found, old.findings)
+        at = old.last_number
+    ports.store.put_progress(Progress(seen, at))
+    return found
+
+
+def _is_kept_for_long(ports: ChainPorts, number: int) -> bool:
+    """Say whether an anchor without a row is kept, and nobody is about to write the row."""
+    document = _read_kept(ports, number, Findings())
+    return document is not None and document.at_ms < ports.clock.now_ms() - OVERDUE_MS
+
+
+def _merge(into: Findings, other: Findings) -> None:
+    named = len(other.problems)
+    into.add(other.problems)
+    into.count += other.count - named
+
+
+def _verify_links(ports: ChainPorts, account_id: str, before: Head, last: int, found: Findings) -> int:
+    """Verify the links behind ``before`` up to the number ``last``; return how many there are."""
+    count, seen = 0, set[str]()
+    for part in chunk(ports.store.list_links(account_id, before.sequence + 1, last), CHUNK):
+        found.add(check_links(account_id, before, part))
+        before = part[-1].head
+        entries = _read_entries(ports, account_id, part)
+        for link in part:
+            found.add([check_entry(link, entries.get(link.audit_id))])
+            if link.audit_id in seen:
+                found.add([Problem("entry_twice", account_id, link.sequence, link.audit_id)])
+            seen.add(link.audit_id)
+        count += len(part)
+    if before.sequence < last:
+        found.add([Problem("link_missing", account_id, before.sequence + 1)])
+    return count
+
+
+def _read_entries(ports: ChainPorts, account_id: str, links: list[Link]) -> dict[str, AuditEntry]:
+    wanted = {link.audit_id: EntryKey(account_id, link.at_ms, link.audit_id) for link in links}
+    return dict(ports.store.find_entries(list(wanted.values())))
+
+
+def _find_before(ports: ChainPorts, account_id: str, first_sequence: int, found: Findings) -> Head:
+    if first_sequence == 1:
+        return EMPTY
+    number = first_sequence - 1
+    link = next(iter(ports.store.list_links(account_id, number, number)), None)
+    if link is None:
+        found.add([Problem("link_missing", account_id, number)])
+        return Head(number, "")
+    return link.head
+
+
+def _list_unlinked(ports: ChainPorts, account_id: str) -> Iterator[Problem]:
+    """Yield entries that have waited too long for their link."""
+    until_ms = ports.clock.now_ms() - OVERDUE_MS
+    for part in chunk(ports.store.list_entries(account_id, 0, until_ms), CHUNK):
+        yield from _name_unlinked(ports, part)
+
+
+def _name_unlinked(ports: ChainPorts, entries: list[AuditEntry]) -> list[Problem]:
+    known = ports.store.find_linked([entry.audit_id for entry in entries])
+    return [
+        Problem("entry_not_linked", entry.account_id, 0, entry.audit_id)
+        for entry in entries
+        if entry.audit_id not in known
+    ]
+
+
+def _check_anchor(ports: ChainPorts, account_id: str, found: Findings) -> AnchorProof | None:
+    """Compare the last head that is kept with the chain; rows only say where to look."""
+    row, last = ports.store.find_last_anchored(account_id), ports.store.get_last_anchor()
+    told = 0 if row is None else row.number
+    newest = 0 if last is None else last.number
+    for number in range(newest, max(told, newest - ANCHORS_BACK), -1):
+        proof = _prove(ports, account_id, number, found)
+        if proof is not None:
+            # Its row was taken away.
+            found.add([Problem("anchor_changed", account_id, proof.head.sequence)])
+            return _contradict(ports, proof, found)
+    if row is None:
+        return None
+    proof = _prove(ports, account_id, told, found)
+    if proof is None or (proof.head.sequence, proof.head.hash) != (row.head.sequence, row.head.hash):
+        found.add([Problem("anchor_changed", account_id, row.head.sequence)])
+        return proof
+    return _contradict(ports, proof, found)
+
+
+def _prove(ports: ChainPorts, account_id: str, number: int, found: Findings) -> AnchorProof | None:
+    document = _read_kept(ports, number, found)
+    return None if document is None else build_proof(document, account_id)
+
+
+def _contradict(ports: ChainPorts, proof: AnchorProof, found: Findings) -> AnchorProof:
+    found.add(_compare_heads(ports, [proof.head]))
+    return proof
+
+
+def _read_kept(ports: ChainPorts, number: int, found: Findings) -> AnchorDocument | None:
+    body = ports.vault.read(name_anchor(number))
+    if body is None:
+        found.add([Problem("anchor_missing", "", number)])
+        return None
+    try:
+        document = read_document(body)
+    except AnchorMismatch:
+        document = None
+    if document is None or document.number != number:
+        found.add([Problem("anchor_changed", "", number)])
+        return None
+    return document
+
+
+def _verify_heads(ports: ChainPorts, document: AnchorDocument, found: Findings) -> int:
+    found.add(_compare_heads(ports, document.heads))
+    links = 0
+    for head in document.heads:
+        older = ports.store.find_last_anchored(head.account_id, below=head.sequence)
+        before = EMPTY if older is None else older.head
+        links += _verify_links(ports, head.account_id, before, head.sequence, found)
+    return links
+
+
+def _compare_heads(ports: ChainPorts, heads: Iterable[AccountHead]) -> Iterator[Problem]:
+    wanted = list(heads)
+    hashes = ports.store.find_hashes(wanted)
+    for head in wanted:
+        if hashes.get((head.account_id, head.sequence)) != head.hash:
+            yield Problem("anchor_contradicted", head.account_id, head.sequence)

@@ -1,0 +1,238 @@
+"""Use cases of organisations and their members. `inviting`, `projects` and `service_accounts` have theirs."""
+
+from dataclasses import replace
+
+from chalicelib.accounts.model import PERMISSIONS, Account
+from chalicelib.core.errors import Conflict, Forbidden, NotFound
+from chalicelib.core.paging import Page
+from chalicelib.core.principal import Principal, Role
+from chalicelib.organisations.model import Membership, Organisation, ServiceAccount
+from chalicelib.organisations.ports import (
+    Created,
+    Once,
+    OrganisationPorts,
+    add_audit,
+    commit_once,
+    end_keys,
+    find_organisation,
+    find_replay,
+    require_actor,
+    require_fitting,
+    require_grantable,
+)
+
+NOTHING: frozenset[str] = frozenset()
+
+
+def get_membership(ports: OrganisationPorts, account_id: str, user_id: str) -> Membership | None:
+    """What a person is in an organisation now, read consistently: this authorises."""
+    return ports.store.get_membership(account_id, user_id)
+
+
+def list_memberships_of(ports: OrganisationPorts, user_id: str) -> list[Membership]:
+    """A person's organisations, from an index: to choose one, and nothing else."""
+    return ports.store.list_memberships_of(user_id)
+
+
+def get_service_account(ports: OrganisationPorts, service_account_id: str) -> ServiceAccount | None:
+    """Read consistently: this authorises. A disabled one is returned as such."""
+    return ports.store.get_service_account(service_account_id)
+
+
+def create_organisation(
+    ports: OrganisationPorts, principal: Principal, once: Once, *, name: str, currency: str
+) -> Created:
+    """Make an account of which the person who asks is the owner.
+
+    Raises:
+        Forbidden: ``person_needed``.
+        IdempotencyMismatch: the key was used for another request.
+    """
+    user_id = require_person(principal)
+    replay = find_replay(ports, user_id, once)
+    if replay is not None:
+        return replay
+    accounts = ports.accounts
+    now_ms = accounts.clock.now_ms()
+    account = Account(accounts.ids.new_id("acc"), name, currency, now_ms)
+    tx = accounts.transactions()
+    accounts.store.add_account(tx, account)
+    ports.store.add_membership(tx, Membership(account.account_id, user_id, "owner", now_ms))
+    ports.store.count_owner(tx, account.account_id, 1)
+    add_audit(ports, tx, principal, account.account_id, "organisation.created", account.account_id)
+    return commit_once(ports, tx, user_id, once, _describe(account))
+
+
+def read_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> Organisation:
+    """Raises NotFound."""
+    return _describe(find_organisation(ports, principal, account_id))
+
+
+def rename_organisation(
+    ports: OrganisationPorts, principal: Principal, account_id: str, name: str
+) -> Organisation:
+    """Raises NotFound, Unavailable: it changed at the same time."""
+    account = find_organisation(ports, principal, account_id)
+    if account.name == name:
+        return _describe(account)
+    renamed = replace(account, name=name)
+    tx = ports.accounts.transactions()
+    ports.accounts.store.replace_account(tx, account, renamed)
+    add_audit(ports, tx, principal, account_id, "organisation.renamed", account_id)
+    tx.commit()
+    return _describe(renamed)
+
+
+def close_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> None:
+    """Close an organisation that runs nothing; closing twice changes nothing.
+
+    It can be read and paid for from then on, as one that is suspended; an operator opens it again.
+
+    Raises:
+        NotFound: there is no such organisation, or it is not the caller's.
+        Conflict: ``organisation_in_use``.
+    """
+    account = find_organisation(ports, principal, account_id)
+    if account.closed_at_ms is not None:
+        return
+    if not ports.is_idle(account_id):
+        raise Conflict("The organisation still has GPUs; end its rentals first.", code="organisation_in_use")
+    tx = ports.accounts.transactions()
+    require_actor(ports, tx, principal, account_id)
+    closed = replace(account, closed_at_ms=ports.accounts.clock.now_ms())
+    ports.accounts.store.replace_account(tx, account, closed)
+    add_audit(ports, tx, principal, account_id, "organisation.closed", account_id)
+    tx.commit()
+
+
+def change_role(
+    ports: OrganisationPorts, principal: Principal, account_id: str, user_id: str, role: Role
+) -> Membership:
+    """Give a member another role; keys of theirs that may do more than it are revoked with it.
+
+    Raises:
+        NotFound: no such organisation or member.
+        InvalidInput: ``role_not_of_account``.
+        Forbidden: ``role_exceeds_own``: the old role or the new one; ``membership_changed``.
+        Conflict: ``last_owner``, ``too_many_keys``.
+    """
+    find_organisation(ports, principal, account_id)
+    old = _find_member(ports, account_id, user_id)
+    if old.role == role:
+        return old
+    require_fitting(ports, account_id, role)
+    require_grantable(principal, old.role)
+    require_grantable(principal, role)
+    new = replace(old, role=role)
+    tx = ports.accounts.transactions()
+    ports.store.replace_membership(tx, old, new)
+    if "owner" in (old.role, role):
+        ports.store.count_owner(tx, account_id, 1 if role == "owner" else -1)
+    if principal.user_id != user_id:
+        require_actor(ports, tx, principal, account_id)
+    ended = end_keys(ports, tx, account_id, user_id, PERMISSIONS[role])
+    details: dict[str, object] = {"from": old.role, "to": role, "keys_revoked": ended}
+    add_audit(ports, tx, principal, account_id, "member.role_changed", user_id, details)
+    tx.commit()
+    return new
+
+
+def remove_member(ports: OrganisationPorts, principal: Principal, account_id: str, user_id: str) -> None:
+    """Remove a member; all keys that they issued are revoked with it.
+
+    Raises:
+        NotFound: no such organisation or member.
+        Forbidden: ``role_exceeds_own``, ``membership_changed``.
+        Conflict: ``last_owner``, ``too_many_keys``.
+    """
+    find_organisation(ports, principal, account_id)
+    old = _find_member(ports, account_id, user_id)
+    require_grantable(principal, old.role)
+    _remove(ports, principal, old)
+
+
+def leave_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> None:
+    """Let a person leave any of their organisations.
+
+    Raises:
+        Forbidden: ``person_needed``.
+        NotFound: they are no member.
+        Conflict: ``last_owner``, ``too_many_keys``.
+    """
+    user_id = require_person(principal)
+    old = ports.store.get_membership(account_id, user_id)
+    if old is None:
+        raise NotFound("There is no such organisation.")
+    _remove(ports, principal, old)
+
+
+def hand_over(ports: OrganisationPorts, principal: Principal, account_id: str, user_id: str) -> Membership:
+    """Make another member an owner in the place of the one who asks, who is an admin from then on.
+
+    Raises:
+        NotFound: no such organisation or member.
+        Forbidden: ``person_needed``, ``membership_changed``.
+        Conflict: ``already_owner``: they are one too, or are the same.
+    """
+    own_id = require_person(principal)
+    find_organisation(ports, principal, account_id)
+    own, other = _find_member(ports, account_id, own_id), _find_member(ports, account_id, user_id)
+    if other.role == "owner":
+        raise Conflict("They are an owner already.", code="already_owner")
+    if own.role != "owner":
+        raise Forbidden("Your role has changed meanwhile.", code="membership_changed")
+    new = replace(other, role="owner")
+    tx = ports.accounts.transactions()
+    ports.store.replace_membership(tx, other, new)
+    ports.store.replace_membership(tx, own, replace(own, role="admin"))
+    # What a key of theirs may do, an admin may do too: none ends.
+    add_audit(ports, tx, principal, account_id, "ownership.handed_over", user_id, {"from": own_id})
+    tx.commit()
+    return new
+
+
+def require_person(principal: Principal) -> str:
+    """Return the id of the person who asks. Raises Forbidden (``person_needed``): it is a program."""
+    if principal.user_id is None:
+        raise Forbidden("This is for a person who signed in.", code="person_needed")
+    return principal.user_id
+
+
+def list_members(
+    ports: OrganisationPorts, principal: Principal, account_id: str, limit: int, start: str | None
+) -> Page[Membership]:
+    """Raises NotFound."""
+    find_organisation(ports, principal, account_id)
+    return ports.store.list_members(account_id, limit, start)
+
+
+def _describe(account: Account) -> Organisation:
+    return Organisation(
+        account.account_id,
+        account.name,
+        account.currency,
+        account.created_at_ms,
+        account.suspended_at_ms,
+        account.closed_at_ms,
+    )
+
+
+def _remove(ports: OrganisationPorts, principal: Principal, old: Membership) -> None:
+    account_id, user_id = old.account_id, old.user_id
+    tx = ports.accounts.transactions()
+    ports.store.remove_membership(tx, old)
+    if old.role == "owner":
+        ports.store.count_owner(tx, account_id, -1)
+    if principal.user_id != user_id:
+        require_actor(ports, tx, principal, account_id)
+    ended = end_keys(ports, tx, account_id, user_id, NOTHING)
+    details: dict[str, object] = {"role": old.role, "keys_revoked": ended}
+    add_audit(ports, tx, principal, account_id, "member.removed", user_id, details)
+    tx.commit()
+
+
+def _find_member(ports: OrganisationPorts, account_id: str, user_id: str) -> Membership:
+    member = ports.store.get_membership(account_id, user_id)
+    if member is None:
+        raise NotFound("There is no such member.")
+    return member

@@ -1,0 +1,325 @@
+"""Use cases of requests for privacy: they are written down here, and done by a function.
+
+Of a subject one request is open at a time. An erasure takes the place of an open export, which is then
+refused; an export after an erasure is refused: so an export has all of a subject, or is not made.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
+
+from chalicelib.accounts.service import AccountStore
+from chalicelib.core.errors import Conflict, Forbidden, NotFound
+from chalicelib.core.idempotency import (
+    LIFETIME_MS,
+    AlreadyAnswered,
+    IdempotencyRecord,
+    IdempotencyStore,
+    check_replay,
+)
+from chalicelib.core.paging import Page
+from chalicelib.core.ports import (
+    AuditEntry,
+    AuditTrail,
+    Clock,
+    Ids,
+    PersonVault,
+    Transaction,
+    Transactions,
+)
+from chalicelib.core.principal import Principal
+from chalicelib.privacy.requests import (
+    EXPORT_LIFETIME_MS,
+    Consent,
+    PrivacyRequest,
+    Purpose,
+    Reason,
+    Record,
+    RequestKind,
+    name_export,
+)
+
+HTTP_CREATED = 201
+#: Of a role: may close its account.
+CLOSE_ACCOUNT = "accounts:close"
+
+
+class RequestStore(Protocol):
+    def get_request(self, account_id: str, request_id: str) -> PrivacyRequest | None: ...
+    def list_requests(self, account_id: str, limit: int, start: str | None) -> Page[PrivacyRequest]:
+        """Newest first."""
+        ...
+
+    def list_open(self) -> Iterator[tuple[str, str]]:
+        """Yield (account, request), oldest first. An index: a hint."""
+        ...
+
+    def find_latest(self, subject_id: str) -> tuple[str, RequestKind] | None:
+        """The request that a subject's lock names, and its kind."""
+
+    def add_request(
+        self, tx: Transaction, request: PrivacyRequest, before: tuple[str, RequestKind] | None
+    ) -> None:
+        """Write it and the subject's lock. Fails with Unavailable when the lock is not ``before``."""
+
+    def replace_request(self, tx: Transaction, old: PrivacyRequest, new: PrivacyRequest) -> None:
+        """Fails with Unavailable when it changed since."""
+
+    def check_lock(self, tx: Transaction, request: PrivacyRequest) -> None:
+        """Fails with Unavailable when the subject's lock names another."""
+
+
+class ConsentStore(Protocol):
+    def add_consent(self, tx: Transaction, consent: Consent) -> None: ...
+    def list_consents(self, account_id: str) -> list[Consent]:
+        """Of each purpose the oldest first."""
+
+
+class Records(Protocol):
+    """Whatever is stored of an account, by `privacy.inventory`."""
+
+    def list_records(self, account_id: str, item: str) -> Iterator[Record]: ...
+    def clear(self, record: Record, names: list[str]) -> None:
+        """Take attributes out; a text that must be there says that it was erased."""
+
+    def delete(self, record: Record) -> None: ...
+    def list_reasons(self, account_id: str, now_ms: int) -> tuple[Reason, ...]:
+        """Why the account cannot be erased now. From consistent reads where money is decided."""
+
+
+class People(Protocol):
+    """Who a person is, for a request about the person and not an account (`identity`, `organisations`)."""
+
+    def list_records(self, user_id: str) -> Iterator[Record]:
+        """All that is kept of the person, opened."""
+
+    def list_account_users(self, account_id: str) -> Iterator[str]:
+        """Who belongs to the account and to no other: they go with it."""
+
+    def mark_erased(self, tx: Transaction, user_id: str) -> None:
+        """Sessions, tokens and memberships end. A repeat changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    url: str
+    expires_at_ms: int
+
+
+class Archive(Protocol):
+    """Documents of exports, and what else is kept as files of a subject."""
+
+    def keep(self, key: str, file: BinaryIO) -> None: ...
+    def link(self, key: str, file_name: str) -> Link: ...
+    def remove_all(self, prefix: str) -> int:
+        """Remove every version of every document whose name begins so; return how many there were."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyPorts:
+    store: RequestStore
+    consents: ConsentStore
+    records: Records
+    people: People
+    vault: PersonVault
+    archive: Archive
+    accounts: AccountStore
+    idempotency: IdempotencyStore
+    audit: AuditTrail
+    transactions: Transactions
+    clock: Clock
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRequest:
+    """``of_account``: about all of the account, not only the person who asks."""
+
+    kind: RequestKind
+    of_account: bool
+    idempotency_key: str
+    fingerprint: str
+    render: Callable[[PrivacyRequest], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    status: int
+    body: str
+    replayed: bool
+
+
+def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> Made:
+    """Write a request down.
+
+    Raises:
+        Forbidden: ``forbidden``: the caller may not close the account.
+        Conflict: ``request_open``: one of the kind is open; ``erasure_requested``: nothing is exported any
+            more; ``operator_account``: the installation's own account cannot be erased.
+        IdempotencyMismatch: the key was used for another request.
+    """
+    now_ms = ports.clock.now_ms()
+    answered = ports.idempotency.find(principal.account_id, command.idempotency_key, now_ms)
+    if answered is not None:
+        return _repeat(command, answered)
+    request = PrivacyRequest(
+        request_id=ports.ids.new_id("prv"),
+        account_id=principal.account_id,
+        subject_id=_choose_subject(ports, principal, command),
+        requested_by=principal.actor_id,
+        kind=command.kind,
+        created_at_ms=now_ms,
+    )
+    before = ports.store.find_latest(request.subject_id)
+    overtaken = _check_before(ports, request, before)
+    body = command.render(request)
+    record = IdempotencyRecord(
+        principal.account_id,
+        command.idempotency_key,
+        command.fingerprint,
+        HTTP_CREATED,
+        body,
+        now_ms + LIFETIME_MS,
+    )
+    tx = ports.transactions()
+    ports.idempotency.add(tx, record, now_ms)
+    if overtaken is not None:
+        refused = replace(overtaken, state="refused", completed_at_ms=now_ms)
+        ports.store.replace_request(tx, overtaken, refused)
+    ports.store.add_request(tx, request, before)
+    add_audit(ports, tx, request, principal.actor_id, f"privacy.{command.kind}_requested")
+    try:
+        tx.commit()
+    except AlreadyAnswered as error:
+        return _repeat(command, error.record)
+    return Made(HTTP_CREATED, body, replayed=False)
+
+
+def find_request(ports: PrivacyPorts, principal: Principal, request_id: str) -> PrivacyRequest:
+    """Raises NotFound: no such request, another account's, or another person's."""
+    found = ports.store.get_request(principal.account_id, request_id)
+    if found is None or not may_see(principal, found):
+        raise NotFound("There is no such request.")
+    return found
+
+
+def list_requests(
+    ports: PrivacyPorts, principal: Principal, limit: int, start: str | None
+) -> Page[PrivacyRequest]:
+    page = ports.store.list_requests(principal.account_id, limit, start)
+    return Page([each for each in page.items if may_see(principal, each)], page.next_key)
+
+
+def link_export(ports: PrivacyPorts, request: PrivacyRequest) -> Link | None:
+    """Return a link to an export's document; ``None``: there is none, or its day is over."""
+    if request.document_key is None or request.export_expires_at_ms is None:
+        return None
+    if ports.clock.now_ms() >= request.export_expires_at_ms:
+        return None
+    return ports.archive.link(request.document_key, f"export-{request.request_id}.zip")
+
+
+def may_see(principal: Principal, request: PrivacyRequest) -> bool:
+    """A person sees their own; who may close the account, what is about all of it."""
+    if request.is_of_account:
+        return principal.user_id is None or CLOSE_ACCOUNT in principal.permissions
+    return principal.user_id == request.subject_id
+
+
+def add_audit(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, actor: str, action: str) -> None:
+    entry = AuditEntry(
+        ports.ids.new_id("aud"),
+        request.account_id,
+        actor,
+        action,
+        request.request_id,
+        ports.clock.now_ms(),
+        {"subject": request.subject_id},
+    )
+    ports.audit.add_entry(tx, entry)
+
+
+def finish_export(
+    ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, now_ms: int
+) -> PrivacyRequest:
+    """Add to ``tx`` that the document is there; fails when an erasure has overtaken it."""
+    done = replace(
+        request,
+        state="completed",
+        completed_at_ms=now_ms,
+        document_key=name_export(request.subject_id, request.request_id),
+        export_expires_at_ms=now_ms + EXPORT_LIFETIME_MS,
+    )
+    ports.store.check_lock(tx, request)
+    ports.store.replace_request(tx, request, done)
+    return done
+
+
+def put_consent(
+    ports: PrivacyPorts, principal: Principal, purpose: Purpose, *, given: bool, version: str
+) -> Consent:
+    """Write a decision down; what was decided before stays. The same again changes nothing."""
+    standing = find_standing(ports.consents.list_consents(principal.account_id)).get(purpose)
+    if standing is not None and (standing.given, standing.version) == (given, version):
+        return standing
+    now_ms = ports.clock.now_ms()
+    consent = Consent(
+        ports.ids.new_id("cns"), principal.account_id, principal.actor_id, purpose, given, version, now_ms
+    )
+    tx = ports.transactions()
+    ports.consents.add_consent(tx, consent)
+    ports.audit.add_entry(
+        tx,
+        AuditEntry(
+            ports.ids.new_id("aud"),
+            principal.account_id,
+            principal.actor_id,
+            "privacy.consent_given" if given else "privacy.consent_withdrawn",
+            consent.consent_id,
+            now_ms,
+            {"purpose": purpose, "version": version},
+        ),
+    )
+    tx.commit()
+    return consent
+
+
+def find_standing(consents: list[Consent]) -> dict[Purpose, Consent]:
+    """Return what holds of each purpose: the newest."""
+    return {each.purpose: each for each in sorted(consents, key=lambda each: (each.at_ms, each.consent_id))}
+
+
+def _choose_subject(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> str:
+    if not command.of_account:
+        if principal.user_id is None:
+            raise Forbidden("A key is no person: ask about the account.")
+        return principal.user_id
+    if CLOSE_ACCOUNT not in principal.permissions:
+        raise Forbidden(f"This needs the permission {CLOSE_ACCOUNT}.")
+    installation = ports.accounts.get_installation()
+    ours = installation is not None and installation.account_id == principal.account_id
+    if ours and command.kind == "erasure":
+        raise Conflict("The installation's own account cannot be erased.", code="operator_account")
+    return principal.account_id
+
+
+def _check_before(
+    ports: PrivacyPorts, request: PrivacyRequest, before: tuple[str, RequestKind] | None
+) -> PrivacyRequest | None:
+    """Return the open export that an erasure overtakes."""
+    if before is None:
+        return None
+    request_id, kind = before
+    if kind == "erasure":
+        raise Conflict("An erasure was asked for; nothing else is done any more.", code="erasure_requested")
+    standing = ports.store.get_request(request.account_id, request_id)
+    if standing is None or not standing.is_open:
+        return None
+    if request.kind == "export":
+        raise Conflict("An export is being made.", code="request_open", extra={"request_id": request_id})
+    return standing
+
+
+def _repeat(command: MakeRequest, record: IdempotencyRecord) -> Made:
+    stored = check_replay(record, command.fingerprint)
+    return Made(stored.status, stored.body, replayed=True)

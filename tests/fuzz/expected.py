@@ -1,0 +1,153 @@
+"""What the API may refuse although the document's schemas let it pass: rules that a schema cannot say.
+
+`positive_data_acceptance` takes the statuses that stand here for an operation, and `refusals_are_explained`
+holds each such answer to the words that stand here: any other refusal of good data is a failure.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import schemathesis
+from schemathesis.config._checks import (
+    POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES,
+)
+
+from chalicelib.runtime.api_document import DOCUMENT
+
+_CONTRACT = json.loads(DOCUMENT.read_text())
+#: Who is asked for and what state it is in is no matter of a schema: these are so by the check's own default.
+USUAL = {401, 403, 404, 409, 429}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``words`` is the code of the problem, or a part of what it says, for codes that say many things."""
+
+    status: int
+    words: str
+    reason: str
+    operations: tuple[str, ...]
+
+
+_OF_THE_WHOLE = "which members go together is a rule of the whole body, which the summary says in words"
+_NAMED = "which regions, GPU types and permissions there are is data"
+_CLOCK = "that an instant lies ahead, or an interval is no longer than so, depends on the clock"
+_STATE = "what is there to pay with, to buy or to start from is a state"
+_CENTS = "micros of a payment are whole cents: JSON Schema's multipleOf is said, but not of sums"
+
+
+def list_operations() -> list[dict[str, Any]]:
+    return [each for path in _CONTRACT["paths"].values() for each in path.values()]
+
+
+def _list_paged() -> tuple[str, ...]:
+    return tuple(
+        each["operationId"]
+        for each in list_operations()
+        if any(parameter["name"] == "cursor" for parameter in each["parameters"])
+    )
+
+
+_REPORTS = (
+    "read_carbon_report",
+    "link_carbon_report_csv",
+    "link_carbon_report_pdf",
+    "read_site_report",
+    "link_site_report_csv",
+    "link_site_report_pdf",
+)
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
+    Refusal(
+        400,
+        "A name has 1 to 64",
+        "a form of the catalogue's names that no query shows",
+        ("list_price_history",),
+    ),
+    Refusal(400, "off_grid", _CLOCK, ("create_reservation", "preview_availability")),
+    Refusal(400, "invalid_period", "a pattern does not know how long a month is", _REPORTS),
+    Refusal(400, "target_or_actor", "one of two parameters is needed", ("list_audit",)),
+    Refusal(400, "invalid_range", _CLOCK, ("read_usage", "list_intensity", "preview_availability")),
+    Refusal(
+        400,
+        "invalid_network",
+        "a network has no bits of a host: not to be said by a pattern",
+        ("create_key",),
+    ),
+    Refusal(400, "permission_not_of_role", _NAMED, ("create_key",)),
+    Refusal(402, "insufficient_funds", _STATE, ("charge_account", "create_rental", "create_reservation")),
+    Refusal(400, "credit_does_not_expire", _OF_THE_WHOLE, ("grant_credit",)),
+    Refusal(400, "invalid_scope", _OF_THE_WHOLE, ("create_budget",)),
+    Refusal(400, "beneficiary is needed", _OF_THE_WHOLE, ("act_on_certificate",)),
+    Refusal(400, "mass_mg is needed", _OF_THE_WHOLE, ("act_on_certificate",)),
+    Refusal(400, "unknown_offer", _NAMED, ("create_enrolment",)),
+    Refusal(400, "needs a reason", _OF_THE_WHOLE, ("act_on_host",)),
+    Refusal(400, "invalid_window", _CLOCK, ("plan_window",)),
+    Refusal(400, "A decision needs its evidence", _OF_THE_WHOLE, ("act_on_removal",)),
+    Refusal(400, '"field": "gpu_type"', _OF_THE_WHOLE, ("create_rental",)),
+    Refusal(400, "window_passed", _CLOCK, ("create_reservation",)),
+    Refusal(400, "window_length", _CLOCK, ("create_reservation", "preview_availability")),
+    Refusal(400, "deadline_passed", _CLOCK, ("create_rental",)),
+    Refusal(400, "day_not_over", _CLOCK, ("draw_removal",)),
+    Refusal(400, "gpu_uuids are nam", _OF_THE_WHOLE, ("act_on_host",)),
+    Refusal(400, "bad_signature", "a signature over the body: no schema says it", ("receive_stripe_event",)),
+    Refusal(
+        400, "a port is named twice", _OF_THE_WHOLE, ("create_template", "replace_template", "create_rental")
+    ),
+    Refusal(400, "unknown_gpu_type", _NAMED, ("create_template", "replace_template", "create_rental")),
+    Refusal(
+        400,
+        "invalid_amount",
+        _CENTS,
+        ("refund_top_up", "create_top_up", "put_auto_top_up", "put_removal_settings"),
+    ),
+    Refusal(
+        400,
+        "invalid_webhook_url",
+        "an address is public",
+        ("create_webhook_endpoint", "change_webhook_endpoint"),
+    ),
+    Refusal(
+        400, "one of price_micros_per_gpu_hour and discount_ppm is given", _OF_THE_WHOLE, ("put_agreement",)
+    ),
+    Refusal(400, "a price is of one gpu_type", _OF_THE_WHOLE, ("put_agreement",)),
+    Refusal(400, "spot_floor_ppm", _OF_THE_WHOLE, ("put_price",)),
+    Refusal(400, "unknown_region", _NAMED, ("put_price", "put_volume_price", "put_pool")),
+    Refusal(400, "incomplete_profile", _OF_THE_WHOLE, ("put_gpu_type",)),
+    Refusal(400, "unknown_parent_gpu_type", _NAMED, ("put_gpu_type",)),
+)
+
+
+def build_operations() -> list[dict[str, Any]]:
+    """Return the expected statuses of each operation that has some."""
+    statuses: dict[str, set[str]] = {}
+    for each in REFUSALS:
+        for name in each.operations:
+            statuses.setdefault(name, set()).add(str(each.status))
+    return [
+        {
+            "include-operation-id": name,
+            "checks": {
+                "positive_data_acceptance": {
+                    "expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, *sorted(found)]
+                }
+            },
+        }
+        for name, found in sorted(statuses.items())
+    ]
+
+
+@schemathesis.check
+def refusals_are_explained(_context, response, case) -> bool | None:
+    """Good data is refused for a reason that stands above, or not at all."""
+    meta = case.meta
+    if meta is None or not meta.generation.mode.is_positive or response.status_code < 400:
+        return None
+    if response.status_code in {*USUAL, 405} or response.status_code >= 500:
+        return None
+    name = case.operation.definition.raw["operationId"]
+    known = [each for each in REFUSALS if name in each.operations and each.status == response.status_code]
+    said = f"{name} refuses good data with {response.status_code}: {response.text[:300]}"
+    assert any(each.words in response.text for each in known), said
+    return None

@@ -1,0 +1,37 @@
+"""What is done to a case before it is sent."""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator
+
+import schemathesis
+from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
+
+from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY
+from tests.fuzz.seeding import Installation
+
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+
+@contextlib.contextmanager
+def adjust(installation: Installation) -> Iterator[None]:
+    """Each good Idempotency-Key is its own, and the run never revokes a key that it asks with.
+
+    What is drawn repeats itself much, and a key with another body is refused before anything of it is seen.
+    """
+    numbers = itertools.count(1)
+
+    def before_call(_context, case, _kwargs) -> None:
+        for name, value in list((case.headers or {}).items()):
+            if name.lower() == "idempotency-key" and isinstance(value, str) and _KEY.fullmatch(value):
+                case.headers[name] = f"{value[: MAX_IDEMPOTENCY_KEY - 12]}-{next(numbers)}"
+        given = case.path_parameters or {}
+        if given.get("key_id") in installation.kept:
+            given["key_id"] = installation.known["key_id"][0]
+
+    schemathesis.hook(before_call)
+    try:
+        yield
+    finally:
+        GLOBAL_HOOK_DISPATCHER.unregister(before_call)

@@ -1,0 +1,113 @@
+"""Whatever a tenant's people and programs change leaves one entry in the audit trail, in their name."""
+
+import pytest
+
+from chalicelib.core.clock import format_instant
+from tests.factories import GPU_TYPE, REGION, add_person
+from tests.unit.authorisation.gate import OPERATIONS, PARAMETER
+from tests.unit.authorisation.test_foreign_ids import TENANTS, Neighbours
+
+#: These open a page of the payment processor; nothing of ours changes until somebody acts there.
+PAGES = {"POST /v1/payment-methods", "POST /v1/billing-portal"}
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    return Neighbours(monkeypatch)
+
+
+def list_acts(gate):
+    """Yield (route, body) in an order in which each changes something; ``None``: the document's example."""
+    things, cloud = gate.owned, gate.cloud
+    account_id, owner = things["account_id"], gate.people["b"]
+    # The example of a change switches the endpoint off.
+    yield "POST /v1/webhook-endpoints/{endpoint_id}/test", None
+    yield "POST /v1/webhook-events/{event_id}/replay", None
+    yield "PATCH /v1/webhook-endpoints/{endpoint_id}", None
+    yield "POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret", None
+    yield "POST /v1/webhook-endpoints", None
+    yield "DELETE /v1/webhook-endpoints/{endpoint_id}", None
+    for route in ("PUT /v1/wallet/spend-limit", "PUT /v1/billing-details", "POST /v1/top-ups"):
+        yield route, None
+    yield "PUT /v1/removal-purchases/settings", None
+    order = {"threshold_micros": 1_000_000, "amount_micros": 20_000_000, "payment_method_id": "pm_of_b"}
+    yield "PUT /v1/auto-top-up", order | {"monthly_limit_micros": 100_000_000}
+    yield "DELETE /v1/auto-top-up", None
+    yield "DELETE /v1/payment-methods/{payment_method_id}", None
+    for method in ("POST", "PATCH", "DELETE"):
+        yield f"{method} /v1/budgets" + ("" if method == "POST" else "/{budget_id}"), None
+    rental = {"gpu_type": GPU_TYPE, "region": REGION, "gpu_count": 1, "command": ["true"]}
+    yield "POST /v1/rentals", rental
+    yield "POST /v1/rentals/{rental_id}/logs", None
+    yield "PATCH /v1/rentals/{rental_id}", {"locked": True}
+    gate.knock(find("PATCH /v1/rentals/{rental_id}"), "b", things, {"locked": False})
+    yield "POST /v1/rentals/{rental_id}/actions", {"action": "terminate"}
+    starts_at_ms = (cloud.clock.now_ms() // HOUR_MS + 48) * HOUR_MS
+    window = {"starts_at": format_instant(starts_at_ms), "ends_at": format_instant(starts_at_ms + HOUR_MS)}
+    yield "POST /v1/reservations", {"gpu_type": GPU_TYPE, "region": REGION, "gpu_count": 1, **window}
+    yield "POST /v1/reservations/{reservation_id}/actions", {"action": "cancel"}
+    yield "POST /v1/templates", {"name": "y", "command": ["true"]}
+    yield "PUT /v1/templates/{template_id}", {"name": "z", "command": ["true"], "version": 1}
+    yield "DELETE /v1/templates/{template_id}", None
+    yield "POST /v1/accounts/{account_id}/api-keys", {"label": "y"}
+    yield "POST /v1/api-keys/{key_id}/rotate", {}
+    yield "DELETE /v1/api-keys/{key_id}", None
+    one = "/v1/organisations/{account_id}"
+    yield f"PATCH {one}", None
+    yield f"POST {one}/projects", None
+    yield f"PATCH {one}/projects/{{project_id}}", None
+    yield f"POST {one}/service-accounts", None
+    yield f"DELETE {one}/service-accounts/{{service_account_id}}", None
+    yield f"POST {one}/invitations", None
+    yield f"DELETE {one}/invitations/{{invitation_id}}", None
+    yield f"PUT {one}/members/{{user_id}}", None
+    yield f"DELETE {one}/members/{{user_id}}", None
+    yield "POST /v1/organisations", None
+    cloud.addresses[owner.user_id] = "owner@b.example"
+    # To be accepted, it comes from another organisation.
+    inviting = {"email": "owner@b.example", "role": "viewer"}
+    a = {"account_id": gate.seeded.renter.account_id}
+    assert gate.knock(find(f"POST {one}/invitations"), "owner", a, inviting)[0] == 201
+    token = cloud.mailer.sent[-1].text.split("/invitations/")[1].split()[0]
+    yield "POST /v1/invitations/accept", {"token": token}
+    heir = add_person(gate.seeded, "admin", account_id=account_id)
+    yield f"POST {one}/ownership", {"user_id": heir.user_id}
+    yield "DELETE /v1/me/memberships/{account_id}", None
+    gate.people["b"] = add_person(gate.seeded, "owner", account_id=account_id)
+    free(gate, account_id)
+    yield f"DELETE {one}", None
+
+
+def free(gate, account_id):
+    """What ran has ended."""
+    quota = gate.cloud.rentals.scheduling.get_quota(account_id)
+    tx = gate.cloud.db.begin()
+    gate.cloud.rentals.scheduling.give_back_quota(tx, account_id, quota.used_gpus)
+    tx.commit()
+
+
+def find(route):
+    return next(each for each in OPERATIONS if f"{each.method} {each.path}" == route)
+
+
+def test_every_act_of_a_tenant_leaves_one_entry_in_their_name(gate):
+    done, bare = set(), {}
+    for route, body in list_acts(gate):
+        operation, before = find(route), len(gate.cloud.audit.entries)
+        named = {name: gate.owned[name] for name in PARAMETER.findall(operation.path)}
+        by = gate.people["b"].actor_id
+        sent = gate.find_example(operation) if body is None else body
+        status, answer = gate.knock(operation, "b", named, sent)
+        assert status < 300, (route, answer)
+        written = gate.cloud.audit.entries[before:]
+        if [entry.actor for entry in written] != [by]:
+            bare[route] = [(entry.action, entry.actor) for entry in written]
+        done.add(route)
+    mutating = {
+        f"{operation.method} {operation.path}"
+        for operation in OPERATIONS
+        if operation.method != "GET" and operation.permission in TENANTS
+    }
+    assert bare == {}
+    assert done == mutating - PAGES

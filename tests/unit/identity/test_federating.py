@@ -1,0 +1,275 @@
+"""Other providers: by issuer and subject, never by an address; an answer is for the browser that asked."""
+
+import http.server
+import threading
+
+import pytest
+
+from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
+from chalicelib.identity import federating, service
+from chalicelib.identity.federating import Callback, Claims, Provider, ProviderPorts
+from chalicelib.identity.oidc_gateway import MAX_BYTES, JsonSender, OidcClient
+from chalicelib.identity.signing_in import SignedIn, Ticket
+from tests.unit.identity.people import AWAY, EMAIL, HOME, People
+from tests.unit.identity.provider import ISSUER, MemoryProvider, other_key, public_text, rsa_key
+from tests.unit.identity.visitor import FakeProviders
+
+
+class Federation:
+    def __init__(self):
+        self.people = People()
+        self.idp = MemoryProvider(self.people.clock)
+        self.client = OidcClient(self.idp.send, self.people.clock)
+        provider = Provider("Example", ISSUER, "client", "its secret")
+        self.ports = ProviderPorts(self.people.ports, lambda: {"Example": provider}, self.client)
+
+    def leave(self, **options):
+        return federating.leave(self.ports, "Example", HOME, **options)
+
+    def come_back(self, leaving, signed_in=None, **changes):
+        code, state = self.idp.authorize(leaving.url)
+        given = {"kept": leaving.state, "state": state, "code": code} | changes
+        return federating.come_back(self.ports, Callback(**given), HOME, signed_in)
+
+    def sign_in(self, **changes):
+        return self.come_back(self.leave(), **changes).outcome
+
+
+@pytest.fixture
+def world():
+    return Federation()
+
+
+def code_of(call, *arguments, **options):
+    with pytest.raises((Unauthenticated, Forbidden, Conflict)) as refused:
+        call(*arguments, **options)
+    return refused.value.code
+
+
+def test_who_is_new_and_vouched_for_becomes_a_person_and_is_found_again(world):
+    first, second = world.sign_in(), world.sign_in()
+    assert isinstance(first, SignedIn)
+    assert first.started.session.methods == {"fed"}
+    assert first.started.session.user_id == second.started.session.user_id
+    user, _ = world.people.find(first.started)
+    assert (user.email, user.name, user.password_digest) == (EMAIL, "Ada Byron", None)
+
+
+def test_a_person_is_found_by_the_subject_whatever_the_address_says(world):
+    first = world.sign_in().started.session.user_id
+    world.idp.claims = {"email": "other@example.com", "email_verified": False}
+    assert world.sign_in().started.session.user_id == first
+    world.idp.claims = {"sub": "subject-2"}
+    assert code_of(world.sign_in) == "email_taken"
+
+
+@pytest.mark.parametrize("said", [False, None, "false", 1, "yes"])
+def test_an_address_that_is_not_verified_makes_and_links_nobody(world, said):
+    world.people.sign_up()
+    world.idp.claims = {"email_verified": said}
+    assert code_of(world.sign_in) == "email_not_verified"
+    world.idp.drop = ("email",)
+    assert code_of(world.sign_in) == "email_not_verified"
+    assert not world.people.db.table("links")
+
+
+def test_an_address_that_somebody_has_links_nobody_even_when_it_is_verified(world):
+    world.people.sign_up()
+    assert code_of(world.sign_in) == "email_taken"
+    assert not world.people.db.table("links")
+    assert len(world.people.db.table("people")) == 1
+
+
+def test_a_link_is_made_by_who_is_freshly_signed_in(world):
+    world.idp.claims = {"email": "elsewhere@example.com", "email_verified": False}
+    found = world.people.find(world.people.sign_up())
+    leaving = world.leave(linking=found)
+    world.people.clock.advance_seconds(301)
+    assert code_of(world.come_back, leaving, found) == "step_up_needed"
+    assert code_of(world.leave, linking=found) == "step_up_needed"
+    found = world.people.find(world.people.sign_in().started)
+    assert world.come_back(world.leave(linking=found), found).outcome is None
+    assert world.sign_in().started.session.user_id == found[0].user_id
+
+
+def test_a_link_is_for_one_person_and_for_who_asked(world):
+    ada = world.people.find(world.people.sign_up())
+    eve = world.people.find(world.people.sign_up("eve@example.com"))
+    leaving = world.leave(linking=ada)
+    assert code_of(world.come_back, leaving, eve) == "link_expired"
+    assert code_of(world.come_back, leaving) == "link_expired"
+    world.come_back(leaving, ada)
+    assert code_of(world.come_back, world.leave(linking=eve), eve) == "link_taken"
+
+
+def test_a_second_factor_of_ours_is_asked_for_behind_a_provider(world):
+    started = world.sign_in().started
+    world.people.enrol(started)
+    assert isinstance(world.sign_in(), Ticket)
+
+
+def test_who_is_suspended_is_not_let_in_by_a_provider(world):
+    user_id = world.sign_in().started.session.user_id
+    service.set_status(world.people.ports, "usr_operator", user_id, "suspended")
+    assert code_of(world.sign_in) == "provider_refused"
+
+
+def test_a_link_is_taken_away_unless_it_is_the_last_way_in(world):
+    found = world.people.find(world.sign_in().started)
+    assert code_of(federating.unlink, world.ports, *found, "Example") == "last_sign_in"
+    ada = world.people.find(world.people.sign_up("ada@other.example"))
+    with pytest.raises(NotFound):
+        federating.unlink(world.ports, *ada, "Example")
+    world.idp.claims = {"sub": "subject-2"}
+    world.come_back(world.leave(linking=ada), ada)
+    federating.unlink(world.ports, *ada, "Example")
+    assert not world.people.store.list_links(ada[0].user_id)
+
+
+def test_an_answer_is_taken_once_in_time_and_from_the_browser_that_asked(world):
+    leaving = world.leave()
+    assert code_of(world.come_back, leaving, kept=None) == "link_expired"
+    assert code_of(world.come_back, leaving, kept="another") == "link_expired"
+    assert code_of(world.come_back, leaving, state="another") == "link_expired"
+    world.come_back(leaving)
+    assert code_of(world.come_back, leaving) == "link_expired"
+    late = world.leave()
+    world.people.clock.advance_seconds(600)
+    assert code_of(world.come_back, late) == "link_expired"
+
+
+def test_an_answer_of_another_issuer_is_refused(world):
+    assert code_of(world.come_back, world.leave(), issuer="https://evil.example") == "provider_refused"
+    world.come_back(world.leave(), issuer=ISSUER)
+
+
+def test_a_code_is_worth_nothing_with_another_states_proof(world):
+    stolen, _ = world.idp.authorize(world.leave().url)
+    assert code_of(world.come_back, world.leave(), code=stolen) == "provider_refused"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "another client"},
+        {"aud": ["client", "another"]},
+        {"azp": "another client"},
+        {"exp": 1},
+        {"iat": 4_000_000_000},
+        {"nonce": "another"},
+        {"sub": ""},
+        {"sub": 7},
+        {"at_hash": "wrong"},
+    ],
+)
+def test_an_id_token_that_is_not_for_us_now_is_refused(world, said):
+    world.idp.claims = said
+    assert code_of(world.sign_in) == "provider_refused"
+
+
+@pytest.mark.parametrize("missing", ["iss", "sub", "aud", "exp", "iat", "nonce"])
+def test_an_id_token_that_says_less_is_refused(world, missing):
+    world.idp.drop = (missing,)
+    assert code_of(world.sign_in) == "provider_refused"
+
+
+def test_a_signature_of_another_key_or_by_another_algorithm_is_refused(world):
+    world.idp.key = other_key()
+    assert code_of(world.sign_in) == "provider_refused"
+    world.idp.key, world.idp.header = rsa_key(), {"alg": "RS256"}
+    assert code_of(world.sign_in) == "provider_refused"
+    world.idp.key, world.idp.header = public_text(world.idp.keys), {"alg": "HS256"}
+    assert code_of(world.sign_in) == "provider_refused"
+    world.idp.key = b"its secret"
+    assert code_of(world.sign_in) == "provider_refused"
+    world.idp.key, world.idp.header = None, {"alg": "none"}
+    assert code_of(world.sign_in) == "provider_refused"
+
+
+def test_metadata_and_keys_are_kept_and_keys_read_again_when_they_turned(world):
+    world.sign_in()
+    world.sign_in()
+    assert [url for _, url in world.idp.requests].count(f"{ISSUER}/keys") == 1
+    world.idp.turn_keys()
+    world.sign_in()
+    assert [url for _, url in world.idp.requests].count(f"{ISSUER}/keys") == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"issuer": "https://evil.example"},
+        {"token_endpoint": "http://idp.example/token"},
+        {"jwks_uri": "http://idp.example/keys"},
+        {"authorization_endpoint": None},
+    ],
+)
+def test_metadata_of_another_issuer_or_without_tls_is_refused(world, change):
+    world.idp.metadata |= change
+    with pytest.raises(Unavailable):
+        world.leave()
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path != "/moved" else 302)
+        self.send_header("Location", "/")
+        self.end_headers()
+        self.wfile.write(b"x" * (MAX_BYTES + 1 if self.path == "/large" else 2))
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_http_is_bounded_follows_nothing_and_goes_without_tls_to_this_machine_alone():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url, send = f"http://127.0.0.1:{server.server_port}", JsonSender(loopback=True)
+    try:
+        assert send("GET", f"{url}/", {}, None) == b"xx"
+        for path in ("/large", "/moved"):
+            with pytest.raises(Unavailable):
+                send("GET", url + path, {}, None)
+        with pytest.raises(Unavailable):
+            JsonSender()("GET", f"{url}/", {}, None)
+        with pytest.raises(Unavailable):
+            send("GET", "http://localhost/", {}, None)
+        times = iter([0.0, 100.0])
+        with pytest.raises(Unavailable):
+            JsonSender(loopback=True, now=lambda: next(times))("GET", f"{url}/", {}, None)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(Unavailable):
+        send("GET", f"{url}/", {}, None)
+
+
+def test_the_pages_lead_to_a_provider_and_back(site):
+    visitor = site.visit()
+    visitor.get("/signin?next=%2Fauthorize")
+    page = visitor.post("/signin/with/Example", next="/authorize")
+    state = visitor.read_query(page.location)["state"]
+    assert visitor.cookies["__Host-federation"] == state
+    page = visitor.get(f"/signin/callback?code=c&state={state}")
+    assert page.location == f"{site.public_url}/authorize"
+    assert "__Host-federation" not in visitor.cookies
+    assert visitor.get(f"/signin/callback?code=c&state={state}").status == 401
+    assert visitor.get("/signin/callback?error=access_denied&state=x").status == 401
+    other = site.visit()
+    other.get("/signin")
+    assert other.get(f"/signin/callback?code=c&state={state}").status == 401
+
+
+def test_the_pages_link_and_unlink_a_provider(site):
+    visitor = site.visit()
+    visitor.sign_up()
+    page = visitor.post("/account/links/Example")
+    state = visitor.read_query(page.location)["state"]
+    visitor.get(f"/signin/callback?code=c&state={state}")
+    assert "Unlink Example" in visitor.follow().text
+    visitor.post("/account/links/remove", provider="Example")
+    assert "no longer linked" in visitor.follow().text
+    assert isinstance(site.providers, FakeProviders)
+    assert isinstance(site.providers.claims, Claims)
+    assert AWAY.device is None

@@ -1,0 +1,131 @@
+"""What privacy asks of DynamoDB: the lock of a subject, what is cleared, how an account's items are found."""
+
+from dataclasses import replace
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chalicelib.core.errors import Unavailable
+from chalicelib.privacy.inventory import ROWS, list_owned
+from chalicelib.privacy.record_store import _MODELS, SOURCES, DynamoRecords
+from chalicelib.privacy.requests import Consent, PrivacyRequest, Record
+from chalicelib.privacy.store import DynamoConsentStore, DynamoRequestStore
+from tests.unit.storage.wire import Wire, fill, list_writes
+
+REQUEST = PrivacyRequest(
+    "prv_1", "acc_1", "acc_1", "key_1", "export", 5, "running", ("money_held",), 6, None, 3, None, None, 2
+)
+STORE, CONSENTS, RECORDS = DynamoRequestStore(), DynamoConsentStore(), DynamoRecords()
+
+
+@pytest.fixture
+def wire(bound, monkeypatch):
+    return Wire(bound, monkeypatch)
+
+
+def test_a_request_comes_back_as_it_went_and_is_listed_while_it_is_open(wire):
+    STORE.add_request(wire.tx, REQUEST, None)
+    wire.tx.commit()
+    puts = [each["Put"] for each in wire.last["TransactItems"]]
+    assert [fill(put["ConditionExpression"], put) for put in puts] == 2 * ["attribute_not_exists (pk)"]
+    assert puts[0]["Item"]["open_shard"] == {"S": "OPEN"}
+    wire.answers.append({"Item": puts[0]["Item"]})
+    assert STORE.get_request("acc_1", "prv_1") == REQUEST
+    assert wire.last["ConsistentRead"] is True
+
+
+def test_what_is_done_with_is_listed_no_more_and_is_replaced_as_it_was_read(wire):
+    STORE.replace_request(wire.tx, REQUEST, replace(REQUEST, state="completed"))
+    wire.tx.commit()
+    put = list_writes(wire.last)["Put", "privacy"]
+    assert "open_shard" not in put["Item"]
+    assert put["Item"]["version"] == {"N": "3"}
+    assert fill(put["ConditionExpression"], put).startswith("version =")
+
+
+def test_the_lock_is_taken_from_whom_it_was_seen_with(wire):
+    STORE.add_request(wire.tx, replace(REQUEST, kind="erasure"), ("prv_0", "export"))
+    STORE.check_lock(wire.tx, REQUEST)
+    wire.tx.commit()
+    locks = [
+        each
+        for item in wire.last["TransactItems"]
+        for each in item.values()
+        if "request_id =" in fill(each["ConditionExpression"], each)
+    ]
+    assert len(locks) == 2
+
+
+def test_a_consent_comes_back_as_it_went_and_is_never_written_over(wire):
+    consent = Consent("cns_1", "acc_1", "key_1", "data_sale", given=False, version="1", at_ms=7)
+    CONSENTS.add_consent(wire.tx, consent)
+    wire.tx.commit()
+    put = list_writes(wire.last)["Put", "privacy"]
+    assert fill(put["ConditionExpression"], put) == "attribute_not_exists (pk)"
+    wire.answers.append({"Items": [put["Item"]]})
+    assert CONSENTS.list_consents("acc_1") == [consent]
+
+
+def test_every_kind_of_item_of_an_account_is_found_and_what_is_erased_can_be_written():
+    assert set(SOURCES) == {row.item for row in list_owned()}, (
+        "say in privacy/record_store.py how an account's items are found"
+    )
+    assert set(_MODELS) == {row.item for row in list_owned() if row.on_erasure != "keep"}
+    assert {row.item for row in ROWS if row.on_erasure != "keep" and not row.owned} == {"PersonKeyItem"}
+
+
+def test_clearing_takes_out_what_may_be_absent_and_overwrites_what_may_not(wire):
+    RECORDS.clear(Record("ApiKeyItem", "KEY#1", "KEY#1", {}), ["label", "networks"])
+    asked = fill(wire.last["UpdateExpression"], wire.last)
+    assert "REMOVE networks" in asked
+    assert "SET label" in asked
+    assert wire.last["ExpressionAttributeValues"] == {":0": {"S": "erased"}}
+    assert "attribute_exists" in wire.last["ConditionExpression"]
+
+
+def test_what_is_gone_is_cleared_and_a_failure_is_none(wire):
+    record = Record("ApiKeyItem", "KEY#1", "KEY#1", {})
+    gone = {"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}
+    wire.answers.append(ClientError(gone, "UpdateItem"))
+    RECORDS.clear(record, ["label"])
+    wire.answers.append(ClientError({"Error": {"Code": "InternalServerError"}}, "UpdateItem"))
+    with pytest.raises(Unavailable):
+        RECORDS.clear(record, ["label"])
+    wire.answers.append(ClientError({"Error": {"Code": "InternalServerError"}}, "DeleteItem"))
+    with pytest.raises(Unavailable):
+        RECORDS.delete(record)
+
+
+def test_what_is_found_has_the_names_that_it_has_in_the_table(wire):
+    item = {
+        "pk": {"S": "ACCOUNT#acc_1"},
+        "sk": {"S": "ACCOUNT"},
+        "name": {"S": "ACME"},
+        "currency": {"S": "USD"},
+        "created_at_ms": {"N": "5"},
+    }
+    wire.answers.append({"Item": item})
+    (found,) = RECORDS.list_records("acc_1", "AccountItem")
+    values = {"name": "ACME", "currency": "USD", "created_at_ms": 5}
+    assert found == Record("AccountItem", "ACCOUNT#acc_1", "ACCOUNT", values)
+    assert list(RECORDS.list_records("acc_1", "AccountItem")) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "posted", "reasons"),
+    [(0, 0, ()), (5, 5, ("money_held",)), (0, -1, ("balance_negative",))],
+)
+def test_the_balance_is_read_consistently_for_what_stands_in_the_way(wire, held, posted, reasons):
+    balance = {
+        "pk": {"S": "ACCOUNT#acc_1"},
+        "sk": {"S": "BALANCE"},
+        "account_id": {"S": "acc_1"},
+        "currency": {"S": "USD"},
+        "posted_micros": {"N": str(posted)},
+        "held_micros": {"N": str(held)},
+        "available_micros": {"N": str(posted - held)},
+        "burn_micros_per_hour": {"N": "0"},
+    }
+    wire.answers += [{}, {}, {}, {}, {"Item": balance}]
+    assert RECORDS.list_reasons("acc_1", 0) == reasons
+    assert wire.last["ConsistentRead"] is True
