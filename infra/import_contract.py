@@ -207,6 +207,8 @@ KINDS = {
     "signing": "service",
     "client_api": "api",
     "page_api": "api",
+    "grant_gateway": "gateway",
+    "server_gateway": "gateway",
     "passwords": "model",  # pragma: allowlist secret (a file)
     "throttling": "model",
     "guessing": "service",

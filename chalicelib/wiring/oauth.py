@@ -73,7 +73,7 @@ class SliceStanding:
 
     def list_memberships(self, user_id: str) -> "Sequence[Membership]":
         store = _find_organisations()
-        members: Sequence[Membership] = () if store is None else store.list_memberships(user_id)
+        members: Sequence[Membership] = () if store is None else store.list_memberships_of(user_id)
         return members
 
     def get_service_account(self, service_account_id: str) -> "ServiceAccount | None":

@@ -219,7 +219,8 @@ def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
     for role, statement in list_statements(template):
         for action in as_list(statement["Action"]):
             assert "*" not in action, (role, action)
-        if statement["Action"] != ["ec2:DescribeInstances"]:  # EC2 knows no resource for it
+        # EC2 and KMS know no resource for these.
+        if statement["Action"] not in (["ec2:DescribeInstances"], ["kms:CreateKey"]):
             assert "*" not in as_list(statement["Resource"]), (role, statement)
         seen += 1
     assert seen > 15
@@ -341,6 +342,25 @@ def test_only_the_minute_of_the_pools_may_touch_instances_and_only_those_of_its_
     assert seen["ec2:TerminateInstances"] == [{"StringEquals": {"aws:ResourceTag/provocative:stage": "prod"}}]
     assert {"StringEquals": {"aws:RequestTag/provocative:stage": "prod"}} in seen["ec2:RunInstances"]
     assert None not in [*seen["ec2:RunInstances"], *seen["ec2:CreateTags"], *seen["iam:PassRole"]]
+
+
+def test_the_api_signs_with_the_stages_own_keys_and_one_function_makes_and_drops_them(template):
+    seen = {}
+    for role, statement in list_statements(template):
+        for action in as_list(statement["Action"]):
+            if action.startswith("kms:"):
+                seen[action] = (role, statement["Condition"]["StringEquals"])
+    tags = {"provocative:stage": "prod", "provocative:purpose": "token-signing"}
+    ours = {f"aws:ResourceTag/{name}": value for name, value in tags.items()}
+    made = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
+    turns = "RotateSigningKeysRole"
+    assert seen == {
+        "kms:Sign": ("ApiHandlerRole", ours | {"kms:SigningAlgorithm": "ECDSA_SHA_256"}),
+        "kms:CreateKey": (turns, made | {"kms:KeySpec": "ECC_NIST_P256", "kms:KeyUsage": "SIGN_VERIFY"}),
+        "kms:TagResource": (turns, made),
+        "kms:GetPublicKey": (turns, ours),
+        "kms:ScheduleKeyDeletion": (turns, ours),
+    }
 
 
 def test_only_the_function_that_launches_is_told_where_machines_enrol(template):
