@@ -214,6 +214,16 @@ def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template
         assert "gatewayresponse.header.Access-Control-Allow-Origin" not in sent
 
 
+def test_every_method_of_a_path_reaches_the_function_which_says_what_there_is(template):
+    (api,) = select(template, "AWS::Serverless::Api").values()
+    paths = api["Properties"]["DefinitionBody"]["paths"]
+    assert len(paths) > 80
+    for path, methods in paths.items():
+        passed = methods["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]
+        assert passed["type"] == "aws_proxy", path
+        assert all(each["x-amazon-apigateway-integration"] == passed for each in methods.values()), path
+
+
 def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
     seen = 0
     for role, statement in list_statements(template):
