@@ -118,9 +118,11 @@ def _read_value(value: Any) -> object:
 
 def _is_open_rental(item: RentalItem) -> bool:
     """Say whether it may still run, or is to be charged: its last stay is not among those posted yet."""
-    if item.state not in _DONE_RENTALS or item.placement is not None:
+    if item.state not in _DONE_RENTALS:
         return True
-    last = item.past[-1]["segment"] if item.past else 0
+    # What has ended keeps its last placement, and is wiped by then.
+    stay = item.placement or (item.past or [{"segment": 0}])[-1]
+    last = stay["segment"]
     return item.billing_state != "not_started" and (item.settled_segment or 0) < last
 
 

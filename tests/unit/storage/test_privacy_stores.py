@@ -180,11 +180,11 @@ def read_texts(arguments):
 def test_what_stands_open_is_a_reason(wire):
     running = RENTAL | {"state": {"S": "running"}, "billing_state": {"S": "metering"}}
     unposted = RENTAL | {"settled_segment": {"N": "1"}}
-    unwiped = RENTAL | {"placement": {"S": '{"host_id": "host_3", "segment": 3}'}}
+    later = {"placement": {"S": '{"host_id": "host_3", "segment": 3}'}}
     free = RENTAL | {"billing_state": {"S": "not_started"}, "settled_segment": {"N": "0"}}
     for rental, reasons in (
-        *((each, ("rental_open",)) for each in (running, unposted, unwiped)),
-        *((each, ()) for each in (RENTAL, free)),
+        *((each, ("rental_open",)) for each in (running, unposted, RENTAL | later)),
+        *((each, ()) for each in (RENTAL, free, RENTAL | later | {"settled_segment": {"N": "3"}})),
     ):
         wire.answers = [{"Items": [rental]}]
         assert RECORDS.list_reasons("acc_1", 0) == reasons
