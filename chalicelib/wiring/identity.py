@@ -45,8 +45,8 @@ class OrganisationRoles:
     """`chalicelib.identity.ports.Memberships`."""
 
     def needs_second_factor(self, user_id: str) -> bool:
-        from chalicelib.organisations.service import list_memberships_of  # type: ignore[import-not-found, unused-ignore]
-        from chalicelib.wiring.organisations import organisation_ports  # type: ignore[import-not-found, unused-ignore]
+        from chalicelib.organisations.service import list_memberships_of
+        from chalicelib.wiring.organisations import organisation_ports
 
         memberships = list_memberships_of(organisation_ports(), user_id)
         return any(each.role in STRICT_ROLES for each in memberships)
@@ -61,7 +61,7 @@ def identity_ports() -> "IdentityPorts":
     from chalicelib.identity.password_gateway import ArgonHasher
     from chalicelib.identity.ports import IdentityPorts
     from chalicelib.identity.totp_gateway import TotpCodes
-    from chalicelib.wiring.privacy import person_vault  # type: ignore[import-not-found, unused-ignore]
+    from chalicelib.wiring.privacy import person_vault
 
     bind_tables()
     return IdentityPorts(

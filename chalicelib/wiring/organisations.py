@@ -3,9 +3,8 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chalicelib.core.errors import Unavailable
-from chalicelib.core.ports import Mail
 from chalicelib.wiring.accounts import account_ports, rotation_ports
+from chalicelib.wiring.identity import find_verified_address, mailer
 from chalicelib.wiring.rentals import rental_ports
 from chalicelib.wiring.system import public_url
 
@@ -22,7 +21,7 @@ def organisation_ports() -> "OrganisationPorts":
         DynamoOrganisationStore(),
         account_ports(),
         rotation_ports().idempotency,
-        _NoMailer(),
+        mailer(),
         find_verified_address,
         is_idle,
         public_url,
@@ -32,13 +31,3 @@ def organisation_ports() -> "OrganisationPorts":
 def is_idle(account_id: str) -> bool:
     """Say whether an account has no GPU."""
     return rental_ports().scheduling.get_quota(account_id).used_gpus == 0
-
-
-def find_verified_address(_user_id: str) -> str | None:
-    """Nobody signs in yet, so that nobody has proved an address."""
-    return None
-
-
-class _NoMailer:
-    def send(self, _mail: Mail) -> None:
-        raise Unavailable("Mail cannot be sent from this installation.")
