@@ -33,7 +33,7 @@ _Limit = Annotated[
 
 
 #: The most that the API gives.
-_PAGE = 200
+_PAGE = 100
 
 _Day = Annotated[str, typer.Argument(metavar="DAY", help="Such as 2026-11-29; UTC.")]
 _From = Annotated[
