@@ -37,7 +37,16 @@ from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_choice, read_instant, read_integer, read_limit, require
+from chalicelib.runtime.listing import (
+    PAGING,
+    SORTED_PAGING,
+    read_choice,
+    read_instant,
+    read_integer,
+    read_limit,
+    read_sort,
+    require,
+)
 from chalicelib.runtime.workload_bodies import MAX_GPUS_PER_RENTAL
 
 api = Api(__name__, wiring.authenticate)
@@ -198,11 +207,14 @@ def create_template(call: Call) -> Answer[TemplateBody]:
     return Answer(created.body, HTTPStatus(created.status), headers)
 
 
-@api.route("GET", "/v1/templates", permission="templates:read", query=PAGING)
+@api.route("GET", "/v1/templates", permission="templates:read", query=SORTED_PAGING)
 def list_templates(call: Call) -> Answer[TemplateListBody]:
     """List the account's templates and everybody's public ones, newest first."""
     page = wiring.template_ports().store.list_visible(
-        call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
+        call.principal.account_id,
+        read_limit(call.query),
+        decode_cursor(call.query.get("cursor")),
+        oldest_first=read_sort(call.query),
     )
     items = [render_template(template) for template in page.items]
     return Answer(TemplateListBody(items=items, next_cursor=encode_cursor(page.next_key)))

@@ -32,18 +32,23 @@ class DynamoTemplateStore:
             return None
         return None if item.expires_at is not None else _read(item)
 
-    def list_visible(self, account_id: str, limit: int, start: str | None) -> Page[Template]:
-        condition = TemplateItem.created_key < start if start is not None else None
+    def list_visible(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Template]:
+        condition = None
+        if start is not None:
+            key = TemplateItem.created_key
+            condition = key > start if oldest_first else key < start
         indexes = ((TemplateItem.by_account, account_id), (TemplateItem.by_public, keys.PUBLIC))
         found: dict[str, TemplateItem] = {}
         for index, hash_key in indexes:
             rows = index.query(
-                hash_key, condition, scan_index_forward=False, limit=limit + 1, page_size=limit + 1
+                hash_key, condition, scan_index_forward=oldest_first, limit=limit + 1, page_size=limit + 1
             )
             found |= {item.created_key: item for item in rows}
-        newest = sorted(found, reverse=True)
-        visible = self._read_again(account_id, [found[key] for key in newest[:limit]])
-        return Page(visible, newest[limit - 1] if len(newest) > limit else None)
+        ordered = sorted(found, reverse=not oldest_first)
+        visible = self._read_again(account_id, [found[key] for key in ordered[:limit]])
+        return Page(visible, ordered[limit - 1] if len(ordered) > limit else None)
 
     def _read_again(self, account_id: str, items: list[TemplateItem]) -> list[Template]:
         foreign = [(item.pk, item.sk) for item in items if item.account_id != account_id]

@@ -26,7 +26,9 @@ _MIB_PER_GIB = 1024
 
 class TemplateStore(Protocol):
     def get_template(self, template_id: str) -> Template | None: ...
-    def list_visible(self, account_id: str, limit: int, start: str | None) -> Page[Template]:
+    def list_visible(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Template]:
         """The account's own and everybody's public ones, newest first."""
         ...
 

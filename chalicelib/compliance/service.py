@@ -36,6 +36,9 @@ class AuditFilters:
         )
 
 
+EVERYTHING = AuditFilters()
+
+
 class AuditReader(Protocol):
     """All newest first, and bounded: a page may have fewer than ``limit`` entries, and a next key.
 
@@ -43,13 +46,13 @@ class AuditReader(Protocol):
     """
 
     def list_by_account(
-        self, account_id: str, filters: AuditFilters, limit: int, start: str | None
+        self, account_id: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]: ...
     def list_by_target(
-        self, target: str, filters: AuditFilters, limit: int, start: str | None
+        self, target: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]: ...
     def list_by_actor(
-        self, actor: str, filters: AuditFilters, limit: int, start: str | None
+        self, actor: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         """What a key, a person, an enrolment or a host did; the platform's own acts are found by target."""
         ...
@@ -88,9 +91,9 @@ def list_entries(
     """
     if account_id is not None or not is_operator(principal):
         # Its own partition: what was done to the same target in other accounts is not even read.
-        return reader.list_by_account(choose_account(principal, account_id), filters, limit, start)
+        return reader.list_by_account(choose_account(principal, account_id), limit, start, filters)
     if filters.target and not filters.actor:
-        return reader.list_by_target(filters.target, filters, limit, start)
+        return reader.list_by_target(filters.target, limit, start, filters)
     if filters.actor and not filters.target:
-        return reader.list_by_actor(filters.actor, filters, limit, start)
+        return reader.list_by_actor(filters.actor, limit, start, filters)
     raise InvalidInput("Name a target or an actor, and not both.", code="target_or_actor")

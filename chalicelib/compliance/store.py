@@ -7,7 +7,7 @@ by ``by_actor``; all newest first. Entries of an hour, whoever's, by ``by_hour``
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.compliance.service import AuditFilters
+from chalicelib.compliance.service import EVERYTHING, AuditFilters
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.storage import audit_keys, keys
@@ -28,17 +28,17 @@ class DynamoAuditTrail:
         dynamo(tx).put(build_item(entry), AuditItem.pk.does_not_exist(), unexpected("The audit trail"))
 
     def list_by_account(
-        self, account_id: str, filters: AuditFilters, limit: int, start: str | None
+        self, account_id: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         return _list(AuditItem, keys.account(account_id), filters, limit, start)
 
     def list_by_target(
-        self, target: str, filters: AuditFilters, limit: int, start: str | None
+        self, target: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         return _list(AuditItem.by_subject, target, filters, limit, start)
 
     def list_by_actor(
-        self, actor: str, filters: AuditFilters, limit: int, start: str | None
+        self, actor: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         return _list(AuditItem.by_actor, actor, filters, limit, start)
 

@@ -92,9 +92,10 @@ def verify_account(
     last = min(first_sequence + limit - 1, head.sequence)
     links = _verify_links(ports, account_id, before, last, found)
     complete = last >= head.sequence
-    if first_sequence == 1:
-        # Once a round, whatever its pages.
-        found.add(_list_unlinked(ports, account_id))
+    until_ms = _find_instant(ports, account_id, last) if not complete else ports.clock.now_ms() - OVERDUE_MS
+    found.add(
+        _list_unlinked(ports, account_id, _find_instant(ports, account_id, first_sequence - 1), until_ms)
+    )
     proof = _check_anchor(ports, account_id, found)
     return ChainReport(account_id, head, first_sequence, links, None if complete else last + 1, proof, found)
 
@@ -190,10 +191,21 @@ def _find_before(ports: ChainPorts, account_id: str, first_sequence: int, found:
     return link.head
 
 
-def _list_unlinked(ports: ChainPorts, account_id: str) -> Iterator[Problem]:
-    """Yield entries that have waited too long for their link."""
-    until_ms = ports.clock.now_ms() - OVERDUE_MS
-    for part in chunk(ports.store.list_entries(account_id, 0, until_ms), CHUNK):
+def _find_instant(ports: ChainPorts, account_id: str, number: int) -> int:
+    """Return when the entry of a link was written; 0 before the first.
+
+    One part ends where the next begins, so that together they look at all of the trail, whatever its clocks.
+    """
+    link = next(iter(ports.store.list_links(account_id, number, number)), None)
+    return 0 if link is None else link.at_ms
+
+
+def _list_unlinked(ports: ChainPorts, account_id: str, from_ms: int, until_ms: int) -> Iterator[Problem]:
+    """Yield entries of a part of the trail that have waited too long for their link."""
+    if until_ms <= from_ms:
+        return
+    until_ms = min(until_ms, ports.clock.now_ms() - OVERDUE_MS)
+    for part in chunk(ports.store.list_entries(account_id, from_ms, until_ms), CHUNK):
         yield from _name_unlinked(ports, part)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chalicelib.core.errors import InvalidInput
+from chalicelib.core.ids import is_id
 
 #: Holds the session of a browser. The prefix makes browsers refuse it without Secure or from another host.
 SESSION_COOKIE = "__Host-session"
@@ -198,7 +199,7 @@ def build_cookie(session_id: str, secret: str) -> str:
 def parse_cookie(value: str) -> tuple[str, str] | None:
     """Return (session id, secret); ``None``: no such text is ours."""
     session_id, dot, secret = value.partition(".")
-    return (session_id, secret) if dot and secret and session_id.startswith("ses_") else None
+    return (session_id, secret) if dot and secret and is_id(session_id, "ses") else None
 
 
 def normalise_email(text: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from chalicelib.core.ids import is_id
 from chalicelib.identity.guessing import pass_gates
 from chalicelib.identity.model import MINUTE_MS, Passkey, Purpose, Session, User, hash_secret
 from chalicelib.identity.ports import IdentityPorts
@@ -22,6 +23,8 @@ from chalicelib.identity.signing_in import SignedIn, add_sign_in
 CHALLENGE_MS = 5 * MINUTE_MS
 MAX_PASSKEYS = 10
 MAX_LABEL = 60
+#: Of a credential id in base64url: it is part of a sort key. Discoverable ones have 16 to 64 bytes.
+MAX_CREDENTIAL = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def finish_registration(
     if token.user_id != user.user_id:
         raise Unauthenticated("This is no longer valid. Begin again.", code="link_expired")
     credential = ports.passkeys.verify_registration(token.data["challenge"], answer)
+    if len(credential.credential_id) > MAX_CREDENTIAL:
+        raise InvalidInput("This passkey was not accepted.", code="invalid_passkey")
     now_ms = ports.clock.now_ms()
     name = "".join(c for c in label if c.isprintable()).strip()[:MAX_LABEL] or "Passkey"
     passkey = Passkey(
@@ -103,7 +108,8 @@ def remove_passkey(
         NotFound: there is none, or it is somebody else's.
     """
     require_fresh(ports, session)
-    passkey = ports.store.get_passkey(user.user_id, credential_id)
+    named = 0 < len(credential_id) <= MAX_CREDENTIAL
+    passkey = ports.store.get_passkey(user.user_id, credential_id) if named else None
     if passkey is None:
         raise NotFound("There is no such passkey.")
     person, factors = require_person(ports, user.user_id), ports.store.get_factors(user.user_id)
@@ -143,6 +149,8 @@ def finish_assertion(
     refusal = Unauthenticated("This passkey was not accepted.")
     try:
         user_id, credential_id = ports.passkeys.read_owner(answer)
+        if not is_id(user_id, "usr") or not 0 < len(credential_id) <= MAX_CREDENTIAL:
+            raise refusal
         passkey = ports.store.get_passkey(user_id, credential_id)
         person = None if passkey is None else ports.store.get_person(user_id)
         if passkey is None or person is None or person.status != "active":

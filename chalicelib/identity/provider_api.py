@@ -47,14 +47,18 @@ def leave_to_sign_in(visit: Visit, provider: str) -> Answer[Html]:
 @page(api, "POST", "/account/links/{provider}", who="fresh")
 def leave_to_link(visit: Visit, provider: str) -> Answer[Html]:
     """Send the browser to another provider, to be linked."""
-    if provider == "remove":
-        federating.unlink(wiring.provider_ports(), visit.user, visit.session, visit.read("provider"))
-        return visit.go(HOME, notice="unlinked")
     leaving = federating.leave(
         wiring.provider_ports(), provider, visit.browser, linking=(visit.user, visit.session), again=True
     )
     visit.set_cookie(STATE_COOKIE, leaving.state, STATE_SECONDS)
     return redirect(leaving.url)
+
+
+@page(api, "POST", "/account/unlink", who="fresh")
+def unlink(visit: Visit) -> Answer[Html]:
+    """Take a link away."""
+    federating.unlink(wiring.provider_ports(), visit.user, visit.session, visit.read("provider"))
+    return visit.go(HOME, notice="unlinked")
 
 
 @page(api, "GET", federating.CALLBACK, query=CALLBACK_QUERY)

@@ -8,6 +8,7 @@ from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.identity.model import (
     SEEN_EVERY_MS,
     SESSION_MS,
+    Factors,
     Method,
     Person,
     Purpose,
@@ -126,6 +127,8 @@ def set_status(ports: IdentityPorts, actor: str, user_id: str, status: UserStatu
         after = replace(after, email_key=None, sealed_email=None, sealed_name=None, password_digest=None)
     tx = ports.transactions()
     ports.store.replace_person(tx, person, after)
+    if status == "erased":
+        _erase_factors(ports, tx, user_id)
     add_audit(ports, tx, user_id, f"person.{status}", user_id, actor=actor)
     tx.commit()
 
@@ -254,6 +257,16 @@ def add_audit(
         ports.ids.new_id("aud"), user_id, actor or user_id, action, subject, ports.clock.now_ms(), details
     )
     ports.audit.add_entry(tx, entry)
+
+
+def _erase_factors(ports: IdentityPorts, tx: Transaction, user_id: str) -> None:
+    """Take away who they are elsewhere, and by what they were known."""
+    for passkey in ports.store.list_passkeys(user_id):
+        ports.store.remove_passkey(tx, passkey)
+    for link in ports.store.list_links(user_id):
+        ports.store.remove_link(tx, link)
+    factors = ports.store.get_factors(user_id)
+    ports.store.replace_factors(tx, factors, Factors(user_id, version=factors.version + 1))
 
 
 def _check_session(ports: IdentityPorts, session: Session) -> Person | None:

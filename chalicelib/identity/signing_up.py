@@ -57,7 +57,7 @@ def sign_up(ports: IdentityPorts, command: SignUp, browser: Browser) -> str:
     password = normalise_password(command.password)
     check_password(password, second_factor=False, own_words=(email, name), is_common=ports.is_common)
     email_key = derive_email_key(email, ports.read_pepper())
-    pass_gates(ports, [("mails", browser.address), ("mail", email_key)])
+    pass_gates(ports, [("mails", browser.address), ("mail", f"signup#{email_key}")])
     known = ports.store.find_user_id(email_key)
     user_id = known or ports.ids.new_id("usr")
     ports.vault.ensure_key(user_id)
@@ -85,7 +85,7 @@ def send_again(ports: IdentityPorts, secret: str | None, browser: Browser) -> No
         Conflict: ``too_many_attempts``.
     """
     token = find_token(ports, "signup", secret)
-    pass_gates(ports, [("mails", browser.address), ("mail", token.data["email_key"])])
+    pass_gates(ports, [("mails", browser.address), ("mail", f"signup#{token.data['email_key']}")])
     if not ports.store.count_use(token, MAX_RESENDS):
         raise Conflict("The mail was sent often enough. Begin again later.", code="too_many_attempts")
     assert token.user_id is not None

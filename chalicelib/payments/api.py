@@ -22,7 +22,7 @@ from chalicelib.payments.schemas import (
     render_top_up,
 )
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_limit
+from chalicelib.runtime.listing import SORTED_PAGING, read_limit, read_sort
 
 api = Api(__name__, wiring.authenticate)
 
@@ -41,7 +41,7 @@ def create_top_up(call: Call) -> Answer[TopUpBody]:
     return Answer(render_top_up(top_up), HTTPStatus.CREATED)
 
 
-@api.route("GET", "/v1/top-ups", permission="top-ups:read", query=PAGING)
+@api.route("GET", "/v1/top-ups", permission="top-ups:read", query=SORTED_PAGING)
 def list_top_ups(call: Call) -> Answer[TopUpListBody]:
     """List the account's top-ups, newest first."""
     page = service.list_top_ups(
@@ -49,6 +49,7 @@ def list_top_ups(call: Call) -> Answer[TopUpListBody]:
         call.principal.account_id,
         read_limit(call.query),
         decode_cursor(call.query.get("cursor")),
+        oldest_first=read_sort(call.query),
     )
     items = [render_top_up(each) for each in page.items]
     return Answer(TopUpListBody(items=items, next_cursor=encode_cursor(page.next_key)))

@@ -117,8 +117,10 @@ class Payments(Protocol):
 
 class PaymentStore(Protocol):
     def get_top_up(self, top_up_id: str) -> TopUp | None: ...
-    def list_top_ups(self, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
-        """Newest first."""
+    def list_top_ups(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[TopUp]:
+        """Newest first, unless the oldest are wanted."""
         ...
 
     def find_key(self, account_id: str, key: str) -> KeyTaken | None: ...

@@ -111,8 +111,10 @@ def _begin(ports: PaymentPorts, principal: Principal, command: CreateTopUp, curr
     return found
 
 
-def list_top_ups(ports: PaymentPorts, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
-    return ports.store.list_top_ups(account_id, limit, start)
+def list_top_ups(
+    ports: PaymentPorts, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+) -> Page[TopUp]:
+    return ports.store.list_top_ups(account_id, limit, start, oldest_first=oldest_first)
 
 
 def get_top_up(ports: PaymentPorts, principal: Principal, top_up_id: str) -> TopUp:

@@ -41,9 +41,16 @@ class DynamoPaymentStore:
             return None
         return _read(item)
 
-    def list_top_ups(self, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
-        condition = TopUpItem.created_key < start if start is not None else None
-        result = TopUpItem.by_account.query(account_id, condition, scan_index_forward=False, limit=limit)
+    def list_top_ups(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[TopUp]:
+        condition = None
+        if start is not None:
+            key = TopUpItem.created_key
+            condition = key > start if oldest_first else key < start
+        result = TopUpItem.by_account.query(
+            account_id, condition, scan_index_forward=oldest_first, limit=limit
+        )
         items = list(result)
         more = result.last_evaluated_key is not None and bool(items)
         return Page([_read(item) for item in items], items[-1].created_key if more else None)

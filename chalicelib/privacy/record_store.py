@@ -117,10 +117,11 @@ def _read_value(value: Any) -> object:
 
 
 def _is_open_rental(item: RentalItem) -> bool:
-    ended = item.state in _DONE_RENTALS and item.billing_state in {"not_started", "settled"}
-    # Settled is known by the last stay whose charges are posted, where the rental itself still says closed.
-    posted = item.billing_state != "closed" or item.settled_segment < len(item.past or ())
-    return not ended and (item.state not in _DONE_RENTALS or posted)
+    """Say whether it may still run, or is to be charged: its last stay is not among those posted yet."""
+    if item.state not in _DONE_RENTALS or item.placement is not None:
+        return True
+    last = item.past[-1]["segment"] if item.past else 0
+    return item.billing_state != "not_started" and (item.settled_segment or 0) < last
 
 
 def _one(model: type[Any], pk: Callable[[str], str], sk: str | Callable[[str], str]) -> Source:

@@ -32,7 +32,7 @@ from chalicelib.rentals.schemas import (
 )
 from chalicelib.runtime.bodies import validate
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_limit
+from chalicelib.runtime.listing import SORTED_PAGING, read_limit, read_sort
 
 api = Api(__name__, wiring.authenticate)
 
@@ -65,11 +65,14 @@ def _complete(call: Call) -> CreateRentalRequest:
     return validate(whole, CreateRentalRequest)
 
 
-@api.route("GET", "/v1/rentals", permission="rentals:read", query=PAGING)
+@api.route("GET", "/v1/rentals", permission="rentals:read", query=SORTED_PAGING)
 def list_rentals(call: Call) -> Answer[RentalListBody]:
-    """List the account's rentals, newest first."""
+    """List the account's rentals, newest first unless ``sort`` says otherwise."""
     page = wiring.rental_ports().store.list_rentals(
-        call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
+        call.principal.account_id,
+        read_limit(call.query),
+        decode_cursor(call.query.get("cursor")),
+        oldest_first=read_sort(call.query),
     )
     items = [render_rental(rental) for rental in page.items]
     return Answer(RentalListBody(items=items, next_cursor=encode_cursor(page.next_key)))

@@ -76,8 +76,10 @@ class SpreadTaken(Conflict):
 class RentalStore(Protocol):
     def get_rental(self, rental_id: str) -> Rental | None: ...
     def get_workload(self, rental_id: str) -> Workload | None: ...
-    def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
-        """Newest first."""
+    def list_rentals(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Rental]:
+        """Newest first, unless the oldest are wanted."""
         ...
 
     def list_due(self, shard: str, now_ms: int, limit: int) -> list[Rental]:

@@ -58,10 +58,15 @@ class DynamoRentalStore:
             return None
         return _read_workload(item.workload)
 
-    def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
-        condition = RentalItem.created_key < start if start is not None else None
+    def list_rentals(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Rental]:
+        condition = None
+        if start is not None:
+            key = RentalItem.created_key
+            condition = key > start if oldest_first else key < start
         result = RentalItem.by_account.query(
-            account_id, range_key_condition=condition, scan_index_forward=False, limit=limit
+            account_id, range_key_condition=condition, scan_index_forward=oldest_first, limit=limit
         )
         items = [_read(item) for item in result]
         more = result.last_evaluated_key is not None

@@ -22,7 +22,14 @@ from chalicelib.reservations.schemas import (
     render_reservation,
 )
 from chalicelib.runtime.http import Answer, Api, Call
-from chalicelib.runtime.listing import PAGING, read_instant, read_integer, read_limit, require
+from chalicelib.runtime.listing import (
+    SORTED_PAGING,
+    read_instant,
+    read_integer,
+    read_limit,
+    read_sort,
+    require,
+)
 
 api = Api(__name__, wiring.authenticate)
 
@@ -48,11 +55,14 @@ def create_reservation(call: Call) -> Answer[ReservationBody]:
     return Answer(created.body, HTTPStatus(created.status), headers)
 
 
-@api.route("GET", "/v1/reservations", permission="reservations:read", query=PAGING)
+@api.route("GET", "/v1/reservations", permission="reservations:read", query=SORTED_PAGING)
 def list_reservations(call: Call) -> Answer[ReservationListBody]:
     """List the account's reservations, newest first."""
     page = wiring.reservation_ports().store.list_reservations(
-        call.principal.account_id, read_limit(call.query), decode_cursor(call.query.get("cursor"))
+        call.principal.account_id,
+        read_limit(call.query),
+        decode_cursor(call.query.get("cursor")),
+        oldest_first=read_sort(call.query),
     )
     now_ms = wiring.clock().now_ms()
     items = [render_reservation(reservation, now_ms) for reservation in page.items]

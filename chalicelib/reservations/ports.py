@@ -50,8 +50,10 @@ class ReservedQuotaExceeded(Forbidden):
 
 class ReservationStore(Protocol):
     def get_reservation(self, reservation_id: str) -> Reservation | None: ...
-    def list_reservations(self, account_id: str, limit: int, start: str | None) -> Page[Reservation]:
-        """Newest first."""
+    def list_reservations(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Reservation]:
+        """Newest first, unless the oldest are wanted."""
         ...
 
     def list_boundaries(self, shard: str, until_ms: int, limit: int) -> list[str]:

@@ -57,10 +57,15 @@ class DynamoReservationStore(DynamoReservedQuotas):
         rows = BookingItem.query(pk, BookingItem.sk.startswith(keys.BOOKING_PREFIX), consistent_read=True)
         return _read(item, {row.host_id: row for row in rows})
 
-    def list_reservations(self, account_id: str, limit: int, start: str | None) -> Page[Reservation]:
-        condition = ReservationItem.created_key < start if start is not None else None
+    def list_reservations(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Reservation]:
+        condition = None
+        if start is not None:
+            key = ReservationItem.created_key
+            condition = key > start if oldest_first else key < start
         result = ReservationItem.by_account.query(
-            account_id, range_key_condition=condition, scan_index_forward=False, limit=limit
+            account_id, range_key_condition=condition, scan_index_forward=oldest_first, limit=limit
         )
         items = list(result)
         wanted = [(item.pk, keys.booking(host_id)) for item in items for host_id in item.host_ids]

@@ -187,14 +187,13 @@ class Api:
         charged = cost or choose_cost(method, public=public)
 
         def declare(view: View) -> View:
+            answering = view if conditional or method == "GET" else _refuse_match(view)
+
             @functools.wraps(view)
             def handle(**parameters: str) -> Response:
                 request = self.blueprint.current_request
-                if not (method == "GET" or conditional) and "if-match" in request.headers:
-                    response = _refuse_match(request)
-                else:
-                    gate = self._build_gate(charged, request)
-                    response = self._answer(view, request, parameters, permission, body, query, gate)
+                gate = self._build_gate(charged, request)
+                response = self._answer(answering, request, parameters, permission, body, query, gate)
                 return _finish(response, request, operation)
 
             name = view.__name__
@@ -346,10 +345,16 @@ def _render(answer: Answer[Any], request_id: str) -> Response:
     )
 
 
-def _refuse_match(request: Request) -> Response:
-    # To go on as if it were not there would lose what somebody else has written.
-    refusal = InvalidInput("This operation takes no If-Match.", code="if_match_not_taken")
-    return build_problem(refusal, str(request.context.get("requestId", "unknown")))
+def _refuse_match(view: View) -> View:
+    """To go on as if If-Match were not there would lose what somebody else has written."""
+
+    @functools.wraps(view)
+    def refuse(call: Call, **parameters: str) -> Answer[Any]:
+        if "if-match" in call.headers:
+            raise InvalidInput("This operation takes no If-Match.", code="if_match_not_taken")
+        return view(call, **parameters)
+
+    return refuse
 
 
 def _finish(response: Response, request: Request, operation: Operation) -> Response:

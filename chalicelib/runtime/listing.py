@@ -8,6 +8,9 @@ from chalicelib.core.errors import InvalidInput
 from chalicelib.core.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 PAGING = frozenset({"limit", "cursor"})
+#: Of lists whose key has the instant of creation: either way it is one query.
+SORTED_PAGING = PAGING | {"sort"}
+SORTS = ("-created_at", "created_at")
 C = TypeVar("C", bound=str)
 _MAX_DIGITS = 18
 
@@ -25,6 +28,15 @@ def read_limit(query: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_LIMIT):  # noqa: PLR2004
         raise InvalidInput(f"limit is a whole number from 1 to {MAX_LIMIT}.")
     return int(text)
+
+
+def read_sort(query: Mapping[str, str]) -> bool:
+    """Say whether the oldest comes first; the newest does unless it is asked for.
+
+    Raises:
+        InvalidInput: ``sort`` is none of ``SORTS``.
+    """
+    return read_choice(query, "sort", SORTS) == "created_at"
 
 
 def read_integer(query: Mapping[str, str], name: str, *, maximum: int, minimum: int = 0) -> int | None:

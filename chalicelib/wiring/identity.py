@@ -82,6 +82,15 @@ def identity_ports() -> "IdentityPorts":
     )
 
 
+def find_verified_address(user_id: str) -> str | None:
+    """The address that a person has shown to be theirs; ``None``: nobody, or no longer."""
+    from chalicelib.identity.service import get_user
+
+    user = get_user(identity_ports(), user_id)
+    proper = user is not None and user.status == "active" and user.email_verified_at_ms is not None
+    return user.email if user is not None and proper else None
+
+
 @cache
 def provider_ports() -> "ProviderPorts":
     from chalicelib.identity.federating import ProviderPorts

@@ -265,7 +265,11 @@ class PlatformStack(Stack):
             for prefix in ("drafts/", "exports/")
         ]
         # As their rows: `statements.store`.
-        passing.append(s3.LifecycleRule(prefix="statements/", expiration=STATEMENTS_KEPT))
+        passing.append(
+            s3.LifecycleRule(
+                prefix="statements/", expiration=STATEMENTS_KEPT, noncurrent_version_expiration=day
+            )
+        )
         return s3.Bucket(
             self,
             "Documents",

@@ -301,6 +301,7 @@ PARAMETERS: Mapping[str, str] = {
     "month": "`yyyy-mm`, UTC.",
     "period": "`yyyy-mm-dd` or `yyyy-mm`, UTC.",
     "regions": "Further regions where the work may run, with commas between them.",
+    "sort": "By what; with a hyphen, the last first.",
     "serial": "Of a batch, or of a certificate that was cut from it.",
     "target": "Id of what it was done to: a host, a rental, a pool, a key.",
     "to": "Before this instant.",

@@ -183,11 +183,16 @@ def _read_limit(_node: ast.Call, _names: Mapping[str, Any]) -> tuple[str, Schema
     return "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
 
 
+def _read_sort(_node: ast.Call, _names: Mapping[str, Any]) -> tuple[str, Schema]:
+    return "sort", {"type": "string", "enum": list(listing.SORTS), "default": listing.SORTS[0]}
+
+
 _READERS: Mapping[Any, Callable[[ast.Call, Mapping[str, Any]], tuple[str, Schema]]] = {
     listing.read_choice: _read_choice,
     listing.read_integer: _read_integer,
     listing.read_instant: _read_instant,
     listing.read_limit: _read_limit,
+    listing.read_sort: _read_sort,
 }
 
 

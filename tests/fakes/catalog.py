@@ -18,6 +18,7 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.storage import keys
 from tests.fakes.database import FakeClock, MemoryStore
+from tests.fakes.pages import cut_page
 
 
 @dataclass
@@ -112,13 +113,15 @@ class FakeTemplateStore(MemoryStore):
     def get_template(self, template_id: str) -> Template | None:
         return self.db.table("templates").get(template_id)
 
-    def list_visible(self, account_id: str, limit: int, start: str | None) -> Page[Template]:
+    def list_visible(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Template]:
         found = {
             keys.created(template.created_at_ms, template.template_id): template
             for template in self.db.table("templates").values()
             if template is not None and (template.public or template.account_id == account_id)
         }
-        rest = sorted((key for key in found if start is None or key < start), reverse=True)
+        rest = cut_page(found, start, str, oldest_first=oldest_first)
         page = [found[key] for key in rest[:limit]]
         return Page(page, rest[limit - 1] if len(rest) > limit else None)
 

@@ -25,16 +25,18 @@ from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.store import choose_due_shard, choose_kept_shard
 from chalicelib.rentals.timing import find_due
 from tests.fakes.database import MemoryStore
+from tests.fakes.pages import cut_page
 
 
 class FakeRentalStore(MemoryStore):
     def get_rental(self, rental_id: str) -> Rental | None:
         return self.db.table("rentals").get(rental_id)
 
-    def list_rentals(self, account_id: str, limit: int, start: str | None) -> Page[Rental]:
+    def list_rentals(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Rental]:
         rows = [row for row in self.db.table("rentals").values() if row.account_id == account_id]
-        rows.sort(key=lambda row: row.rental_id, reverse=True)
-        rest = [row for row in rows if start is None or row.rental_id < start]
+        rest = cut_page(rows, start, lambda row: row.rental_id, oldest_first=oldest_first)
         return Page(rest[:limit], rest[limit - 1].rental_id if len(rest) > limit else None)
 
     def get_workload(self, rental_id: str) -> Workload | None:

@@ -18,6 +18,7 @@ from chalicelib.payments.model import (
 from chalicelib.payments.orders import AutoTopUp, PaymentMethod
 from chalicelib.payments.ports import AlreadyReconciled, Charged, Checkout, KeyTaken, StripeFailed
 from tests.fakes.database import MemoryStore
+from tests.fakes.pages import cut_page
 
 
 class FakePaymentStore(MemoryStore):
@@ -26,13 +27,11 @@ class FakePaymentStore(MemoryStore):
     def get_top_up(self, top_up_id: str) -> TopUp | None:
         return self.db.table("top_ups").get(top_up_id)
 
-    def list_top_ups(self, account_id: str, limit: int, start: str | None) -> Page[TopUp]:
+    def list_top_ups(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[TopUp]:
         mine = [row for row in self.db.table("top_ups").values() if row.account_id == account_id]
-        rest = sorted(
-            (row for row in mine if start is None or row.top_up_id < start),
-            key=lambda row: row.top_up_id,
-            reverse=True,
-        )
+        rest = cut_page(mine, start, lambda row: row.top_up_id, oldest_first=oldest_first)
         return Page(rest[:limit], rest[limit - 1].top_up_id if len(rest) > limit else None)
 
     def find_key(self, account_id: str, key: str) -> KeyTaken | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from chalicelib.accounts.model import Account, ApiKey, Installation
-from chalicelib.compliance.service import AuditFilters
+from chalicelib.compliance.service import EVERYTHING, AuditFilters
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
 from chalicelib.core.paging import Page
@@ -17,18 +17,18 @@ class FakeAuditTrail(MemoryStore):
         tx.put_new("audit", entry.audit_id, entry, Unavailable("audit"))
 
     def list_by_account(
-        self, account_id: str, filters: AuditFilters, limit: int, start: str | None
+        self, account_id: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         mine = [entry for entry in self.entries if entry.account_id == account_id]
         return self._list(mine, filters, limit, start)
 
     def list_by_target(
-        self, target: str, filters: AuditFilters, limit: int, start: str | None
+        self, target: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         return self._list([each for each in self.entries if each.subject == target], filters, limit, start)
 
     def list_by_actor(
-        self, actor: str, filters: AuditFilters, limit: int, start: str | None
+        self, actor: str, limit: int, start: str | None, filters: AuditFilters = EVERYTHING
     ) -> Page[AuditEntry]:
         return self._list([each for each in self.entries if each.actor == actor], filters, limit, start)
 

@@ -18,6 +18,7 @@ from chalicelib.reservations.ports import (
 from chalicelib.reservations.store import choose_shard
 from chalicelib.storage import keys
 from tests.fakes.database import MemoryStore
+from tests.fakes.pages import cut_page
 
 
 class FakeReservationStore(MemoryStore):
@@ -30,11 +31,12 @@ class FakeReservationStore(MemoryStore):
     def get_reservation(self, reservation_id: str) -> Reservation | None:
         return self.rows.get(reservation_id)
 
-    def list_reservations(self, account_id: str, limit: int, start: str | None) -> Page[Reservation]:
+    def list_reservations(
+        self, account_id: str, limit: int, start: str | None, *, oldest_first: bool = False
+    ) -> Page[Reservation]:
         with self.db.lock:
             own = [row for row in self.rows.values() if row.account_id == account_id]
-        found = sorted(own, key=_name, reverse=True)
-        rest = [row for row in found if start is None or _name(row) < start]
+        rest = cut_page(own, start, _name, oldest_first=oldest_first)
         return Page(rest[:limit], _name(rest[limit - 1]) if len(rest) > limit else None)
 
     def list_boundaries(self, shard: str, until_ms: int, limit: int) -> list[str]:

@@ -32,7 +32,10 @@ _INSTANT = re.compile(r'"(20[0-9]{2}-[0-9]{2}-[0-9]{2})T')
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How much is asked: ``examples`` of an operation, ``chains`` of calls with ``steps`` each, at most."""
+    """How much is asked: ``examples`` of an operation, ``chains`` of calls with ``steps`` each, at most.
+
+    ``methods``: those that are tried where a path does not have them.
+    """
 
     name: str
     examples: int
@@ -40,11 +43,14 @@ class Profile:
     steps: int
     max_seconds: int
     seed: int = 20261130
+    methods: tuple[str, ...] = ("get", "put", "post", "delete", "options", "patch", "trace", "query")
     phases: tuple[str, ...] = ("examples", "coverage", "fuzzing", "stateful")
 
 
-FULL = Profile("full", examples=6, chains=80, steps=8, max_seconds=780)
-SHORT = Profile("short", examples=2, chains=8, steps=5, max_seconds=300)
+#: The embedded cloud starts a process where AWS has a function warm.
+REQUEST_SECONDS = 60
+FULL = Profile("full", examples=5, chains=60, steps=8, max_seconds=780)
+SHORT = Profile("short", examples=1, chains=8, steps=5, max_seconds=900, methods=("patch",))
 
 
 @dataclass(slots=True)
@@ -95,6 +101,7 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
             "max-time": profile.max_seconds,
             "suppress-health-check": ["all"],
             "continue-on-failure": True,
+            "request-timeout": REQUEST_SECONDS,
             "dictionaries": {name: {"values": values} for name, values in dictionaries.items()},
             "parameters": {
                 f"{place}.{name}": {"dictionary": name, "probability": 0.7}
@@ -103,7 +110,11 @@ def build_config(profile: Profile, dictionaries: Mapping[str, list[str]], url: s
             },
             "generation": generation,
             "phases": {
-                **{name: {"enabled": name in profile.phases} for name in ("examples", "coverage", "fuzzing")},
+                **{name: {"enabled": name in profile.phases} for name in ("examples", "fuzzing")},
+                "coverage": {
+                    "enabled": "coverage" in profile.phases,
+                    "unexpected-methods": list(profile.methods),
+                },
                 "stateful": {
                     "enabled": "stateful" in profile.phases,
                     "max-steps": profile.steps,

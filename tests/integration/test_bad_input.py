@@ -15,6 +15,7 @@ MISSING = "rnt_00000000000000000000000000"
 #: Tables that a refused request must leave as they were.
 TABLES = (
     "accounts",
+    "organisations",
     "catalog",
     "prices",
     "templates",

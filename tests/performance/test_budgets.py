@@ -2,6 +2,7 @@
 
 import pytest
 
+from chalicelib.accounts import standing
 from infra.local.cloud import EmbeddedCloud
 from infra.local.seed import GPU_TYPE, REGION, seed_installation
 from tests.integration.fleet_setup import add_host, become_operator
@@ -22,7 +23,11 @@ def test_a_function_imports_no_routes_and_nothing_slow(slice_name):
     assert list_forbidden(code, ("app", "chalicelib.rentals.api", "chalicelib.billing.api")) == []
 
 
-def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
+def test_a_start_makes_three_calls_and_a_look_two(
+    cloud: EmbeddedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is, the account's standing is known from the first request.
+    monkeypatch.setattr(standing, "KEPT_MS", 3_600_000)
     seed = seed_installation(cloud)
     path = "/v1/rentals/{rental_id}"
     body = {"gpu_type": GPU_TYPE, "gpu_count": 1, "region": REGION, "command": ["true"]}
@@ -52,9 +57,10 @@ def test_a_start_makes_three_calls_and_a_look_two(cloud: EmbeddedCloud):
     assert looks == ["GetItem", "GetItem"]
     # The first request of a process leases tokens of key and account, and again after a few.
     leases = ["UpdateItem", "UpdateItem"]
-    assert first_look == ["GetItem", *leases, "GetItem"]
-    # It reads the catalogue too; the first of a key's day notes its use.
-    assert first == ["GetItem", "UpdateItem", *leases, "Query", "Query", "TransactWriteItems"]
+    assert first_look == ["GetItem", "GetItem", *leases, "GetItem"]
+    # It reads the catalogue too; the first of a key's day notes its use, and the first of an account in three
+    # seconds reads whether it is suspended.
+    assert first == ["GetItem", "UpdateItem", "GetItem", *leases, "Query", "Query", "TransactWriteItems"]
 
 
 def test_a_malformed_key_costs_no_read(cloud: EmbeddedCloud):

@@ -7,6 +7,7 @@ import pytest
 from chalicelib.accounts.model import PERMISSIONS, WHILE_SUSPENDED
 from chalicelib.core.principal import KeyLimits
 from tests.unit.authorisation.gate import MISSING, OPERATIONS, PARAMETER, Gate
+from tests.unit.runtime.contract import CONTRACT
 
 UNKNOWN = {"anonymous": "invalid_credentials", "expired": "key_expired", "revoked": "invalid_credentials"}
 COLUMNS = ("anonymous", *PERMISSIONS, "expired", "revoked", "wrong scope", "suspended")
@@ -85,3 +86,43 @@ def test_what_stands_in_no_row_of_the_table_is_denied():
 def test_every_name_in_a_path_is_known_to_the_matrix():
     named = {name for operation in OPERATIONS for name in PARAMETER.findall(operation.path)}
     assert named == set(MISSING)
+
+
+#: What somebody might try to set beside what a body has.
+ASSIGNED = (
+    "role",
+    "tenant_id",
+    "account_id",
+    "price",
+    "balance",
+    "status",
+    "epoch",
+    "created_at_ms",
+    "is_admin",
+)
+#: What is stored and told to nobody.
+KEPT = {
+    *("digest", "password_digest", "secret_hash", "token_digest", "issued_keys", "pepper"),
+    *("stripe_customer_id", "customer_id", "suspended_reason", "email_key", "signing_key_digest"),
+}
+BODIED = [operation for operation in OPERATIONS if operation.body is not None]
+
+
+@pytest.mark.parametrize("operation", BODIED, ids=lambda each: each.name)
+def test_a_body_takes_no_field_that_it_does_not_have(gate, operation):
+    able = [role for role, granted in PERMISSIONS.items() if operation.permission in granted]
+    example, before = gate.find_example(operation), len(gate.cloud.audit.entries)
+    for name in ASSIGNED:
+        if name not in operation.body.model_fields:
+            status, answer = gate.knock(operation, able[0] if able else None, None, example | {name: 1})
+            assert (status, answer["code"]) == (400, "invalid_request"), name
+            assert name in {fault["field"] for fault in answer["errors"]}
+    assert len(gate.cloud.audit.entries) == before
+
+
+def test_no_answer_has_a_field_of_what_is_kept_from_everybody():
+    schemas = CONTRACT["components"]["schemas"]
+    named = {(name, field) for name, each in schemas.items() for field in each.get("properties", {})}
+    shown = {(name, field) for name, field in named if field in KEPT or field.startswith("stripe_")}
+    assert len(named) > 500
+    assert shown == set()

@@ -304,6 +304,10 @@ def test_a_long_chain_is_verified_in_parts(trail):
     assert (third.links, third.next_sequence, third.findings.count) == (5, None, 0)
     with pytest.raises(InvalidInput):
         verify(trail, first_sequence=27)
+    trail.act(2)
+    trail.clock.advance_seconds(3600)
+    counts = [verify(trail, first_sequence=at, limit=10).findings.count for at in (1, 11, 21)]
+    assert counts == [0, 0, 2], "what is not linked is told once, by the part in which it stands"
     del trail.links[ACCOUNT, 10]
     assert "link_missing" in {each.kind for each in verify(trail, first_sequence=11).findings.problems}
 

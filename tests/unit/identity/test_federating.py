@@ -114,6 +114,13 @@ def test_who_is_suspended_is_not_let_in_by_a_provider(world):
     assert code_of(world.sign_in) == "provider_refused"
 
 
+def test_who_is_erased_leaves_no_link_and_may_come_again(world):
+    user_id = world.sign_in().started.session.user_id
+    service.set_status(world.people.ports, "usr_operator", user_id, "erased")
+    assert not world.people.db.table("links")
+    assert world.sign_in().started.session.user_id != user_id
+
+
 def test_a_link_is_taken_away_unless_it_is_the_last_way_in(world):
     found = world.people.find(world.sign_in().started)
     assert code_of(federating.unlink, world.ports, *found, "Example") == "last_sign_in"
@@ -268,7 +275,7 @@ def test_the_pages_link_and_unlink_a_provider(site):
     state = visitor.read_query(page.location)["state"]
     visitor.get(f"/signin/callback?code=c&state={state}")
     assert "Unlink Example" in visitor.follow().text
-    visitor.post("/account/links/remove", provider="Example")
+    visitor.post("/account/unlink", provider="Example")
     assert "no longer linked" in visitor.follow().text
     assert isinstance(site.providers, FakeProviders)
     assert isinstance(site.providers.claims, Claims)

@@ -90,6 +90,16 @@ def test_mails_to_an_address_are_few_whoever_asks(people):
     assert len(people.mailer.sent) - sent <= 8
 
 
+def test_sign_ups_do_not_use_up_the_mails_of_a_reset(people):
+    from chalicelib.identity.signing_up import SignUp, sign_up
+
+    for number in range(5):
+        with suppress(Conflict):
+            sign_up(people.ports, SignUp(EMAIL, NEW, "Eve"), Browser(f"192.0.2.{number}"))
+    resetting.ask_reset(people.ports, EMAIL, HOME)
+    assert "token=" in people.mailer.sent[-1].text
+
+
 def test_a_change_of_password_ends_the_other_sessions_and_keeps_this_one(people):
     other = people.sign_in(browser=AWAY).started
     user, session = people.find(people.started)

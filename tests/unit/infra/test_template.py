@@ -214,6 +214,16 @@ def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template
         assert "gatewayresponse.header.Access-Control-Allow-Origin" not in sent
 
 
+def test_every_method_of_a_path_reaches_the_function_which_says_what_there_is(template):
+    (api,) = select(template, "AWS::Serverless::Api").values()
+    paths = api["Properties"]["DefinitionBody"]["paths"]
+    assert len(paths) > 80
+    for path, methods in paths.items():
+        passed = methods["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]
+        assert passed["type"] == "aws_proxy", path
+        assert all(each["x-amazon-apigateway-integration"] == passed for each in methods.values()), path
+
+
 def test_no_role_has_a_wildcard_action_or_an_unbounded_resource(template):
     seen = 0
     for role, statement in list_statements(template):
@@ -245,11 +255,8 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
                 assert action != "dynamodb:BatchWriteItem"
                 writers += action == "dynamodb:PutItem"
     assert writers > 0
-    emptied = [
-        name
-        for name, table in tables.items()
-        if table in {"scheduling", "scaling", "budgets", "marks", "people"}
-    ]
+    deletable = {"scheduling", "scaling", "budgets", "marks", "organisations", "people"}
+    emptied = [name for name, table in tables.items() if table in deletable]
     for role, statement in list_statements(template):
         # What it may take away stands in `infra.cdk.table_access`: nothing of books and trail.
         if "dynamodb:DeleteItem" in as_list(statement["Action"]) and role != "RunPrivacyRequestsRole":

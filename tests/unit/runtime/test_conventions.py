@@ -259,6 +259,33 @@ def test_a_cursor_is_bound_to_the_filter_it_was_given_under(platform):
     assert (status, refused["code"]) == (400, "invalid_cursor")
 
 
+@pytest.mark.parametrize("sort", ["created_at", "-created_at"])
+def test_a_list_is_read_from_either_end_and_to_the_other(platform, sort):
+    made = []
+    for number in range(3):
+        platform.cloud.clock.advance_seconds(1)
+        headers = {"Idempotency-Key": str(number)}
+        made.append(send("renter", "POST", "/v1/templates", TEMPLATE, headers)[1]["template_id"])
+    listed, query = [], {"limit": "2", "sort": sort}
+    while True:
+        status, page, _ = list_templates("renter", **query)
+        assert status == 200
+        listed += [each["template_id"] for each in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+        other = {**query, "sort": "created_at" if sort != "created_at" else "-created_at"}
+        assert list_templates("renter", **other)[0] == 400, "a cursor is of its order"
+    assert listed == (made if sort == "created_at" else made[::-1])
+
+
+@pytest.mark.parametrize("route", ["/v1/rentals", "/v1/templates", "/v1/reservations", "/v1/top-ups"])
+def test_these_lists_can_be_sorted_by_their_key_and_by_nothing_else(platform, route):
+    assert send("renter", "GET", route, query={"sort": "created_at"})[0] == 200
+    status, refused, _ = send("renter", "GET", route, query={"sort": "price"})
+    assert (status, refused["code"]) == (400, "invalid_request")
+
+
 def test_every_list_that_is_paged_has_a_limit_of_100():
     limits = [
         each["schema"]["maximum"]

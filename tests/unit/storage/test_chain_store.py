@@ -119,7 +119,7 @@ def test_a_mark_is_taken_away_only_while_it_names_the_head_that_was_anchored(wir
 
 def read_page(wire, filters, *, limit=2, start=None, rows=()):
     wire.answers = [{"Items": [serialize(entry) for entry in rows]}]
-    return DynamoAuditTrail().list_by_account("acc_1", filters, limit, start)
+    return DynamoAuditTrail().list_by_account("acc_1", limit, start, filters)
 
 
 def test_an_accounts_trail_is_its_own_partition_between_two_instants(wire):

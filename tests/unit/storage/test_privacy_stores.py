@@ -129,3 +129,68 @@ def test_the_balance_is_read_consistently_for_what_stands_in_the_way(wire, held,
     wire.answers += [{}, {}, {}, {}, {"Item": balance}]
     assert RECORDS.list_reasons("acc_1", 0) == reasons
     assert wire.last["ConsistentRead"] is True
+
+
+RENTAL = {
+    "pk": {"S": "RENTAL#rnt_1"},
+    "sk": {"S": "RENTAL"},
+    "rental_id": {"S": "rnt_1"},
+    "state": {"S": "terminated"},
+    "billing_state": {"S": "closed"},
+    "past": {"S": '[{"host_id": "host_1", "segment": 1}, {"host_id": "host_2", "segment": 2}]'},
+    "settled_segment": {"N": "2"},
+}
+MONTH = {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "2026-01"}, "opening": {"S": "[]"}}
+ANSWER = {"pk": {"S": "ACCOUNT#acc_1#key"}, "sk": {"S": "RESPONSE"}, "account_id": {"S": "acc_1"}}
+#: What is asked first, where the items of an account are found by others of it.
+FIRST = {"EntryItem": MONTH, "UsageItem": MONTH, "IdempotencyItem": ANSWER} | dict.fromkeys(
+    ("MeterItem", "EnergyItem", "DuplicatesItem", "ActivityItem", "LogItem", "WorkloadItem", "CommandItem"),
+    RENTAL,
+)
+
+
+@pytest.mark.parametrize("item", sorted(SOURCES))
+def test_an_accounts_items_are_asked_for_by_keys_and_never_by_a_scan(wire, item):
+    if item in FIRST:
+        wire.answers.append({"Items": [FIRST[item]]})
+    list(RECORDS.list_records("acc_1", item))
+    asked = [operation for operation, _ in wire.calls]
+    assert asked
+    assert set(asked) <= {"Query", "GetItem"}
+    for operation, arguments in wire.calls:
+        if operation == "Query":
+            named = fill(arguments["KeyConditionExpression"], arguments)
+            assert " = " in named
+            # An index is read as it is, a table as it stands.
+            assert arguments.get("ConsistentRead", False) != ("IndexName" in arguments)
+    if item in FIRST:
+        assert len(asked) == (3 if item == "CommandItem" else 2)
+    assert any("acc_1" in text for _, arguments in wire.calls for text in read_texts(arguments))
+
+
+def read_texts(arguments):
+    """Every text that a call names."""
+    for value in arguments.values():
+        if isinstance(value, dict):
+            yield from read_texts(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def test_what_stands_open_is_a_reason(wire):
+    running = RENTAL | {"state": {"S": "running"}, "billing_state": {"S": "metering"}}
+    unposted = RENTAL | {"settled_segment": {"N": "1"}}
+    unwiped = RENTAL | {"placement": {"S": '{"host_id": "host_3", "segment": 3}'}}
+    free = RENTAL | {"billing_state": {"S": "not_started"}, "settled_segment": {"N": "0"}}
+    for rental, reasons in (
+        *((each, ("rental_open",)) for each in (running, unposted, unwiped)),
+        *((each, ()) for each in (RENTAL, free)),
+    ):
+        wire.answers = [{"Items": [rental]}]
+        assert RECORDS.list_reasons("acc_1", 0) == reasons
+    paid = {"state": {"S": "succeeded"}, "disputed_micros": {"N": "5"}, "created_at_ms": {"N": "1000"}}
+    for now_ms, reasons in ((2_000, ("dispute_open",)), (10**12, ())):
+        wire.answers = [{}, {}, {"Items": [paid]}]
+        assert RECORDS.list_reasons("acc_1", now_ms) == reasons
+    wire.answers = [{}, {"Items": [{"state": {"S": "active"}}]}]
+    assert RECORDS.list_reasons("acc_1", 0) == ("reservation_open",)
