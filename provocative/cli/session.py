@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from provocative.client import Client
 
 T = TypeVar("T")
+#: A key, or what returns an access token that is good.
+Credential = str | Callable[[], str]
 KEY_VARIABLE = "PROVOCATIVE_API_KEY"
 URL_VARIABLE = "PROVOCATIVE_API_URL"
 PROFILE_VARIABLE = "PROVOCATIVE_PROFILE"
@@ -75,7 +77,7 @@ class Session:
             self._client = self.open_client(profile.api_url, self.choose_credential(profile))
         return self._client
 
-    def choose_credential(self, profile: profiles.Profile) -> "str | Callable[[], str]":
+    def choose_credential(self, profile: profiles.Profile) -> Credential:
         """Return the key of a profile, or what returns an access token that is good."""
         if not profile.refresh_token:
             return profile.api_key
@@ -103,7 +105,7 @@ class Session:
         except ValueError as error:
             raise Refused(str(error), code="unusable_profile", exit_code=2) from None
 
-    def open_client(self, api_url: str, api_key: "str | Callable[[], str]") -> "Client":
+    def open_client(self, api_url: str, api_key: Credential) -> "Client":
         from provocative.client import Client
 
         try:

@@ -354,25 +354,6 @@ def test_only_the_minute_of_the_pools_may_touch_instances_and_only_those_of_its_
     assert None not in [*seen["ec2:RunInstances"], *seen["ec2:CreateTags"], *seen["iam:PassRole"]]
 
 
-def test_the_api_signs_with_the_stages_own_keys_and_one_function_makes_and_drops_them(template):
-    seen = {}
-    for role, statement in list_statements(template):
-        for action in as_list(statement["Action"]):
-            if action.startswith("kms:"):
-                seen[action] = (role, statement["Condition"]["StringEquals"])
-    tags = {"provocative:stage": "prod", "provocative:purpose": "token-signing"}
-    ours = {f"aws:ResourceTag/{name}": value for name, value in tags.items()}
-    made = {f"aws:RequestTag/{name}": value for name, value in tags.items()}
-    turns = "RotateSigningKeysRole"
-    assert seen == {
-        "kms:Sign": ("ApiHandlerRole", ours | {"kms:SigningAlgorithm": "ECDSA_SHA_256"}),
-        "kms:CreateKey": (turns, made | {"kms:KeySpec": "ECC_NIST_P256", "kms:KeyUsage": "SIGN_VERIFY"}),
-        "kms:TagResource": (turns, made),
-        "kms:GetPublicKey": (turns, ours),
-        "kms:ScheduleKeyDeletion": (turns, ours),
-    }
-
-
 def test_only_the_function_that_launches_is_told_where_machines_enrol(template):
     told = {
         name

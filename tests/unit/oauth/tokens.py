@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import string
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -234,5 +235,5 @@ def list_signed(forge):
 
 def _neighbour(character):
     # 64 bytes leave four bits of the last character unused.
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    alphabet = f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}-_"
     return alphabet[alphabet.index(character) ^ 1]
