@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chalicelib.core.principal import Principal
 from chalicelib.wiring.accounts import account_ports, authenticate_key, standings
+from chalicelib.wiring.identity import identity_ports
+from chalicelib.wiring.organisations import organisation_ports
 from chalicelib.wiring.system import (
     aws_client,
     bind_tables,
@@ -27,70 +28,38 @@ if TYPE_CHECKING:
 KEY_PREFIX = "pc_"
 
 
-def load(name: str) -> Any:
-    """Return a module of this package, or ``None`` where its slice is not deployed."""
-    try:
-        return import_module(f"chalicelib.wiring.{name}")
-    except ModuleNotFoundError:
-        return None
-
-
 class SliceStanding:
-    """`chalicelib.oauth.ports.Standing` over the slices of people and organisations, each once it is used.
-
-    Where one of them is not there, nobody has a standing by it.
-    """
+    """`chalicelib.oauth.ports.Standing` over the slices of people and organisations, each once it is used."""
 
     def find_session(self, secret: str) -> "tuple[User, Session] | None":
-        people = load("identity")
-        if people is None:
-            return None
-        service = import_module("chalicelib.identity.service")
-        found: tuple[User, Session] | None = service.find_session(people.identity_ports(), secret)
-        return found
+        from chalicelib.identity.service import find_session
+
+        return find_session(identity_ports(), secret)
 
     def get_user(self, user_id: str) -> "User | None":
         from chalicelib.identity.model import User
 
-        people = load("identity")
         # Not opened: name and address are sealed, and nothing here asks for them.
-        person = None if people is None else people.identity_ports().store.get_person(user_id)
+        person = identity_ports().store.get_person(user_id)
         if person is None:
             return None
         return User(user_id, None, None, person.status, person.epoch, person.created_at_ms)
 
     def get_session(self, session_id: str) -> "Session | None":
-        people = load("identity")
-        session: Session | None = (
-            None if people is None else people.identity_ports().store.get_session(session_id)
-        )
-        return session
+        return identity_ports().store.get_session(session_id)
 
     def get_membership(self, account_id: str, user_id: str) -> "Membership | None":
-        store = _find_organisations()
-        member: Membership | None = None if store is None else store.get_membership(account_id, user_id)
-        return member
+        return organisation_ports().store.get_membership(account_id, user_id)
 
     def list_memberships(self, user_id: str) -> "Sequence[Membership]":
-        store = _find_organisations()
-        members: Sequence[Membership] = () if store is None else store.list_memberships_of(user_id)
-        return members
+        return organisation_ports().store.list_memberships_of(user_id)
 
     def get_service_account(self, service_account_id: str) -> "ServiceAccount | None":
-        store = _find_organisations()
-        found: ServiceAccount | None = (
-            None if store is None else store.get_service_account(service_account_id)
-        )
-        return found
+        return organisation_ports().store.get_service_account(service_account_id)
 
     def name_account(self, account_id: str) -> str:
         account = account_ports().store.get_account(account_id)
         return account_id if account is None else account.name
-
-
-def _find_organisations() -> Any:
-    organisations = load("organisations")
-    return None if organisations is None else organisations.organisation_ports().store
 
 
 @cache

@@ -14,7 +14,6 @@ from chalicelib.runtime.bodies import INSTANT_SCHEMA, RequestBody, ResponseBody,
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_choice
 from chalicelib.runtime.request_parts import ANY_QUERY
-from chalicelib.statements.model import check_month
 from infra import checks
 from infra.openapi import problems
 from infra.openapi.document import render_document
