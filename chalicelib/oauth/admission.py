@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.ids import is_id
-from chalicelib.core.principal import Principal, Role
+from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
 from chalicelib.oauth.keyring import LEEWAY_SECONDS
 from chalicelib.oauth.model import (
     ACCESS_TOKEN_SECONDS,
@@ -45,11 +45,14 @@ def authenticate_token(ports: "OAuthPorts", token: str) -> Principal:
     if role is None:
         raise Unauthenticated(_REFUSED)
     granted = frozenset(ports.permissions.get(role, ()))
+    permissions = select_permissions(granted, claims.scope)
     return Principal(
         account_id=claims.org,
         role=role,
         actor_id=claims.sub,
-        permissions=select_permissions(granted, claims.scope),
+        permissions=permissions,
+        # Whoever has a part of the role issues keys of that part alone.
+        limits=NO_LIMITS if permissions == granted else KeyLimits(permissions),
         user_id=claims.sub if claims.sid is not None else None,
         session_id=claims.sid,
         authenticated_at_ms=None if claims.auth_time is None else claims.auth_time * SECOND_MS,

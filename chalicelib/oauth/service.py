@@ -145,8 +145,10 @@ def create_secret(ports: "OAuthPorts", principal: Principal, owner_id: str) -> I
     Raises:
         NotFound: no such owner, or not the caller's.
         Conflict: ``two_secrets_live``: revoke one first; ``public_client``: it could not keep one.
+        Forbidden: the service account may do more than the caller.
     """
     _check_owner(ports, principal, owner_id)
+    _check_fitting(ports, principal, owner_id)
     secrets = ports.store.get(Secrets, owner_id) or Secrets(owner_id)
     if len(secrets.live) >= MAX_LIVE_SECRETS:
         raise Conflict("Two secrets work already; revoke one first.", code="two_secrets_live")
@@ -201,6 +203,13 @@ def _find_own(ports: "OAuthPorts", principal: Principal, client_id: str) -> Clie
     if client is None or client.account_id != principal.account_id or client.deleted_at_ms is not None:
         raise NotFound("There is no such client.")
     return client
+
+
+def _check_fitting(ports: "OAuthPorts", principal: Principal, owner_id: str) -> None:
+    # Whoever has the secret is the service account: a strong one would be a way to its rights.
+    service = ports.standing.get_service_account(owner_id) if owner_id.startswith("sva_") else None
+    if service is not None and not ports.permissions[service.role] <= principal.permissions:
+        raise Forbidden("The service account may do more than you.", code="secret_exceeds_issuer")
 
 
 def _check_owner(ports: "OAuthPorts", principal: Principal, owner_id: str) -> None:

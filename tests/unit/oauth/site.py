@@ -10,6 +10,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 import app
+from chalicelib.accounts.standing import Standings
 from chalicelib.identity.model import SESSION_COOKIE
 from chalicelib.oauth.server_gateway import AuthlibServer
 from tests.fakes.oauth import AuthorizationWorld
@@ -34,6 +35,7 @@ class Site:
         self.seen = []
         rewire(
             monkeypatch,
+            standings=Standings(lambda _: None, self.world.clock.now_ms),
             oauth_ports=self.world.ports,
             oauth_server=AuthlibServer(self.world.ports),
             public_url=self.url,

@@ -55,7 +55,8 @@ def test_a_persons_token_says_who_where_and_since_when(world):
 
 def test_a_token_may_do_what_its_role_and_its_scopes_both_allow(world):
     _, token = give_token(world, "rentals:read hosts:read")
-    assert authenticate_token(world.ports, token).permissions == {"rentals:read"}
+    found = authenticate_token(world.ports, token)
+    assert found.permissions == found.limits.permissions == {"rentals:read"}
     world.join(world.account_id, "operator")
     assert authenticate_token(world.ports, token).permissions == {"hosts:read"}
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.principal import Principal
 from chalicelib.oauth.admission import authenticate_token
 from chalicelib.oauth.service import (
@@ -84,6 +84,16 @@ def test_a_program_cannot_use_the_flows_of_people_nor_people_the_programs(flow):
         assert (status, body["error"]) == (400, "unauthorized_client")
     status, body = flow.post("token", grant_type="client_credentials", client_id="cli")
     assert (status, body["error"]) == (401, "invalid_client")
+
+
+def test_nobody_makes_a_secret_of_a_program_that_may_do_more(flow):
+    world, weak = (
+        flow.world,
+        Principal(flow.world.account_id, "renter", flow.world.user_id, frozenset({"service-accounts:write"})),
+    )
+    with pytest.raises(Forbidden) as told:
+        create_secret(world.ports, weak, world.service_id)
+    assert told.value.code == "secret_exceeds_issuer"
 
 
 def test_two_ways_of_authenticating_at_once_are_refused(flow):

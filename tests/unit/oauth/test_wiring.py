@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import wiring
+from chalicelib.accounts.standing import Standings
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.oauth.admission import authenticate_token
 from tests.fakes.cloud import FakeCloud
@@ -17,7 +18,8 @@ GOOD = give_token(WORLD)[1]
 
 
 def test_a_key_goes_to_the_keys_and_all_else_to_the_tokens(world, monkeypatch):
-    rewire(monkeypatch, oauth_ports=world.ports, account_ports=FakeCloud().accounts)
+    standings = Standings(lambda _: None, world.clock.now_ms)
+    rewire(monkeypatch, oauth_ports=world.ports, account_ports=FakeCloud().accounts, standings=standings)
     _, token = give_token(world)
     assert wiring.authenticate(token).actor_id == world.user_id
     world.forget_reads()
