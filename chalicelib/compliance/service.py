@@ -8,9 +8,6 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry
 from chalicelib.core.principal import Principal
 
-#: Roles that see the trails of all accounts. Whoever is not named here sees one.
-OPERATOR_ROLES = frozenset({"operator"})
-
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
@@ -58,17 +55,13 @@ class AuditReader(Protocol):
         ...
 
 
-def is_operator(principal: Principal) -> bool:
-    return principal.role in OPERATOR_ROLES
-
-
 def choose_account(principal: Principal, account_id: str | None) -> str:
     """Return whose trail is read: an operator may name one, all others have their own.
 
     Raises:
         NotFound: somebody else's was named, whether there is one or not.
     """
-    if account_id is None or account_id == principal.account_id or is_operator(principal):
+    if account_id is None or account_id == principal.account_id or principal.is_operator:
         return account_id or principal.account_id
     raise NotFound("There is no such account.")
 
@@ -89,7 +82,7 @@ def list_entries(
             (``target_or_actor``).
         NotFound: of an account that is not theirs.
     """
-    if account_id is not None or not is_operator(principal):
+    if account_id is not None or not principal.is_operator:
         # Its own partition: what was done to the same target in other accounts is not even read.
         return reader.list_by_account(choose_account(principal, account_id), limit, start, filters)
     if filters.target and not filters.actor:

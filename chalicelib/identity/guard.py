@@ -106,14 +106,14 @@ class Visit:
         return redirect(f"{self.base}{path}{'?' if given else ''}{urlencode(given)}")
 
     def show(
-        self, template: str, title: str, error: DomainError | None = None, **values: object
+        self, template: str, title: str, error: DomainError | None = None, **given: object
     ) -> Answer[Html]:
         status = HTTPStatus.OK if error is None else get_page_status(error)
         if error is not None:
             who = None if self.user_ is None else self.user_.user_id
             told = {"code": error.code, "template": template, "address": self.call.address, "user_id": who}
             get_logger().info("page refused", extra=told)
-        values = {"wide": False, "notice": "", **values}
+        values: dict[str, Any] = {"wide": False, "notice": "", **given}
         return render_page(
             template,
             nonce=self.nonce,
