@@ -11,7 +11,7 @@ from chalicelib.core.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class KmsKeyService:
-    """``connect`` makes the client at the first use; ``key_id`` is an alias."""
+    """``connect`` makes the client at the first use; ``key_id`` is the key as roles name it, by ARN."""
 
     connect: Callable[[], Any]
     key_id: str

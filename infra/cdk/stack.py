@@ -217,7 +217,7 @@ class PlatformStack(Stack):
             "IDENTITY_PROVIDERS_SECRET_ID": f"{stage.prefix}-identity-providers",
             "MAIL_FROM": stage.mail_from,
             "GRID_SECRET_ID": f"{stage.prefix}-grid",
-            "PERSON_KEY_ID": stage.person_key_alias,
+            "PERSON_KEY_ID": self.person_key.key_arn,
             "DOCUMENTS_BUCKET": self.documents.bucket_name,
             "SEALS_BUCKET": self.seals.bucket_name,
             "SELLER_NAME": stage.seller_name,

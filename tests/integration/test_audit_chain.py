@@ -55,7 +55,7 @@ def test_the_stream_links_what_was_done_schedules_anchor_and_verify_it_and_an_ex
 ) -> None:
     seed = seed_installation(cloud)
     with wire_to(cloud):
-        links = wait_until_linked(seed.account_id)
+        links = wait_until_linked(seed.renter_account_id)
         assert [link.sequence for link in links] == list(range(1, len(links) + 1))
         invoke(cloud, "SweepAudit")
         invoke(cloud, "AnchorAudit")
@@ -64,11 +64,11 @@ def test_the_stream_links_what_was_done_schedules_anchor_and_verify_it_and_an_ex
         last = ports.store.get_last_anchor()
         assert last is not None
         assert ports.store.get_progress().newest <= last.number
-    proof = seed.operator.call("GET", f"/v1/audit/proof?account_id={seed.account_id}")
+    proof = seed.operator.call("GET", f"/v1/audit/proof?account_id={seed.renter_account_id}")
     assert (proof["result"], proof["links"], proof["problem_count"]) == ("verified", len(links), 0)
     assert proof["last_anchor"]["hash"] == proof["head_hash"] == links[-1].hash
     until = format_instant(links[-1].at_ms + 1_000)
-    period = f"account_id={seed.account_id}&from=2020-01-01T00:00:00Z&to={until}"
+    period = f"account_id={seed.renter_account_id}&from=2020-01-01T00:00:00Z&to={until}"
     made = seed.operator.call("GET", f"/v1/audit/export?{period}")
     with urllib.request.urlopen(made["url"], timeout=10) as answer:
         lines = answer.read().splitlines(keepends=True)

@@ -10,6 +10,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 
 import app
+from chalicelib.core.throttling import POLICIES, scale_policies
+from chalicelib.runtime.throttling import Limiter
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.wiring import rewire
 from tests.unit.identity.people import People
 from tests.unit.identity.visitor import FakeProviders
@@ -99,6 +102,7 @@ def rewire_pages(monkeypatch, people, providers=None):
         identity_ports=people.ports,
         provider_ports=providers.ports,
         clock=people.clock,
+        rate_limiter=Limiter(MemoryBuckets(), people.clock, scale_policies(POLICIES, 1_000)),
     )
     from chalicelib import wiring
 
