@@ -224,10 +224,19 @@ def test_the_keys_of_a_removed_member_end_in_the_same_act(ports, seeded):
     assert entry.details == {"role": "developer", "keys_revoked": 4}
 
 
-@pytest.mark.parametrize(("new", "lives"), [("admin", True), ("developer", False), ("viewer", False)])
-def test_a_lesser_role_ends_the_keys_that_may_do_more_than_it(ports, seeded, new, lives):
+@pytest.mark.parametrize(
+    ("old", "new", "lives"),
+    [
+        ("owner", "admin", False),
+        ("admin", "owner", True),
+        ("developer", "admin", True),
+        ("admin", "developer", False),
+        ("developer", "viewer", False),
+    ],
+)
+def test_a_lesser_role_ends_the_keys_that_may_do_more_than_it(ports, seeded, old, new, lives):
     add_person(seeded, "owner")
-    owner, other = add_person(seeded, "owner"), add_person(seeded, "owner")
+    owner, other = add_person(seeded, "owner"), add_person(seeded, old)
     issued = issue(seeded, other)
     change(ports, owner, other, new)
     assert is_live(seeded, issued) is lives
