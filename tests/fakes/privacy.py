@@ -203,7 +203,11 @@ class FakePeople:
         """There are none."""
 
     def mark_erased(self, tx: MemoryTransaction, user_id: str) -> None:
-        tx.add(lambda: None, lambda: self.erased.add(user_id))
+        def effect() -> None:
+            self.erased.add(user_id)
+            self.members.pop(user_id, None)
+
+        tx.add(lambda: None, effect)
 
     def forget(self, user_id: str) -> None:
         """All that is kept is sealed."""
