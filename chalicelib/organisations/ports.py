@@ -142,14 +142,14 @@ def commit_once(
     """
     body, now_ms = once.render(made), ports.accounts.clock.now_ms()
     record = IdempotencyRecord(
-        owner_id, once.idempotency_key, once.fingerprint, HTTPStatus.CREATED, body, now_ms + LIFETIME_MS
+        owner_id, once.idempotency_key, once.fingerprint, HTTPStatus.CREATED.value, body, now_ms + LIFETIME_MS
     )
     ports.idempotency.add(tx, record, now_ms)
     try:
         tx.commit()
     except AlreadyAnswered as answered:
         return _replay(answered.record, once)
-    return Created(HTTPStatus.CREATED, body, replayed=False)
+    return Created(HTTPStatus.CREATED.value, body, replayed=False)
 
 
 def _replay(record: IdempotencyRecord, once: Once) -> Created:

@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 from infra.local.paths import LOCAL
 
 SCREENSHOTS = LOCAL / "screenshots"
+PATIENCE_MS = 120_000
 
 
 @contextmanager
@@ -20,7 +21,10 @@ def open_browser() -> Iterator[BrowserContext]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
-            yield browser.new_context(viewport={"width": 900, "height": 900})
+            context = browser.new_context(viewport={"width": 900, "height": 900})
+            # The first page of a cloud waits for a function that starts cold.
+            context.set_default_timeout(PATIENCE_MS)
+            yield context
         finally:
             browser.close()
 

@@ -58,6 +58,7 @@ class FakeIdempotencyStore(MemoryStore):
 
     def add(self, tx: Any, record: IdempotencyRecord, now_ms: int) -> None:
         key = (record.account_id, record.key)
+        assert type(record.status) is int, "an integer attribute takes no other type"
 
         def check() -> DomainError | None:
             found = self.find(*key, now_ms)
