@@ -27,8 +27,7 @@ from chalicelib.core.ports import (
     Transaction,
     Transactions,
 )
-from chalicelib.core.principal import Principal
-from chalicelib.identity.model import STEP_UP_MS
+from chalicelib.core.principal import Principal, require_fresh
 from chalicelib.privacy.requests import (
     EXPORT_LIFETIME_MS,
     Consent,
@@ -342,10 +341,8 @@ def _choose_subject(principal: Principal, command: MakeRequest) -> str:
 def _check_asker(ports: PrivacyPorts, principal: Principal, command: MakeRequest, now_ms: int) -> None:
     if command.of_account:
         _check_account(ports, principal, command)
-    if command.kind == "erasure" and principal.user_id is not None:
-        signed_in_ms = principal.authenticated_at_ms
-        if signed_in_ms is None or now_ms - signed_in_ms > STEP_UP_MS:
-            raise Forbidden("Sign in again to do this.", code="step_up_needed")
+    if command.kind == "erasure":
+        require_fresh(principal, now_ms)
 
 
 def _check_account(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> None:

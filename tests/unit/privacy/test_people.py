@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.accounts.service import create_account
 from chalicelib.core.errors import Conflict, Forbidden, NotFound
-from chalicelib.identity.model import STEP_UP_MS
+from chalicelib.core.principal import STEP_UP_MS
 from chalicelib.oauth.admission import find_person_role
 from chalicelib.oauth.model import Grant
 from chalicelib.organisations import service
