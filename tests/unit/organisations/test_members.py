@@ -242,6 +242,13 @@ def test_a_lesser_role_ends_the_keys_that_may_do_more_than_it(ports, seeded, old
     assert is_live(seeded, issued) is lives
 
 
+def test_who_hands_an_organisation_over_keeps_no_key_that_may_have_it_erased(ports, seeded):
+    owner, heir = add_person(seeded, "owner"), add_person(seeded, "admin")
+    ended, kept = issue(seeded, owner), issue(seeded, heir)
+    service.hand_over(ports, owner, owner.account_id, heir.user_id)
+    assert (is_live(seeded, ended), is_live(seeded, kept)) == (False, True)
+
+
 def test_a_key_issued_while_its_issuer_is_removed_does_not_outlive_them(ports, seeded):
     owner, gone = add_person(seeded, "owner"), add_person(seeded, "developer")
     issued = []

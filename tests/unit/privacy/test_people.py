@@ -12,12 +12,13 @@ from chalicelib.oauth.model import Grant
 from chalicelib.organisations import service
 from chalicelib.organisations.leaving import KEYS_PER_ACT
 from chalicelib.organisations.ports import MAX_ENDED_KEYS
+from chalicelib.privacy.erasing import run_request
 from chalicelib.privacy.inventory import ROWS
 from chalicelib.privacy.service import find_request, list_requests
 from tests.factories import sign_in
 from tests.fakes.database import Crash
 from tests.unit.privacy.office import Office
-from tests.unit.privacy.town import CANARIES, EACH, Town
+from tests.unit.privacy.town import CANARIES, EACH, FAR_MS, Town
 
 BOOKS = ("journals", "legs", "balances", "holds")
 #: What an export calls otherwise, or tells in another way: whether there is a password, a second factor.
@@ -250,6 +251,16 @@ def test_with_an_account_go_those_who_belong_to_no_other(town):
     assert town.cloud.organisation_store.list_members(town.renter_id, 9, None).items == []
     (own,) = [row for row in town.db.table("privacy requests").values() if row.subject_id == town.ben]
     assert (own.state, own.account_id) == ("completed", town.ben)
+
+
+def test_a_members_open_export_is_overtaken_by_the_accounts_erasure(town):
+    town.join(town.ben, town.renter_id, "viewer")
+    exported = town.make(town.sign_in(town.ben, town.renter_id), "export")
+    made = town.make(town.seeded.renter, of_account=True)
+    run_request(town.privacy, town.renter_id, made, FAR_MS)
+    assert town.read(exported).state == "refused"
+    assert town.run().states == {}
+    assert not town.archive.documents
 
 
 def test_the_owner_of_an_account_that_is_erased_goes_with_it(town):
