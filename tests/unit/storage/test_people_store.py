@@ -45,6 +45,10 @@ class MoreItems(Items):
         self._update(arguments)
         return {"Attributes": self._table(arguments["TableName"])[_key(arguments["Key"])]}
 
+    def _DeleteItem(self, arguments):  # noqa: N802
+        self._table(arguments["TableName"]).pop(_key(arguments["Key"]), None)
+        return {}
+
     def _update(self, write):
         item = self._table(write["TableName"]).setdefault(_key(write["Key"]), dict(write["Key"]))
         names, values = write["ExpressionAttributeNames"], write["ExpressionAttributeValues"]
