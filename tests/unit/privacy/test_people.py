@@ -46,7 +46,7 @@ def close(town):
     service.close_organisation(town.cloud.organisations, owner, town.lab_id)
 
 
-def test_an_export_has_all_that_is_kept_of_a_person_opened_and_no_secret(town):
+def test_an_export_has_all_that_is_kept_of_a_person_and_opens_nothing_else(town):
     assert len(town.find_canaries("ana")) >= CANARIES
     made = town.ask("export")
     assert town.run().states == {"completed": 1}
