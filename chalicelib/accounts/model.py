@@ -52,9 +52,11 @@ _PAYS = frozenset({"budgets:write", "top-ups:write", "wallet:write"})
 _GOVERNS = frozenset(
     {"audit:read", "members:write", "organisation:write", "projects:write", "service-accounts:write"}
 )
+#: What is asked of data: of one's own, or of the account's by who may close it.
 _PRIVACY = frozenset({"privacy:read", "privacy:write"})
+_CONSENTS = frozenset({"consents:read", "consents:write"})
 #: A signed-in person's own things; who is no person finds nothing there.
-_SELF = frozenset({"me:read", "self:read", "self:write"})
+_SELF = frozenset({"me:read", "self:read", "self:write"}) | _PRIVACY
 _TENANTS = frozenset({"members:read", "organisation:read", "projects:read", "service-accounts:read"})
 
 #: Role x permission, the only table of its kind. A route names one permission; what is not listed is denied.
@@ -80,7 +82,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
         "templates:write",
         "accounts:close",
     }
-    | _PRIVACY,
+    | _CONSENTS,
     "fleet_operator": _SELF
     | {"hosts:read", "hosts:write", "offers:read", "pools:read", "pools:write", "templates:read"},
     "finance_operator": _SELF
@@ -93,23 +95,24 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
     | _BUILDS
     | _PAYS
     | _GOVERNS
-    | _PRIVACY
+    | _CONSENTS
     | {"accounts:close", "organisation:delete", "ownership:write"},
-    "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | _PRIVACY,
+    "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | _CONSENTS,
     "billing": _SELF | _TENANT_READS | _PAYS,
     "developer": _SELF | _TENANT_READS | _BUILDS,
     "viewer": _SELF | _TENANT_READS,
     "auditor": _SELF | _TENANT_READS | {"audit:read"},
     # Keys never manage people.
-    "renter": _TENANT_READS | _BUILDS | _PAYS | _PRIVACY | {"accounts:close"},
+    "renter": _TENANT_READS | _BUILDS | _PAYS | _PRIVACY | _CONSENTS | {"accounts:close"},
     "host": frozenset({"hosts:connect"}),
 }
 #: Whoever has one of these deals with the keys that they issued themselves, and with no others.
 OWN_KEYS_ONLY: frozenset[Role] = frozenset({"developer"})
-#: What is left to a suspended account: to read, to pay, and to each person what is their own.
+#: What is left to a suspended account: to read, to pay, to withdraw a consent, and to each person what is
+#: their own.
 WHILE_SUSPENDED = frozenset(
     {name for granted in PERMISSIONS.values() for name in granted if name.endswith(":read")}
-    | {"self:write", "top-ups:write"}
+    | {"consents:write", "privacy:write", "self:write", "top-ups:write"}
 )
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -9,7 +9,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.identity.model import Factors, FederatedLink, Passkey
 from chalicelib.identity.store import DynamoPeople
 from chalicelib.storage import people_keys as keys
-from chalicelib.storage.tables.people import FactorsItem, LinkItem, PasskeyItem
+from chalicelib.storage.tables.people import FactorsItem, FederatedLinkItem, PasskeyItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 
@@ -98,20 +98,20 @@ class DynamoPeopleStore(DynamoPeople):
 
     def get_link(self, issuer: str, subject: str) -> FederatedLink | None:
         try:
-            item = LinkItem.get(keys.link(_digest(issuer, subject)), keys.LINK, consistent_read=True)
-        except LinkItem.DoesNotExist:
+            item = FederatedLinkItem.get(keys.link(_digest(issuer, subject)), keys.LINK, consistent_read=True)
+        except FederatedLinkItem.DoesNotExist:
             return None
         return _read_link(item)
 
     def list_links(self, user_id: str) -> Sequence[FederatedLink]:
-        found = LinkItem.query(
-            keys.person(user_id), LinkItem.sk.startswith(keys.LINK_PREFIX), consistent_read=True
+        found = FederatedLinkItem.query(
+            keys.person(user_id), FederatedLinkItem.sk.startswith(keys.LINK_PREFIX), consistent_read=True
         )
         return [_read_link(item) for item in found]
 
     def add_link(self, tx: Transaction, link: FederatedLink) -> None:
         for key in _link_keys(link):
-            item = LinkItem(
+            item = FederatedLinkItem(
                 *key,
                 issuer=link.issuer,
                 subject=link.subject,
@@ -119,11 +119,13 @@ class DynamoPeopleStore(DynamoPeople):
                 provider=link.provider,
                 created_at_ms=link.created_at_ms,
             )
-            dynamo(tx).put(item, LinkItem.pk.does_not_exist(), _linked)
+            dynamo(tx).put(item, FederatedLinkItem.pk.does_not_exist(), _linked)
 
     def remove_link(self, tx: Transaction, link: FederatedLink) -> None:
         for key in _link_keys(link):
-            dynamo(tx).delete(LinkItem, key, LinkItem.user_id == link.user_id, unexpected("The link"))
+            dynamo(tx).delete(
+                FederatedLinkItem, key, FederatedLinkItem.user_id == link.user_id, unexpected("The link")
+            )
 
 
 def _link_keys(link: FederatedLink) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -148,5 +150,5 @@ def _read_passkey(item: PasskeyItem, user_id: str) -> Passkey:
     )
 
 
-def _read_link(item: LinkItem) -> FederatedLink:
+def _read_link(item: FederatedLinkItem) -> FederatedLink:
     return FederatedLink(item.issuer, item.subject, item.user_id, item.provider, item.created_at_ms)

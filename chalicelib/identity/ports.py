@@ -1,6 +1,6 @@
 """What the use cases of people need of the world."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,7 +30,16 @@ class PeopleStore(Protocol):
         """Fails with Unavailable when ``before`` is no more."""
 
     def get_session(self, session_id: str) -> Session | None: ...
-    def list_sessions(self, user_id: str) -> Sequence[Session]: ...
+    def list_sessions(self, user_id: str) -> Sequence[Session]:
+        """The newest, for the person to see."""
+        ...
+
+    def find_sessions(self, user_id: str) -> Iterator[Session]:
+        """Yield all that have not expired, from an index."""
+
+    def remove_session(self, session_id: str) -> None:
+        """Raises Unavailable."""
+
     def add_session(self, tx: Transaction, session: Session) -> None: ...
     def end_session(self, tx: Transaction, session_id: str, at_ms: int) -> None: ...
     def note_seen(self, session: Session, now_ms: int) -> None:

@@ -117,20 +117,35 @@ def set_status(ports: IdentityPorts, actor: str, user_id: str, status: UserStatu
         NotFound: there is no such person.
         Conflict: ``person_erased``.
     """
+    tx = ports.transactions()
+    if add_status(ports, tx, actor, user_id, status):
+        tx.commit()
+
+
+def add_status(ports: IdentityPorts, tx: Transaction, actor: str, user_id: str, status: UserStatus) -> bool:
+    """As `set_status`, as a part of a transaction; ``False``: there is nothing to change."""
     person = require_person(ports, user_id)
     if person.status == status:
-        return
+        return False
     if person.status == "erased":
         raise Conflict("The person is erased.", code="person_erased")
     after = replace(raise_epoch(person), status=status)
     if status == "erased":
         after = replace(after, email_key=None, sealed_email=None, sealed_name=None, password_digest=None)
-    tx = ports.transactions()
     ports.store.replace_person(tx, person, after)
     if status == "erased":
         _erase_factors(ports, tx, user_id)
     add_audit(ports, tx, user_id, f"person.{status}", user_id, actor=actor)
-    tx.commit()
+    return True
+
+
+def forget_sessions(ports: IdentityPorts, user_id: str) -> int:
+    """Take every session of a person away, who can begin none any more; return how many there were."""
+    count = 0
+    for session in ports.store.find_sessions(user_id):
+        ports.store.remove_session(session.session_id)
+        count += 1
+    return count
 
 
 def add_session(

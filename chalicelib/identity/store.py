@@ -1,12 +1,12 @@
 """People in DynamoDB. Access: everything by its key; the sessions of a person by the ``by_user`` index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from pynamodb.exceptions import PutError, PynamoDBException, UpdateError
+from pynamodb.exceptions import DeleteError, PutError, PynamoDBException, UpdateError
 
-from chalicelib.core.errors import Conflict, DomainError
+from chalicelib.core.errors import Conflict, DomainError, Unavailable
 from chalicelib.core.ports import Transaction
 from chalicelib.identity.model import Method, Person, Purpose, Session, Token, UserStatus
 from chalicelib.identity.throttling import Tries
@@ -84,6 +84,16 @@ class DynamoPeople:
     def list_sessions(self, user_id: str) -> Sequence[Session]:
         found = SessionItem.by_user.query(user_id, scan_index_forward=False, limit=MAX_SESSIONS)
         return [_read_session(item) for item in found]
+
+    def find_sessions(self, user_id: str) -> Iterator[Session]:
+        for item in SessionItem.by_user.query(user_id):
+            yield _read_session(item)
+
+    def remove_session(self, session_id: str) -> None:
+        try:
+            SessionItem(keys.session(session_id), keys.SESSION).delete()
+        except DeleteError as error:
+            raise Unavailable("The session could not be taken away; try again.") from error
 
     def add_session(self, tx: Transaction, session: Session) -> None:
         item = SessionItem(

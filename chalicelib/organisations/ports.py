@@ -45,8 +45,10 @@ class OrganisationStore(Protocol):
     def require_membership(self, tx: Transaction, account_id: str, user_id: str, role: Role) -> None:
         """Fails with Forbidden (``membership_changed``) unless the person still has this role."""
 
-    def count_owner(self, tx: Transaction, account_id: str, change: int) -> None:
-        """``change``: 1 or -1. Fails with Conflict (``last_owner``) when none would be left."""
+    def count_owner(
+        self, tx: Transaction, account_id: str, change: int, *, may_be_none: bool = False
+    ) -> None:
+        """``change``: 1 or -1. Fails with Conflict (``last_owner``) when none would be left and has to be."""
 
     def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str) -> None:
         """Fails with Forbidden (``issuer_gone``): who issues it is no member, or disabled."""
@@ -187,7 +189,7 @@ def end_keys(
     ended = [
         key
         for key in ports.accounts.store.list_issued_keys(account_id, issuer_id)
-        if _is_live(key, now_ms) and not select_permissions(key.role, key.limits) <= left
+        if is_live(key, now_ms) and not select_permissions(key.role, key.limits) <= left
     ]
     if len(ended) > MAX_ENDED_KEYS:
         raise Conflict(
@@ -198,7 +200,7 @@ def end_keys(
     return len(ended)
 
 
-def _is_live(key: ApiKey, now_ms: int) -> bool:
+def is_live(key: ApiKey, now_ms: int) -> bool:
     return key.revoked_at_ms is None and not key.is_expired(now_ms)
 
 

@@ -6,6 +6,7 @@ from chalicelib.accounts.model import PERMISSIONS, Account
 from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.paging import Page
 from chalicelib.core.principal import Principal, Role
+from chalicelib.organisations.leaving import add_removal
 from chalicelib.organisations.model import Membership, Organisation, ServiceAccount
 from chalicelib.organisations.ports import (
     Created,
@@ -20,8 +21,6 @@ from chalicelib.organisations.ports import (
     require_fitting,
     require_grantable,
 )
-
-NOTHING: frozenset[str] = frozenset()
 
 
 def get_membership(ports: OrganisationPorts, account_id: str, user_id: str) -> Membership | None:
@@ -169,10 +168,12 @@ def leave_organisation(ports: OrganisationPorts, principal: Principal, account_i
 def hand_over(ports: OrganisationPorts, principal: Principal, account_id: str, user_id: str) -> Membership:
     """Make another member an owner in the place of the one who asks, who is an admin from then on.
 
+    Keys of theirs that may do more than an admin, as to have the account erased, end with it.
+
     Raises:
         NotFound: no such organisation or member.
         Forbidden: ``person_needed``, ``membership_changed``.
-        Conflict: ``already_owner``: they are one too, or are the same.
+        Conflict: ``already_owner``: they are one too, or are the same; ``too_many_keys``.
     """
     own_id = require_person(principal)
     find_organisation(ports, principal, account_id)
@@ -185,8 +186,9 @@ def hand_over(ports: OrganisationPorts, principal: Principal, account_id: str, u
     tx = ports.accounts.transactions()
     ports.store.replace_membership(tx, other, new)
     ports.store.replace_membership(tx, own, replace(own, role="admin"))
-    # What a key of theirs may do, an admin may do too: none ends.
-    add_audit(ports, tx, principal, account_id, "ownership.handed_over", user_id, {"from": own_id})
+    ended = end_keys(ports, tx, account_id, own_id, PERMISSIONS["admin"])
+    details: dict[str, object] = {"from": own_id, "keys_revoked": ended}
+    add_audit(ports, tx, principal, account_id, "ownership.handed_over", user_id, details)
     tx.commit()
     return new
 
@@ -218,16 +220,10 @@ def _describe(account: Account) -> Organisation:
 
 
 def _remove(ports: OrganisationPorts, principal: Principal, old: Membership) -> None:
-    account_id, user_id = old.account_id, old.user_id
     tx = ports.accounts.transactions()
-    ports.store.remove_membership(tx, old)
-    if old.role == "owner":
-        ports.store.count_owner(tx, account_id, -1)
-    if principal.user_id != user_id:
-        require_actor(ports, tx, principal, account_id)
-    ended = end_keys(ports, tx, account_id, user_id, NOTHING)
-    details: dict[str, object] = {"role": old.role, "keys_revoked": ended}
-    add_audit(ports, tx, principal, account_id, "member.removed", user_id, details)
+    add_removal(ports, tx, old, principal.actor_id)
+    if principal.user_id != old.user_id:
+        require_actor(ports, tx, principal, old.account_id)
     tx.commit()
 
 

@@ -77,9 +77,11 @@ class DynamoOrganisationStore:
         key = (keys.organisation(account_id), keys.member(user_id))
         dynamo(tx).check(MembershipItem, *key, MembershipItem.role == role, _changed)
 
-    def count_owner(self, tx: Transaction, account_id: str, change: int) -> None:
+    def count_owner(
+        self, tx: Transaction, account_id: str, change: int, *, may_be_none: bool = False
+    ) -> None:
         key = (keys.organisation(account_id), keys.HEAD)
-        others = OrganisationItem.owners > 1 if change < 0 else None
+        others = OrganisationItem.owners > 1 if change < 0 and not may_be_none else None
         dynamo(tx).update(OrganisationItem, key, [OrganisationItem.owners.add(change)], others, _last_owner)
 
     def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str) -> None:

@@ -60,14 +60,14 @@ def get_privacy_request(call: Call, request_id: str) -> Answer[PrivacyRequestBod
     return Answer(render_request(request, service.link_export(ports, request)))
 
 
-@api.route("GET", "/v1/privacy/consents", permission="privacy:read")
+@api.route("GET", "/v1/privacy/consents", permission="consents:read")
 def list_consents(call: Call) -> Answer[ConsentsBody]:
     """List what was agreed to and what was refused, with all that was decided before."""
     consents = wiring.privacy_ports().consents
     return Answer(render_consents(consents.list_consents(call.principal.account_id)))
 
 
-@api.route("PUT", "/v1/privacy/consents", permission="privacy:write", body=ConsentRequest)
+@api.route("PUT", "/v1/privacy/consents", permission="consents:write", body=ConsentRequest)
 def put_consent(call: Call) -> Answer[ConsentBody]:
     """Agree to a purpose, or withdraw; ``data_sale`` not given: do not sell or share."""
     body: ConsentRequest = call.read_body(ConsentRequest)

@@ -11,7 +11,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         on_erasure="clear",
         because="shown to operators in lists; an organisation's name is rarely a person's",
         plain="name",
-        none="currency created_at_ms",
+        none="currency created_at_ms suspended_at_ms suspended_reason closed_at_ms",
     ),
     describe(
         "ApiKeyItem",
@@ -21,7 +21,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         on_erasure="clear",
         because="a label is chosen by the account; networks are compared with the caller's on each request",
         plain="label networks",
-        pseudonymous="account_id host_id predecessor_id successor_id",
+        pseudonymous="account_id host_id predecessor_id successor_id issued_by",
         digest="digest",
         none="role permissions created_at_ms expires_at_ms last_used_at_ms revoked_at_ms",
     ),
@@ -37,7 +37,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         "who did what: security, and proof that rights were honoured",
         owned=True,
         pseudonymous="account_id actor indexed_actor subject",
-        none="audit_id action at_ms details",
+        none="audit_id action at_ms details hour_shard",
     ),
     describe(
         "BalanceItem",
@@ -47,7 +47,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         financial="posted_micros held_micros available_micros currency grants chain_hash leg_version month",
         pseudonymous="account_id",
         none="alert_level budget_count burn_micros_per_hour due_at_ms due_shard exhausted_at_ms "
-        "spend_headroom_micros_per_hour spend_limit_micros_per_hour",
+        "paid_since_ms spend_headroom_micros_per_hour spend_limit_micros_per_hour",
     ),
     describe(
         "HoldItem",

@@ -1,5 +1,7 @@
 """Erasure: an account is closed, what is plain is taken out item by item, keys of persons are destroyed.
 
+A person ends in one transaction with the request; then the key goes, which nothing brings back. Members of an
+account that is erased, and of no other, are erased each by a request of their own.
 Every write may come again and changes nothing then. The request keeps how many kinds of items are done with,
 so whoever goes on after a crash begins with the kind that was under way. Books and audit trail stay as they
 are: they know the account by its opaque id only.
@@ -7,18 +9,22 @@ are: they know the account by its opaque id only.
 
 from dataclasses import replace
 
-from chalicelib.privacy.exporting import ACTOR, export
+from chalicelib.core.ports import Transaction
+from chalicelib.privacy.exporting import export
 from chalicelib.privacy.fields import ERASED, Row
 from chalicelib.privacy.inventory import list_owned
 from chalicelib.privacy.requests import (
+    ACTOR,
     PrivacyRequest,
     Record,
     name_carbon_documents,
     name_exports,
 )
-from chalicelib.privacy.service import PrivacyPorts, add_audit
+from chalicelib.privacy.service import PrivacyPorts, add_audit, add_request, find_overtaken
 
 KEYS_PER_PAGE = 50
+#: Answers that are kept for repeats: a person's quote what they named.
+ANSWERS = "IdempotencyItem"
 
 
 def erase(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> PrivacyRequest:
@@ -27,18 +33,19 @@ def erase(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> Pri
         request = _begin(ports, request)
     if request.state == "queued":
         return request
-    if request.is_of_account:
-        revoke_keys(ports, request)
-        # Something may have begun before the last key ended.
-        reasons = ports.records.list_reasons(request.account_id, ports.clock.now_ms())
-        if reasons != request.reasons:
-            request = _change(ports, request, replace(request, reasons=reasons))
-        if reasons:
-            return request
-        request = _erase_records(ports, request, deadline_ms)
-        if request.step < len(list_steps()):
-            return request
-    return _finish(ports, request)
+    if not request.is_of_account:
+        return _finish_person(ports, request)
+    revoke_keys(ports, request)
+    # Something may have begun before the last key ended.
+    reasons = ports.records.list_reasons(request.account_id, ports.clock.now_ms())
+    if reasons != request.reasons:
+        request = _change(ports, request, replace(request, reasons=reasons))
+    if reasons:
+        return request
+    request = _erase_records(ports, request, deadline_ms)
+    if request.step < len(list_steps()) or not _erase_members(ports, request, deadline_ms):
+        return request
+    return _finish_account(ports, request)
 
 
 def list_steps() -> list[Row]:
@@ -75,15 +82,35 @@ def erase_record(ports: PrivacyPorts, row: Row, record: Record) -> bool:
 
 
 def _begin(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
-    reasons = (
-        ports.records.list_reasons(request.account_id, ports.clock.now_ms()) if request.is_of_account else ()
-    )
+    """Bar the account, or end the person, in one transaction with the request; or say why not yet."""
+    if request.is_of_account:
+        reasons = ports.records.list_reasons(request.account_id, ports.clock.now_ms())
+    else:
+        reasons = ports.people.list_reasons(request.subject_id)
     if reasons:
         if reasons == request.reasons:
             return request
         return _change(ports, request, replace(request, reasons=reasons))
+    tx = ports.transactions()
+    if request.is_of_account:
+        _close(ports, tx, request.account_id)
+    else:
+        ports.people.revoke_keys(request.subject_id)
+        # Whoever became the last owner meanwhile lets it fail, and nothing is lost yet.
+        ports.people.mark_erased(tx, request.subject_id)
     begun = replace(request, state="running", reasons=(), started_at_ms=ports.clock.now_ms())
-    return _change(ports, request, begun, "privacy.erasure_begun")
+    ports.store.replace_request(tx, request, begun)
+    add_audit(ports, tx, request, ACTOR, "privacy.erasure_begun")
+    tx.commit()
+    return replace(begun, version=begun.version + 1)
+
+
+def _close(ports: PrivacyPorts, tx: Transaction, account_id: str) -> None:
+    """Bar members who are signed in from beginning anything."""
+    account = ports.accounts.get_account(account_id)
+    if account is not None and account.closed_at_ms is None:
+        closed = replace(account, closed_at_ms=ports.clock.now_ms())
+        ports.accounts.replace_account(tx, account, closed)
 
 
 def _erase_records(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> PrivacyRequest:
@@ -98,35 +125,75 @@ def _erase_records(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: in
     return request
 
 
-def _finish(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
-    people = (
-        list(ports.people.list_account_users(request.account_id))
-        if request.is_of_account
-        else [request.subject_id]
+def _erase_members(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> bool:
+    """Erase who belonged to the account alone, and let the others go; ``False``: time ran out."""
+    for user_id in ports.people.list_account_users(request.account_id):
+        _erase_member(ports, request, user_id, deadline_ms)
+        # Each run does one at least.
+        if ports.clock.now_ms() >= deadline_ms:
+            return False
+    ports.people.end_memberships(request.account_id)
+    return True
+
+
+def _erase_member(ports: PrivacyPorts, request: PrivacyRequest, user_id: str, deadline_ms: int) -> None:
+    """Begin a request of the person's own, so that whoever comes after a crash goes on with it."""
+    before, now_ms = ports.store.find_latest(user_id), ports.clock.now_ms()
+    if before is not None and before[1] == "erasure":
+        own = ports.store.get_request(user_id, before[0])
+        if own is not None and own.is_open:
+            # It may have waited for this account, which is closed by now.
+            erase(ports, own, deadline_ms)
+        return
+    own = PrivacyRequest(
+        request_id=ports.ids.new_id("prv"),
+        account_id=user_id,
+        subject_id=user_id,
+        requested_by=request.requested_by,
+        kind="erasure",
+        created_at_ms=now_ms,
+        state="running",
+        started_at_ms=now_ms,
     )
-    for user_id in people:
-        ports.archive.remove_all(name_exports(user_id))
-        ports.vault.destroy_key(user_id)
-    if request.is_of_account:
-        ports.archive.remove_all(name_carbon_documents(request.account_id))
-    ports.archive.remove_all(name_exports(request.subject_id))
-    done = replace(request, state="completed", completed_at_ms=ports.clock.now_ms())
+    ports.people.revoke_keys(user_id)
     tx = ports.transactions()
-    for user_id in people:
-        ports.people.mark_erased(tx, user_id)
+    ports.people.mark_erased(tx, user_id)
+    add_request(ports, tx, own, before, find_overtaken(ports, own, before))
+    add_audit(ports, tx, own, ACTOR, "privacy.erasure_begun")
+    tx.commit()
+    _finish_person(ports, own)
+
+
+def _finish_person(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
+    user_id = request.subject_id
+    ports.people.forget(user_id)
+    for record in ports.records.list_records(user_id, ANSWERS):
+        ports.records.delete(record)
+    ports.archive.remove_all(name_exports(user_id))
+    ports.vault.destroy_key(user_id)
+    tx = ports.transactions()
+    # Again: what was joined in the moment of the first is in the index by now.
+    ports.people.mark_erased(tx, user_id)
+    return _complete(ports, tx, request)
+
+
+def _finish_account(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
+    ports.archive.remove_all(name_carbon_documents(request.account_id))
+    ports.archive.remove_all(name_exports(request.account_id))
+    return _complete(ports, ports.transactions(), request)
+
+
+def _complete(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest) -> PrivacyRequest:
+    done = replace(request, state="completed", completed_at_ms=ports.clock.now_ms())
     ports.store.replace_request(tx, request, done)
     add_audit(ports, tx, request, ACTOR, "privacy.erased")
     tx.commit()
     return replace(done, version=done.version + 1)
 
 
-def _change(
-    ports: PrivacyPorts, old: PrivacyRequest, new: PrivacyRequest, action: str | None = None
-) -> PrivacyRequest:
+def _change(ports: PrivacyPorts, old: PrivacyRequest, new: PrivacyRequest) -> PrivacyRequest:
     tx = ports.transactions()
     ports.store.replace_request(tx, old, new)
-    if action is not None:
-        add_audit(ports, tx, old, ACTOR, action)
     tx.commit()
     return replace(new, version=new.version + 1)
 

@@ -1,22 +1,24 @@
 """Exports: all that is kept of a subject, as JSON Lines in a zip, one file to a kind of item.
 
-An item's file has every attribute of the inventory but digests of secrets. The document is written first and
-becomes known in one transaction with the request: what an erasure overtook is never linked.
+An item's file has every attribute of the inventory but digests of secrets. An account's has of its people
+only what they are in it: each person asks for the rest themselves (GDPR 15(4)). The document is written
+first and becomes known in one transaction with the request: what an erasure overtook is never linked.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import BinaryIO, cast
 
 from chalicelib.core.clock import format_instant
 from chalicelib.privacy.inventory import find_row, list_owned
-from chalicelib.privacy.requests import PrivacyRequest, Record, name_export
+from chalicelib.privacy.requests import ACTOR, PrivacyRequest, Record, name_export
 from chalicelib.privacy.service import PrivacyPorts, add_audit, finish_export
 
-#: Who does what was asked for.
-ACTOR = "platform:privacy"
 #: A larger document goes to the disk of the function.
 MEMORY_BYTES = 16 * 1024 * 1024
+#: What a person has as an account has it, found by the same keys.
+OF_PERSON = ("AuditItem", "IdempotencyItem", "PrivacyRequestItem")
 
 
 def export(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
@@ -41,12 +43,22 @@ def export(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
 def list_files(ports: PrivacyPorts, request: PrivacyRequest) -> Iterator[tuple[str, Iterator[Record]]]:
     """Yield each file's name and its records."""
     if not request.is_of_account:
-        yield "person", ports.people.list_records(request.subject_id)
+        yield from _list_of_person(ports, request.subject_id)
         return
     for row in list_owned():
         yield row.item.removesuffix("Item"), ports.records.list_records(request.account_id, row.item)
-    for user_id in ports.people.list_account_users(request.account_id):
-        yield f"person-{user_id}", ports.people.list_records(user_id)
+
+
+def _list_of_person(ports: PrivacyPorts, user_id: str) -> Iterator[tuple[str, Iterator[Record]]]:
+    """What the slices keep of the person, and what stands under the person's own id."""
+    records = list(ports.people.list_records(user_id))
+    yield "person", iter(records)
+    for item in OF_PERSON:
+        yield item.removesuffix("Item"), ports.records.list_records(user_id, item)
+    accounts = sorted({str(each.values["account_id"]) for each in records if each.item == "Membership"})
+    consents = (each for account_id in accounts for each in ports.consents.list_consents(account_id))
+    made = (each for each in consents if each.actor == user_id)
+    yield "Consent", (Record("Consent", user_id, each.consent_id, asdict(each)) for each in made)
 
 
 def _write(file: BinaryIO, ports: PrivacyPorts, request: PrivacyRequest) -> None:

@@ -16,7 +16,10 @@ ERASED = "erased"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``owned``: items of it are found by account, and are in its export (all but digests)."""
+    """``owned``: items of it are found by account, and are in its export (all but digests).
+
+    ``of_person``: they are found by person, and are in the person's export.
+    """
 
     item: str
     table: str
@@ -25,6 +28,7 @@ class Row:
     on_erasure: Erasure
     fields: Mapping[str, Kind]
     because: str = ""
+    of_person: bool = False
 
     def list_plain(self) -> list[str]:
         return [name for name, kind in self.fields.items() if kind == "plain"]
@@ -39,6 +43,7 @@ def describe(
     purpose: str,
     *,
     owned: bool = False,
+    of_person: bool = False,
     on_erasure: Erasure = "keep",
     because: str = "",
     **names: str,
@@ -50,7 +55,7 @@ def describe(
         for name in names.get(kind, "").split():
             assert name not in fields, f"{item}: {name} has two kinds"
             fields[name] = kind
-    return Row(item, table, purpose, owned, on_erasure, fields, because)
+    return Row(item, table, purpose, owned, on_erasure, fields, because, of_person)
 
 
 #: Why labels are not sealed.

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from chalicelib.privacy.customer_rows import CUSTOMER_ROWS
 from chalicelib.privacy.fields import Row
 from chalicelib.privacy.machine_rows import MACHINE_ROWS
+from chalicelib.privacy.people_rows import PEOPLE_ROWS
 
-ROWS: tuple[Row, ...] = CUSTOMER_ROWS + MACHINE_ROWS
+ROWS: tuple[Row, ...] = CUSTOMER_ROWS + PEOPLE_ROWS + MACHINE_ROWS
 
 
 def find_row(item: str) -> Row:

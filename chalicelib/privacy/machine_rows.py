@@ -249,7 +249,7 @@ MACHINE_ROWS: tuple[Row, ...] = (
         none="billing_class deadline_at_ms fabric_id gpu_count gpu_type max_price_micros_per_gpu_hour pools "
         "preempting_until_ms priority since_ms",
     ),
-    describe("QuotaItem", "scheduling", "a quota", owned=True, none="available_gpus max_gpus"),
+    describe("QuotaItem", "scheduling", "a quota", owned=True, none="available_gpus is_set max_gpus"),
     describe(
         "SpotStayItem",
         "scheduling",

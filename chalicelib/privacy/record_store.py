@@ -12,7 +12,7 @@ from pynamodb.models import Model
 from chalicelib.core.errors import Unavailable
 from chalicelib.privacy.fields import ERASED
 from chalicelib.privacy.requests import Reason, Record
-from chalicelib.storage import carbon_keys, keys, payment_keys, privacy_keys
+from chalicelib.storage import carbon_keys, keys, organisation_keys, payment_keys, privacy_keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem
 from chalicelib.storage.tables.catalog import CatalogItem
@@ -28,6 +28,14 @@ from chalicelib.storage.tables.ledger import (
     UsageItem,
 )
 from chalicelib.storage.tables.metering import DuplicatesItem, EnergyItem, MeterItem
+from chalicelib.storage.tables.oauth import OAuthItem
+from chalicelib.storage.tables.organisations import (
+    InvitationItem,
+    MembershipItem,
+    OrganisationItem,
+    ProjectItem,
+    ServiceAccountItem,
+)
 from chalicelib.storage.tables.payments import (
     CustomerItem,
     OrderItem,
@@ -206,6 +214,8 @@ def _agreements(_account_id: str) -> str:
     return keys.CATALOG
 
 
+_of_organisation = organisation_keys.organisation
+
 #: Item -> how those of an account are found.
 SOURCES: Mapping[str, Source] = {
     "AccountItem": _one(AccountItem, keys.account, keys.ACCOUNT),
@@ -244,6 +254,13 @@ SOURCES: Mapping[str, Source] = {
     "UsageItem": _of_months(UsageItem, UsageItem.sk < keys.ENTRY_PREFIX),
     "EventItem": _many(EventItem, keys.account, keys.EVENT_PREFIX),
     "EndpointsItem": _one(EndpointsItem, keys.account, keys.ENDPOINTS),
+    "OrganisationItem": _one(OrganisationItem, _of_organisation, organisation_keys.HEAD),
+    "MembershipItem": _many(MembershipItem, _of_organisation, organisation_keys.MEMBER_PREFIX),
+    "InvitationItem": _many(InvitationItem, _of_organisation, organisation_keys.INVITATION_PREFIX),
+    "ProjectItem": _many(ProjectItem, _of_organisation, organisation_keys.PROJECT_PREFIX),
+    "ServiceAccountItem": _indexed(ServiceAccountItem.by_account),
+    # Its clients: nothing else there has the account beside its record.
+    "OAuthItem": _indexed(OAuthItem.by_account),
     "PrivacyRequestItem": _many(PrivacyRequestItem, keys.account, privacy_keys.REQUEST_PREFIX),
     "ConsentItem": _many(ConsentItem, keys.account, privacy_keys.CONSENT_PREFIX),
 }
@@ -261,5 +278,6 @@ _MODELS: Mapping[str, type[Any]] = {
             EventItem,
             EndpointsItem,
         ),
+        *(InvitationItem, ProjectItem, ServiceAccountItem, OAuthItem),
     )
 }

@@ -16,7 +16,10 @@ Reason = Literal[
     "dispute_open",
     "balance_negative",
     "money_held",
+    "owns_organisation",
 ]
+#: Who does what was asked for.
+ACTOR = "platform:privacy"
 #: GDPR 12(3): one month; CCPA (11 CCR 7021) gives 45 days.
 DUE_MS = 30 * 86_400_000
 #: How long a document of an export can be fetched after it was made; each link lasts minutes.
@@ -27,7 +30,11 @@ Purpose = Literal["terms", "privacy_notice", "product_news", "analytics", "data_
 
 @dataclass(frozen=True, slots=True)
 class PrivacyRequest:
-    """``subject_id``: the account or the person whose data it is. ``step``: how far an erasure is."""
+    """``subject_id``: the account or the person whose data it is. ``step``: how far an erasure is.
+
+    ``account_id``: whose the request is, and of whose trail: the account, or the person themselves, wherever
+    they asked.
+    """
 
     request_id: str
     account_id: str
@@ -54,7 +61,7 @@ class PrivacyRequest:
 
     @property
     def is_of_account(self) -> bool:
-        return self.subject_id == self.account_id
+        return not self.subject_id.startswith("usr_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from chalicelib.core.ports import (
     Transaction,
     Transactions,
 )
-from chalicelib.core.principal import Principal
+from chalicelib.core.principal import Principal, require_fresh
 from chalicelib.privacy.requests import (
     EXPORT_LIFETIME_MS,
     Consent,
@@ -96,8 +96,24 @@ class People(Protocol):
     def list_account_users(self, account_id: str) -> Iterator[str]:
         """Who belongs to the account and to no other: they go with it."""
 
+    def list_reasons(self, user_id: str) -> tuple[Reason, ...]:
+        """Why the person cannot be erased now."""
+        ...
+
+    def revoke_keys(self, user_id: str) -> None:
+        """End whatever keys they issued: there may be more than a transaction takes."""
+
     def mark_erased(self, tx: Transaction, user_id: str) -> None:
-        """Sessions, tokens and memberships end. A repeat changes nothing."""
+        """Sessions, tokens, keys and memberships end. A repeat changes nothing.
+
+        Fails with Conflict ``last_owner``: an organisation that is not closed would have no owner.
+        """
+
+    def forget(self, user_id: str) -> None:
+        """Take away what is left of who is marked, and fits in no transaction. A repeat changes nothing."""
+
+    def end_memberships(self, account_id: str) -> None:
+        """Remove every member of an account that is erased. A repeat changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,31 +166,34 @@ class Made:
 
 
 def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> Made:
-    """Write a request down.
+    """Write a request down: the account's, or the person's own wherever they ask.
 
     Raises:
-        Forbidden: ``forbidden``: the caller may not close the account.
+        Forbidden: ``forbidden``: the caller may not close the account, or is no person; ``step_up_needed``:
+            an erasure is asked for by who signed in more than five minutes ago.
         Conflict: ``request_open``: one of the kind is open; ``erasure_requested``: nothing is exported any
             more; ``operator_account``: the installation's own account cannot be erased.
         IdempotencyMismatch: the key was used for another request.
     """
     now_ms = ports.clock.now_ms()
-    answered = ports.idempotency.find(principal.account_id, command.idempotency_key, now_ms)
+    subject_id = _choose_subject(principal, command)
+    answered = ports.idempotency.find(subject_id, command.idempotency_key, now_ms)
     if answered is not None:
         return _repeat(command, answered)
+    _check_asker(ports, principal, command, now_ms)
     request = PrivacyRequest(
         request_id=ports.ids.new_id("prv"),
-        account_id=principal.account_id,
-        subject_id=_choose_subject(ports, principal, command),
+        account_id=subject_id,
+        subject_id=subject_id,
         requested_by=principal.actor_id,
         kind=command.kind,
         created_at_ms=now_ms,
     )
     before = ports.store.find_latest(request.subject_id)
-    overtaken = _check_before(ports, request, before)
+    overtaken = find_overtaken(ports, request, before)
     body = command.render(request)
     record = IdempotencyRecord(
-        principal.account_id,
+        subject_id,
         command.idempotency_key,
         command.fingerprint,
         HTTP_CREATED,
@@ -183,10 +202,7 @@ def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest
     )
     tx = ports.transactions()
     ports.idempotency.add(tx, record, now_ms)
-    if overtaken is not None:
-        refused = replace(overtaken, state="refused", completed_at_ms=now_ms)
-        ports.store.replace_request(tx, overtaken, refused)
-    ports.store.add_request(tx, request, before)
+    add_request(ports, tx, request, before, overtaken)
     add_audit(ports, tx, request, principal.actor_id, f"privacy.{command.kind}_requested")
     try:
         tx.commit()
@@ -197,17 +213,22 @@ def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest
 
 def find_request(ports: PrivacyPorts, principal: Principal, request_id: str) -> PrivacyRequest:
     """Raises NotFound: no such request, another account's, or another person's."""
-    found = ports.store.get_request(principal.account_id, request_id)
-    if found is None or not may_see(principal, found):
-        raise NotFound("There is no such request.")
-    return found
+    for owner_id in _list_owners(principal):
+        found = ports.store.get_request(owner_id, request_id)
+        if found is not None and may_see(principal, found):
+            return found
+    raise NotFound("There is no such request.")
 
 
 def list_requests(
     ports: PrivacyPorts, principal: Principal, limit: int, start: str | None
 ) -> Page[PrivacyRequest]:
-    page = ports.store.list_requests(principal.account_id, limit, start)
-    return Page([each for each in page.items if may_see(principal, each)], page.next_key)
+    """Return the account's and the person's own, as far as the caller may see them, newest first."""
+    pages = [ports.store.list_requests(owner_id, limit, start) for owner_id in _list_owners(principal)]
+    found = [each for page in pages for each in page.items if may_see(principal, each)]
+    newest = sorted(found, key=lambda each: each.request_id, reverse=True)
+    more = len(newest) > limit or any(page.next_key is not None for page in pages)
+    return Page(newest[:limit], newest[limit - 1].request_id if more and len(newest) >= limit else None)
 
 
 def link_export(ports: PrivacyPorts, request: PrivacyRequest) -> Link | None:
@@ -221,9 +242,10 @@ def link_export(ports: PrivacyPorts, request: PrivacyRequest) -> Link | None:
 
 def may_see(principal: Principal, request: PrivacyRequest) -> bool:
     """A person sees their own; who may close the account, what is about all of it."""
-    if request.is_of_account:
-        return principal.user_id is None or CLOSE_ACCOUNT in principal.permissions
-    return principal.user_id == request.subject_id
+    if not request.is_of_account:
+        return principal.user_id == request.subject_id
+    may_close = CLOSE_ACCOUNT in principal.permissions | principal.withheld
+    return request.account_id == principal.account_id and (principal.user_id is None or may_close)
 
 
 def add_audit(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, actor: str, action: str) -> None:
@@ -237,6 +259,20 @@ def add_audit(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, act
         {"subject": request.subject_id},
     )
     ports.audit.add_entry(tx, entry)
+
+
+def add_request(
+    ports: PrivacyPorts,
+    tx: Transaction,
+    request: PrivacyRequest,
+    before: tuple[str, RequestKind] | None,
+    overtaken: PrivacyRequest | None,
+) -> None:
+    """Write it, in the place of the export that it overtakes."""
+    if overtaken is not None:
+        refused = replace(overtaken, state="refused", completed_at_ms=request.created_at_ms)
+        ports.store.replace_request(tx, overtaken, refused)
+    ports.store.add_request(tx, request, before)
 
 
 def finish_export(
@@ -289,24 +325,51 @@ def find_standing(consents: list[Consent]) -> dict[Purpose, Consent]:
     return {each.purpose: each for each in sorted(consents, key=lambda each: (each.at_ms, each.consent_id))}
 
 
-def _choose_subject(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> str:
-    if not command.of_account:
-        if principal.user_id is None:
-            raise Forbidden("A key is no person: ask about the account.")
-        return principal.user_id
-    if CLOSE_ACCOUNT not in principal.permissions:
+def _list_owners(principal: Principal) -> list[str]:
+    """Return whose requests the caller may look among."""
+    return [each for each in (principal.account_id, principal.user_id) if each is not None]
+
+
+def _choose_subject(principal: Principal, command: MakeRequest) -> str:
+    if command.of_account:
+        return principal.account_id
+    if principal.user_id is None:
+        raise Forbidden("A key is no person: ask about the account.")
+    return principal.user_id
+
+
+def _check_asker(ports: PrivacyPorts, principal: Principal, command: MakeRequest, now_ms: int) -> None:
+    if command.of_account:
+        _check_account(ports, principal, command)
+    if command.kind == "erasure":
+        require_fresh(principal, now_ms)
+
+
+def _check_account(ports: PrivacyPorts, principal: Principal, command: MakeRequest) -> None:
+    if CLOSE_ACCOUNT not in principal.permissions and not _may_erase_closed(ports, principal):
         raise Forbidden(f"This needs the permission {CLOSE_ACCOUNT}.")
     installation = ports.accounts.get_installation()
     ours = installation is not None and installation.account_id == principal.account_id
     if ours and command.kind == "erasure":
         raise Conflict("The installation's own account cannot be erased.", code="operator_account")
-    return principal.account_id
 
 
-def _check_before(
+def _may_erase_closed(ports: PrivacyPorts, principal: Principal) -> bool:
+    """Say whether the permission is withheld only because its owner closed the account."""
+    if CLOSE_ACCOUNT not in principal.withheld:
+        return False
+    account = ports.accounts.get_account(principal.account_id)
+    return account is not None and account.closed_at_ms is not None and account.suspended_at_ms is None
+
+
+def find_overtaken(
     ports: PrivacyPorts, request: PrivacyRequest, before: tuple[str, RequestKind] | None
 ) -> PrivacyRequest | None:
-    """Return the open export that an erasure overtakes."""
+    """Return the open export that an erasure overtakes.
+
+    Raises:
+        Conflict: ``request_open``, ``erasure_requested``.
+    """
     if before is None:
         return None
     request_id, kind = before

@@ -8,7 +8,8 @@ from chalicelib.wiring.system import aws_client, bind_tables, clock, ids, settin
 
 if TYPE_CHECKING:
     from chalicelib.core.ports import PersonVault
-    from chalicelib.privacy.service import PrivacyPorts
+    from chalicelib.privacy.people import Grants
+    from chalicelib.privacy.service import People, PrivacyPorts
 
 
 def _connect_kms() -> Any:
@@ -32,11 +33,25 @@ def _connect_s3() -> Any:
     return aws_client("s3", signature="s3v4")
 
 
+def people() -> "People":
+    """Who people are. What keeps them is connected when somebody asks about a person."""
+    from chalicelib.privacy.people import KnownPeople
+    from chalicelib.wiring.identity import identity_ports
+    from chalicelib.wiring.organisations import organisation_ports
+
+    return KnownPeople(identity_ports, organisation_ports, _grants)
+
+
+def _grants() -> "Grants":
+    from chalicelib.oauth.store import DynamoOAuthStore
+
+    return DynamoOAuthStore()
+
+
 @cache
 def privacy_ports() -> "PrivacyPorts":
     from chalicelib.compliance.store import DynamoAuditTrail
     from chalicelib.privacy.archive_gateway import S3Archive
-    from chalicelib.privacy.people import NoPeople
     from chalicelib.privacy.record_store import DynamoRecords
     from chalicelib.privacy.service import PrivacyPorts
     from chalicelib.privacy.store import DynamoConsentStore, DynamoRequestStore
@@ -47,7 +62,7 @@ def privacy_ports() -> "PrivacyPorts":
         DynamoRequestStore(),
         DynamoConsentStore(),
         DynamoRecords(),
-        NoPeople(),
+        people(),
         person_vault(),
         S3Archive(_connect_s3, settings().documents_bucket, clock()),
         account_ports().store,

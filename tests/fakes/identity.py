@@ -2,6 +2,7 @@
 
 import base64
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,6 +80,12 @@ class FakePeopleStore(MemoryStore):
 
     def list_sessions(self, user_id: str) -> list[Session]:
         return [each for each in self.db.table("sessions").values() if each.user_id == user_id]
+
+    def find_sessions(self, user_id: str) -> Iterator[Session]:
+        return iter(self.list_sessions(user_id))
+
+    def remove_session(self, session_id: str) -> None:
+        self.db.table("sessions").pop(session_id, None)
 
     def add_session(self, tx: Any, session: Session) -> None:
         tx.put_new("sessions", session.session_id, session, Unavailable("session"))

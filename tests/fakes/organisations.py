@@ -40,11 +40,11 @@ class FakeOrganisationStore(MemoryStore):
 
         tx.add(check, lambda: None)
 
-    def count_owner(self, tx: Any, account_id: str, change: int) -> None:
+    def count_owner(self, tx: Any, account_id: str, change: int, *, may_be_none: bool = False) -> None:
         rows = self.db.table("owners")
 
         def check() -> DomainError | None:
-            left = change > 0 or rows.get(account_id, 0) > 1
+            left = change > 0 or may_be_none or rows.get(account_id, 0) > 1
             return None if left else Conflict("last", code="last_owner")
 
         tx.add(check, lambda: rows.__setitem__(account_id, rows.get(account_id, 0) + change))

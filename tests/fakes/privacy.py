@@ -196,8 +196,24 @@ class FakePeople:
     def list_account_users(self, account_id: str) -> Iterator[str]:
         return iter([user for user, account in self.members.items() if account == account_id])
 
+    def list_reasons(self, user_id: str) -> tuple[Reason, ...]:
+        return ()
+
+    def revoke_keys(self, user_id: str) -> None:
+        """There are none."""
+
     def mark_erased(self, tx: MemoryTransaction, user_id: str) -> None:
-        tx.add(lambda: None, lambda: self.erased.add(user_id))
+        def effect() -> None:
+            self.erased.add(user_id)
+            self.members.pop(user_id, None)
+
+        tx.add(lambda: None, effect)
+
+    def forget(self, user_id: str) -> None:
+        """All that is kept is sealed."""
+
+    def end_memberships(self, account_id: str) -> None:
+        self.members = {user: account for user, account in self.members.items() if account != account_id}
 
 
 @dataclass

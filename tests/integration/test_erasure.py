@@ -1,4 +1,4 @@
-"""An account's canaries, and what is left of them in the deployed stack after its erasure."""
+"""Canaries of an account and of a person, and what is left of them in the deployed stack after an erasure."""
 
 import io
 import json
@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from chalicelib import wiring
+from chalicelib.accounts.model import PERMISSIONS
+from chalicelib.accounts.service import create_key
 from chalicelib.core.errors import Conflict
+from chalicelib.core.principal import Principal
+from chalicelib.identity import service as identity_service
+from chalicelib.identity.model import FederatedLink, Passkey, Person
+from chalicelib.identity.service import Browser
+from chalicelib.organisations import service as organisation_service
+from chalicelib.organisations.ports import Once
+from chalicelib.privacy.requests import PrivacyRequest
+from chalicelib.privacy.service import MakeRequest, make_request
 from chalicelib.storage import carbon_keys, keys, payment_keys
 from chalicelib.storage.tables.ledger import HoldItem, StatementItem, UsageItem
 from chalicelib.storage.tables.payments import PurchaseItem, TopUpItem
@@ -247,6 +257,91 @@ def test_nothing_personal_is_left_after_an_erasure_and_no_card_is_anywhere(
         assert request is not None
         assert request.state == "completed"
         assert wiring.billing_ports().wallets.get_balance(account_id) == books
+
+
+def write_a_person(draw: Any) -> str:
+    """Somebody with a canary in every text that is theirs; return their id."""
+    ports = wiring.identity_ports()
+    user_id, now_ms = ports.ids.new_id("usr"), ports.clock.now_ms()
+    ports.vault.ensure_key(user_id)
+    email, name = (
+        ports.vault.seal(user_id, field, text)
+        for field, text in (("email", f"{draw()}@example.com"), ("name", draw()))
+    )
+    person = Person(user_id, f"key-{user_id}", email, name, "active", 1, now_ms, now_ms, "digest", True)
+    tx = ports.transactions()
+    ports.store.add_person(tx, person)
+    for number in range(6):
+        browser = Browser("192.0.2.1", draw())
+        identity_service.add_session(ports, tx, person, frozenset({"pwd", "otp"}), browser)
+        passkey = Passkey(f"cred-{number}", user_id, "public", 0, draw(), now_ms)
+        ports.store.add_passkey(tx, passkey)
+        ports.store.add_link(tx, FederatedLink("https://idp.example", draw(), user_id, "Example", now_ms))
+    tx.commit()
+    return user_id
+
+
+def sign_in(user_id: str, account_id: str) -> Principal:
+    now_ms = wiring.clock().now_ms()
+    granted = PERMISSIONS["owner"]
+    return Principal(account_id, "owner", user_id, granted, user_id=user_id, authenticated_at_ms=now_ms)
+
+
+def ask(person: Principal, kind: Any) -> str:
+    command = MakeRequest(
+        kind, of_account=False, idempotency_key=kind, fingerprint="f", render=lambda made: made.request_id
+    )
+    return make_request(wiring.privacy_ports(), person, command).body
+
+
+def run(cloud: EmbeddedCloud, user_id: str, request_id: str) -> PrivacyRequest:
+    invoke(cloud, "RunPrivacyRequests")
+    found = wiring.privacy_ports().store.get_request(user_id, request_id)
+    assert found is not None
+    return found
+
+
+def test_nothing_of_a_person_is_left_after_an_erasure(cloud: EmbeddedCloud) -> None:
+    canaries = Canaries()
+    with wire_to(cloud):
+        user_id, organisations = write_a_person(canaries.draw), wiring.organisation_ports()
+        once = Once("lab", "f", lambda made: made.account_id)
+        founder = sign_in(user_id, "acc_none")
+        account_id = organisation_service.create_organisation(
+            organisations, founder, once, name="Lab", currency="USD"
+        ).body
+        owner = sign_in(user_id, account_id)
+        key = create_key(organisations.accounts, owner, account_id, label="ci").key
+        neighbour = write_a_person(canaries.draw)
+        assert canaries.count == 2 * CANARIES
+
+        export = run(cloud, user_id, ask(owner, "export"))
+        assert export.state == "completed"
+        assert len(canaries.is_in(dump_documents(cloud))) == CANARIES
+
+        erasure = ask(owner, "erasure")
+        waiting = run(cloud, user_id, erasure)
+        assert (waiting.state, waiting.reasons) == ("queued", ("owns_organisation",))
+        organisation_service.close_organisation(organisations, owner, account_id)
+        assert run(cloud, user_id, erasure).state == "completed"
+        assert organisations.accounts.store.get_key(key.key_id).revoked_at_ms is not None  # type: ignore[union-attr]
+        assert organisations.store.get_membership(account_id, user_id) is None
+
+    # What a process has in memory is gone with it.
+    with wire_to(cloud):
+        person = wiring.identity_ports().store.get_person(user_id)
+        assert person is not None
+        assert (person.status, person.sealed_email) == ("erased", None)
+        with pytest.raises(Conflict):
+            wiring.person_vault().ensure_key(user_id)
+        # The neighbour's name and address are sealed; the rest of theirs stands where it stood.
+        user = identity_service.get_user(wiring.identity_ports(), neighbour)
+        assert user is not None
+        assert canaries.is_in(repr(user)) != []
+    left = {int(each.rpartition("x")[2]) for each in canaries.is_in(dump_tables(cloud))}
+    assert left == set(range(CANARIES + 3, 2 * CANARIES + 1))
+    for dump in (dump_queues, dump_documents, dump_logs):
+        assert canaries.is_in(dump(cloud)) == [], dump.__name__
 
 
 def test_a_destroyed_key_opens_nothing_on_the_real_key_service(cloud: EmbeddedCloud) -> None:

@@ -94,7 +94,7 @@ class PasskeyItem(PeopleTable):
     used_at_ms = IntegerAttribute(null=True)
 
 
-class LinkItem(PeopleTable):
+class FederatedLinkItem(PeopleTable):
     """Stored twice: by issuer and subject, and among what is the person's."""
 
     issuer = UnicodeAttribute()

@@ -106,7 +106,7 @@ def test_operators_and_hosts_cost_no_read_of_an_account(desk):
 
 def test_what_is_left_is_reading_paying_and_what_is_a_persons_own():
     left = {name for name in WHILE_SUSPENDED if not name.endswith(":read")}
-    assert left == {"self:write", "top-ups:write"}
+    assert left == {"consents:write", "privacy:write", "self:write", "top-ups:write"}
     assert set().union(*PERMISSIONS.values()) >= WHILE_SUSPENDED
 
 

@@ -15,9 +15,11 @@ READERS = {"owner", "admin", "billing", "developer", "viewer", "auditor", "rente
 BUILDERS = {"owner", "admin", "developer", "renter"}
 PAYERS = {"owner", "admin", "billing", "renter"}
 AUDITORS = {"operator", "support_operator", "owner", "admin", "auditor"}
-PRIVACY = {"operator", "owner", "admin", "renter"}
+CONSENTS = {"operator", "owner", "admin", "renter"}
 #: What a person does for themselves.
 PEOPLE = OPERATORS | READERS - {"renter"}
+#: Of themselves, or of the account: which one, the service decides.
+PRIVACY = PEOPLE | {"renter"}
 #: Permissions that stand in the table and open nothing yet.
 AWAITED: set[str] = set()
 #: Route -> roles that may call it. A new route fails here until somebody has decided.
@@ -180,8 +182,8 @@ ROUTES = {
     "POST /v1/privacy/requests": PRIVACY,
     "GET /v1/privacy/requests": PRIVACY,
     "GET /v1/privacy/requests/{request_id}": PRIVACY,
-    "GET /v1/privacy/consents": PRIVACY,
-    "PUT /v1/privacy/consents": PRIVACY,
+    "GET /v1/privacy/consents": CONSENTS,
+    "PUT /v1/privacy/consents": CONSENTS,
     "POST /v1/webhook-endpoints": BUILDERS,
     "GET /v1/webhook-endpoints": READERS,
     "GET /v1/webhook-endpoints/{endpoint_id}": READERS,

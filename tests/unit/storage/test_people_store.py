@@ -45,6 +45,10 @@ class MoreItems(Items):
         self._update(arguments)
         return {"Attributes": self._table(arguments["TableName"])[_key(arguments["Key"])]}
 
+    def _DeleteItem(self, arguments):  # noqa: N802
+        self._table(arguments["TableName"]).pop(_key(arguments["Key"]), None)
+        return {}
+
     def _update(self, write):
         item = self._table(write["TableName"]).setdefault(_key(write["Key"]), dict(write["Key"]))
         names, values = write["ExpressionAttributeNames"], write["ExpressionAttributeValues"]
@@ -178,6 +182,17 @@ def test_sessions(stores):
     stores.write(("end_session", "ses_1", START_MS + 9))
     ended = replace(SESSION, seen_at_ms=START_MS + 5, ended_at_ms=START_MS + 9)
     assert stores.people.get_session("ses_1") == ended
+
+
+def test_every_session_of_a_person_is_found_and_taken_away(stores):
+    for number in range(3):
+        stores.write(("add_session", replace(SESSION, session_id=f"ses_{number}")))
+    stores.write(("add_session", replace(SESSION, session_id="ses_9", user_id="usr_2")))
+    for session in stores.people.find_sessions("usr_1"):
+        stores.people.remove_session(session.session_id)
+        stores.people.remove_session(session.session_id)
+    assert not list(stores.people.find_sessions("usr_1"))
+    assert [each.session_id for each in stores.people.find_sessions("usr_2")] == ["ses_9"]
 
 
 def test_a_token_is_used_once_and_tried_so_many_times(stores):
