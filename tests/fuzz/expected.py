@@ -58,6 +58,13 @@ _REPORTS = (
     "link_site_report_pdf",
 )
 REFUSALS: tuple[Refusal, ...] = (
+    Refusal(400, "unknown_region", _NAMED, ("create_rental", "create_reservation", "preview_availability")),
+    Refusal(
+        400, "unknown_gpu_type", _NAMED, ("create_reservation", "preview_availability", "create_enrolment")
+    ),
+    Refusal(
+        400, "duplicate_gpu", "that members of a list differ in one field is not to be said", ("enrol_host",)
+    ),
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
     Refusal(
         400,
