@@ -140,7 +140,7 @@ def commit_once(
     """
     body, now_ms = once.render(made), ports.accounts.clock.now_ms()
     record = IdempotencyRecord(
-        owner_id, once.idempotency_key, once.fingerprint, HTTPStatus.CREATED, body, now_ms + LIFETIME_MS
+        owner_id, once.idempotency_key, once.fingerprint, HTTPStatus.CREATED.value, body, now_ms + LIFETIME_MS
     )
     ports.idempotency.add(tx, record, now_ms)
     try:
