@@ -13,7 +13,7 @@ from chalicelib.runtime.http import Answer, Api, Call, Json
 from chalicelib.runtime.pages import read_form
 from chalicelib.runtime.problems import get_status
 
-api = Api(__name__)
+api = Api(__name__, refusals="oauth")
 
 #: Refusals have the shape of RFC 6749, section 5.2, and are no problem documents.
 _GIVEN = (HTTPStatus.OK,)

@@ -16,7 +16,7 @@ from chalicelib.runtime.http import Answer, Api, Call, Html
 from chalicelib.runtime.pages import read_cookie, read_form, redirect, render_page
 from chalicelib.runtime.request_parts import ANY_QUERY
 
-api = Api(__name__)
+api = Api(__name__, refusals="page")
 
 #: A page, or on to another; refusals are pages too.
 _PAGES = (HTTPStatus.OK, HTTPStatus.SEE_OTHER)

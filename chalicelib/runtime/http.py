@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from chalice.app import Blueprint, Request, Response
 from pydantic import BaseModel
@@ -51,6 +51,8 @@ T_co = TypeVar("T_co", covariant=True)
 #: What an answer holds that is no body of ours, with the media type under which its headers send it.
 Html = Annotated[str, "text/html"]
 Json = Annotated[str, "application/json"]
+#: What a refusal may be beside a problem document: the JSON of RFC 6749, section 5.2, or a page.
+Refusals = Literal["problem", "oauth", "page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Operation:
     deprecation: Deprecation | None = None
     #: What the view answers, where its source does not show it; empty: it does.
     statuses: tuple[HTTPStatus, ...] = ()
+    refusals: Refusals = "problem"
 
 
 View = Callable[..., Answer[Any]]
@@ -146,10 +149,16 @@ class Api:
     Without it all routes are public.
     """
 
-    def __init__(self, import_name: str, authenticate: Callable[[str], Principal] | None = None) -> None:
+    def __init__(
+        self,
+        import_name: str,
+        authenticate: Callable[[str], Principal] | None = None,
+        *,
+        refusals: Refusals = "problem",
+    ) -> None:
         self.blueprint = Blueprint(import_name)
         self.operations: list[Operation] = []
-        self._authenticate = authenticate
+        self._authenticate, self._refusals = authenticate, refusals
         self._find_limiter: Callable[[], Limiter] | None = None
 
     def limit_by(self, find_limiter: Callable[[], Limiter]) -> None:
@@ -210,6 +219,7 @@ class Api:
                 conditional=conditional,
                 deprecation=deprecation,
                 statuses=statuses,
+                refusals=self._refusals,
             )
             self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from chalicelib.core.clock import format_instant
 from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, Api, Operation
 from chalicelib.runtime.request_parts import MAX_PATH_PARAMETER
-from infra.openapi import problems
+from infra.openapi import problems, protocol
 from infra.openapi.examples import EXAMPLES, FORMS, PARAMETERS, PATH_FORMS
 from infra.openapi.schemas import build_schemas, mark_down
 from infra.openapi.views import Reading, Undetermined, read_view
@@ -103,8 +103,12 @@ def build_document(apis: Sequence[Api]) -> Schema:
         "tags": _build_tags(operations),
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Problem": problems.PROBLEM},
-            "responses": problems.build_responses(),
+            "schemas": {**schemas, "Problem": problems.PROBLEM, "OAuthError": protocol.OAUTH_ERROR},
+            "responses": {
+                name: response
+                for name, response in problems.build_responses().items()
+                if f'"#/components/responses/{name}"' in json.dumps(paths)
+            },
             "headers": dict(problems.HEADERS),
             "securitySchemes": _SECURITY,
         },
@@ -141,6 +145,7 @@ def _build_operation(
         "parameters": [
             *(_build_path_parameter(name) for name in templated),
             *(_build_query_parameter(name, reading) for name in sorted(reading.queries)),
+            *protocol.list_parameters(operation.name),
             *([_KEY_HEADER] if reading.keyed else []),
             *(_build_header(name) for name in reading.headers),
             *([_MATCH_HEADERS["If-None-Match"]] if operation.tagged else []),
@@ -161,7 +166,10 @@ def _build_operation(
             answers[str(status.value)]["headers"]["ETag"] = _TAG_HEADER
     built["responses"] = {
         **answers,
-        **{str(each): {"$ref": f"#/components/responses/{problems.NAMES[each][0]}"} for each in refusals},
+        **{
+            str(each): {"$ref": f"#/components/responses/{problems.name_response(each, operation.refusals)}"}
+            for each in refusals
+        },
     }
     return built
 
@@ -198,6 +206,8 @@ def _build_request_body(
     operation: Operation, reading: Reading, references: Mapping[type[BaseModel], Schema]
 ) -> Schema | None:
     if operation.body is None:
+        if reading.form:
+            return protocol.build_form(operation.name)
         if not reading.raw_body:
             return None
         content: Schema = {"schema": {"type": "object"}}
@@ -218,7 +228,9 @@ def _build_answer(
     sent = {name: {"schema": {"type": "string"}} for name in reading.sent_headers}
     answer: Schema = {"description": _DESCRIPTIONS[status], "headers": {**sent, **problems.REQUEST_ID}}
     answer["headers"] |= problems.RATE_LIMITS
-    if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+    if status is HTTPStatus.SEE_OTHER:
+        answer["headers"]["Location"] = {"schema": {"type": "string"}}
+    if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.SEE_OTHER}:
         return answer
     schemas = [references[model] for model in reading.models]
     schema = (

@@ -37,6 +37,13 @@ NAMES: Mapping[int, tuple[str, str]] = {
     500: ("InternalError", "A fault of ours; the request id finds it."),
     503: ("Unavailable", "Contention, or a dependency that did not answer: try again after `Retry-After`."),
 }
+_FAULT = HTTPStatus.INTERNAL_SERVER_ERROR
+_PREFIXES: Mapping[http.Refusals, str] = {"problem": "", "oauth": "OAuth", "page": "Page"}
+_BESIDE: Mapping[http.Refusals, Schema] = {
+    "problem": {},
+    "oauth": {"application/json": {"schema": {"$ref": "#/components/schemas/OAuthError"}}},
+    "page": {"text/html": {"schema": {"type": "string"}}},
+}
 _REQUEST_ID: Schema = {
     "description": "What support and logs know this call by.",
     "schema": {"type": "string"},
@@ -87,17 +94,18 @@ PROBLEM: Schema = {
 def list_statuses(operation: http.Operation, reading: Reading, *, templated: bool) -> list[int]:
     """The refusals that an operation may give, as far as its declaration bounds them."""
     changes = operation.method != "GET"
+    special = operation.refusals != "problem" and bool(reading.form or operation.statuses)
     keyed = operation.permission is not None or reading.bearer
     known = [
         (400, True),
-        (401, keyed),
+        (401, keyed or (special and operation.refusals == "oauth")),
         (402, changes and operation.permission is not None),
-        (403, keyed),
-        (404, templated or keyed),
+        (403, keyed or special),
+        (404, templated or keyed or special),
         (409, changes or operation.permission is not None),
         (412, operation.conditional),
-        (413, operation.body is not None or reading.raw_body),
-        (415, operation.body is not None),
+        (413, operation.body is not None or reading.raw_body or reading.form),
+        (415, operation.body is not None or reading.form),
         (422, reading.keyed),
         (429, True),
         (500, True),
@@ -106,22 +114,31 @@ def list_statuses(operation: http.Operation, reading: Reading, *, templated: boo
     return [status for status, given in known if given]
 
 
+def name_response(status: int, refusals: http.Refusals) -> str:
+    """The component of a refusal. A fault of ours is a problem document everywhere."""
+    return ("" if status == _FAULT else _PREFIXES[refusals]) + NAMES[status][0]
+
+
 def build_responses() -> dict[str, Schema]:
     codes = list_codes()
     responses = {}
-    for status, (name, text) in NAMES.items():
+    for status, (_, text) in NAMES.items():
         headers: Schema = dict(REQUEST_ID)
         headers |= RATE_LIMITS
         if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
             headers["Retry-After"] = {"schema": {"type": "integer"}}
         if status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = {"schema": {"type": "string"}}
-        responses[name] = {
-            "description": text,
-            "headers": headers,
-            "content": {problems.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            "x-codes": codes[status],
-        }
+        for refusals, other in _BESIDE.items():
+            responses[name_response(status, refusals)] = {
+                "description": text,
+                "headers": headers,
+                "content": {
+                    problems.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+                    **({} if status == _FAULT else other),
+                },
+                "x-codes": codes[status],
+            }
     return responses
 
 

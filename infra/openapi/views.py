@@ -44,6 +44,7 @@ class Reading:
     keyed: bool
     bearer: bool
     raw_body: bool
+    form: bool
     statuses: tuple[HTTPStatus, ...]
     sent_headers: tuple[str, ...]
     media_type: str
@@ -71,6 +72,7 @@ def read_view(operation: http.Operation) -> Reading:
         keyed="idempotency_key" in used,
         bearer="bearer" in used,
         raw_body="raw_body" in used and operation.body is None,
+        form=any(isinstance(node, ast.Name) and node.id == "read_form" for node in nodes),
         statuses=statuses,
         sent_headers=tuple(sorted(set(_read_sent_headers(nodes)))),
         media_type=media_type,

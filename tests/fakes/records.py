@@ -57,6 +57,7 @@ class FakeIdempotencyStore(MemoryStore):
         return record if record is not None and record.expires_at_ms > now_ms else None
 
     def add(self, tx: Any, record: IdempotencyRecord, now_ms: int) -> None:
+        assert type(record.status) is int, "the table takes no subclass"
         key = (record.account_id, record.key)
         assert type(record.status) is int, "an integer attribute takes no other type"
 

@@ -49,6 +49,15 @@ def _list_paged() -> tuple[str, ...]:
     )
 
 
+def _list_conditional() -> tuple[str, ...]:
+    return tuple(
+        each["operationId"]
+        for each in list_operations()
+        if any(parameter["name"] == "If-Match" for parameter in each["parameters"])
+    )
+
+
+_OAUTH = ("issue_oauth_token", "start_oauth_device", "revoke_oauth_token", "introspect_oauth_token")
 _REPORTS = (
     "read_carbon_report",
     "link_carbon_report_csv",
@@ -58,7 +67,29 @@ _REPORTS = (
     "link_site_report_pdf",
 )
 REFUSALS: tuple[Refusal, ...] = (
+    Refusal(400, "unknown_region", _NAMED, ("create_rental", "create_reservation", "preview_availability")),
+    Refusal(
+        400, "unknown_gpu_type", _NAMED, ("create_reservation", "preview_availability", "create_enrolment")
+    ),
+    Refusal(
+        400, "duplicate_gpu", "that members of a list differ in one field is not to be said", ("enrol_host",)
+    ),
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
+    Refusal(412, "precondition_failed", "what an entity tag names is a state", _list_conditional()),
+    Refusal(
+        400, "role_not_of_account", "which roles an account has depends on whose it is", ("change_role",)
+    ),
+    Refusal(400, "invalid_period", "that an end comes after its beginning", ("export_audit",)),
+    Refusal(400, "unknown_sequence", "how long a chain is, is a state", ("prove_audit",)),
+    Refusal(400, "invalid_redirect_uri", "schemes and hosts in words", ("register_oauth_client",)),
+    Refusal(400, "invalid_email", "what a mail address is takes more than a pattern", ("invite_member",)),
+    Refusal(400, '"error": "', "which fields go together is the protocol's rule", _OAUTH),
+    Refusal(
+        400,
+        "This link does not work",
+        "which clients there are, and where they are, is data",
+        ("ask_oauth_consent", "decide_oauth_consent"),
+    ),
     Refusal(
         400,
         "A name has 1 to 64",

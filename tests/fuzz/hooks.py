@@ -14,6 +14,24 @@ from tests.fuzz.seeding import Installation
 _KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
+def spare(installation: Installation, case: schemathesis.Case) -> None:
+    """Nobody loses the standing that the rest of the run asks with."""
+    raw = case.operation.definition.raw
+    given, body = case.path_parameters or {}, case.body
+    if given.get("account_id") in installation.known["account_id"]:
+        if raw["operationId"] == "act_on_account":
+            given["account_id"] = installation.barred_account_id
+        elif installation.is_of_owners(raw):
+            given["account_id"] = installation.owner_account_id
+    if (
+        raw["operationId"] == "close_organisation"
+        and given.get("account_id") == installation.owner_account_id
+    ):
+        given["account_id"] = installation.barred_account_id
+    if raw["operationId"] == "hand_over_ownership" and isinstance(body, dict) and "user_id" in body:
+        body["user_id"] = installation.owner.user_id
+
+
 @contextlib.contextmanager
 def adjust(installation: Installation) -> Iterator[None]:
     """Each good Idempotency-Key is its own, and the run never revokes a key that it asks with.
@@ -27,6 +45,7 @@ def adjust(installation: Installation) -> Iterator[None]:
             if name.lower() == "idempotency-key" and isinstance(value, str) and _KEY.fullmatch(value):
                 case.headers[name] = f"{value[: MAX_IDEMPOTENCY_KEY - 12]}-{next(numbers)}"
         given = case.path_parameters or {}
+        spare(installation, case)
         if given.get("key_id") in installation.kept:
             given["key_id"] = installation.known["key_id"][0]
 

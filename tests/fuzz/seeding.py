@@ -1,7 +1,7 @@
 """What is there before anything is asked: made through the API itself, as an operator and a renter would."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,7 +13,21 @@ from infra.local.seed import Api
 GPU_TYPE, REGION = "H100", "us-east-1"
 _PRICES = {"on_demand": 2_490_000, "spot": 990_000, "reserved": 2_000_000}
 _CREDIT_MICROS = 10**12
+_CLIENT = {"name": "CI", "kind": "confidential", "redirect_uris": ["https://ci.example.com/back"]}
 _GPU = {"pci_bus_id": "00000000:18:00.0", "model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_559}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """An owner of an organisation, whose access token is read before each use, and a member of it."""
+
+    user_id: str
+    member_id: str
+    read_token: Callable[[], str]
+
+
+#: Makes the two people of an organisation.
+SignIn = Callable[[str], SignedIn]
 
 
 @dataclass(slots=True)
@@ -30,6 +44,12 @@ class Installation:
     known: dict[str, list[str]]
     kept: frozenset[str]
     today: date
+    #: Of an organisation of its own.
+    owner: SignedIn
+    owner_account_id: str
+    #: Of an account that may be suspended, and of one that may be erased.
+    barred_account_id: str
+    erased_key: str
 
     def find_key(self, operation: Mapping[str, Any]) -> str | None:
         """Return what an operation of the document is asked with."""
@@ -38,9 +58,21 @@ class Installation:
             return None if not operation["security"] else self.enrol()
         if permission == "hosts:connect":
             return self.host_key
+        if operation["operationId"] == "create_privacy_request":
+            return self.erased_key
+        if self.is_of_owners(operation):
+            return self.owner.read_token()
         if permission in PERMISSIONS["renter"] and not self._is_of_operators(operation):
             return self.renter_key
         return self.operator_key
+
+    @staticmethod
+    def is_of_owners(operation: Mapping[str, Any]) -> bool:
+        """What people do for themselves, and in their organisation."""
+        permission = operation["x-permission"] or ""
+        granted = permission in PERMISSIONS["owner"] - PERMISSIONS["renter"]
+        of_people = permission.startswith("self:") or operation["tags"] == ["organisations"]
+        return granted and (of_people or permission not in PERMISSIONS["operator"])
 
     @staticmethod
     def _is_of_operators(operation: Mapping[str, Any]) -> bool:
@@ -52,7 +84,7 @@ class Installation:
         return str(self.operator.call("POST", "/v1/enrolments", body)["token"])
 
 
-def seed(url: str, operator_key: str, today: date | None = None) -> Installation:
+def seed(url: str, operator_key: str, sign_in: SignIn, today: date | None = None) -> Installation:
     """Raises StepFailed: a call was refused."""
     day = today or datetime.now(UTC).date()
     operator = Api(url, operator_key)
@@ -67,6 +99,9 @@ def seed(url: str, operator_key: str, today: date | None = None) -> Installation
     operator.call("PUT", f"/v1/accounts/{account_id}/quotas", {"max_gpus": 1024})
     operator.call("PUT", f"/v1/accounts/{account_id}/reservation-quota", {"max_gpus": 1024})
     host = enrol_host(operator, url)
+    others = [operator.call("POST", "/v1/accounts", {"name": name})["account_id"] for name in "abc"]
+    erased = operator.call("POST", f"/v1/accounts/{others[2]}/api-keys", {"label": "asks"})
+    people = sign_in(others[0])
     known = {
         "account_id": [account_id],
         "key_id": [spare["key_id"]],
@@ -74,7 +109,9 @@ def seed(url: str, operator_key: str, today: date | None = None) -> Installation
         "region": [REGION],
         "host_id": [host["host_id"]],
         "unit_id": ["dac-1"],
+        "user_id": [people.member_id],
         **make_things(renter),
+        **make_parts(Api(url, people.read_token()), others[0]),
         "window_id": [plan_window(operator, host["host_id"], day)],
     }
     return Installation(
@@ -83,8 +120,12 @@ def seed(url: str, operator_key: str, today: date | None = None) -> Installation
         renter_key["key"],
         host["api_key"],
         known,
-        frozenset({renter_key["key_id"]}),
+        frozenset({renter_key["key_id"], erased["key_id"]}),
         day,
+        people,
+        others[0],
+        others[1],
+        erased["key"],
     )
 
 
@@ -121,6 +162,22 @@ def plan_window(operator: Api, host_id: str, today: date) -> str:
     return str(made["window_id"])
 
 
+def make_parts(owner: Api, account_id: str) -> dict[str, list[str]]:
+    """Ids of what an organisation is made of."""
+
+    def make(path: str, body: Mapping[str, Any], member: str) -> list[str]:
+        return [str(owner.call("POST", path, body, Idempotency_Key=secrets.token_hex(8))[member])]
+
+    path = f"/v1/organisations/{account_id}"
+    program = {"name": "ci", "role": "viewer"}
+    inviting = {"email": "ada@lab.example", "role": "viewer"}
+    return {
+        "project_id": make(f"{path}/projects", {"name": "Training"}, "project_id"),
+        "service_account_id": make(f"{path}/service-accounts", program, "service_account_id"),
+        "invitation_id": make(f"{path}/invitations", inviting, "invitation_id"),
+    }
+
+
 def make_things(renter: Api) -> dict[str, list[str]]:
     """Ids of what a renter has, by the parameter that names them."""
 
@@ -136,5 +193,7 @@ def make_things(renter: Api) -> dict[str, list[str]]:
         "budget_id": make("/v1/budgets", {"name": "All", "limit_micros": 10**12}, "budget_id"),
         "rental_id": make("/v1/rentals", {"region": REGION, **workload}, "rental_id"),
         "endpoint_id": make("/v1/webhook-endpoints", {"url": "https://hooks.example.com/all"}, "endpoint_id"),
+        "request_id": make("/v1/privacy/requests", {"kind": "export"}, "request_id"),
+        "client_id": make("/v1/oauth-clients", _CLIENT, "client_id"),
         "top_up_id": make("/v1/top-ups", {"amount_micros": 50_000_000, "return_url": url}, "top_up_id"),
     }

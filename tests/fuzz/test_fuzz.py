@@ -18,7 +18,7 @@ UNUSED = {"max_response_time"}
 def test_every_operation_answers_as_it_is_written_down(monkeypatch, tmp_path):
     platform = InProcess(monkeypatch)
     with run_gateway() as url:
-        installation = seed(url, platform.operator_key, platform.today)
+        installation = seed(url, platform.operator_key, platform.sign_in, platform.today)
         outcome = fuzz(SHORT, installation, url, tmp_path)
     told = render_report(SHORT, outcome)
     print(told)

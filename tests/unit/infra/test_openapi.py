@@ -15,7 +15,7 @@ from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_choice
 from chalicelib.runtime.request_parts import ANY_QUERY
 from infra import checks
-from infra.openapi import problems
+from infra.openapi import problems, protocol
 from infra.openapi.document import render_document
 from infra.openapi.examples import EXAMPLES, PARAMETERS
 from infra.openapi.views import Undetermined
@@ -123,7 +123,9 @@ def test_parameters_of_paths_are_declared_and_no_parameter_twice():
 def test_queries_are_those_of_the_routes_with_what_is_read_of_them():
     for route, operation in WRITTEN.items():
         given = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
-        assert given == ROUTES[route].query - ANY_QUERY
+        # What OAuth defines is read by its library.
+        known = ROUTES[route].query - ANY_QUERY | set(protocol.QUERIES.get(ROUTES[route].name, ()))
+        assert given == known
     starts = {each["name"]: each for each in WRITTEN["GET", "/v1/carbon/best-starts"]["parameters"]}
     assert starts["deadline"]["schema"] == INSTANT_SCHEMA
     assert starts["signal"]["schema"] == {
@@ -206,7 +208,10 @@ def test_refusals_are_problem_documents_with_the_codes_of_the_code():
         assert ("422" in refused) == any(
             each["name"] == "Idempotency-Key" for each in operation["parameters"]
         )
-    assert all(list(each["content"]) == ["application/problem+json"] for each in responses.values())
+    for name, each in responses.items():
+        beside = {"OAuth": ["application/json"], "Page": ["text/html"]}
+        others = next((types for prefix, types in beside.items() if name.startswith(prefix)), [])
+        assert list(each["content"]) == ["application/problem+json", *others]
     assert "no_capacity" in responses["Conflict"]["x-codes"]
     assert "budget_exhausted" in responses["PaymentRequired"]["x-codes"]
     assert "bad_signature" in responses["BadRequest"]["x-codes"]
@@ -315,3 +320,16 @@ def test_what_is_seen_of_a_route_is_written_down():
     assert operation["parameters"] == [
         {"name": "size", "in": "query", "schema": {"type": "string", "enum": ["s", "m"]}}
     ]
+
+
+def test_what_oauth_refuses_has_the_shape_of_oauth_and_what_a_page_refuses_is_a_page():
+    for path in ("/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/device_authorization"):
+        operation = CONTRACT["paths"][path]["post"]
+        assert list(operation["requestBody"]["content"]) == ["application/x-www-form-urlencoded"]
+        assert {"200", "400", "401", "429"} <= set(operation["responses"])
+        assert operation["responses"]["401"] == {"$ref": "#/components/responses/OAuthUnauthorized"}
+    for path in ("/oauth/authorize", "/device"):
+        for operation in CONTRACT["paths"][path].values():
+            assert "content" not in operation["responses"]["303"]
+            assert "Location" in operation["responses"]["303"]["headers"]
+            assert operation["responses"]["403"] == {"$ref": "#/components/responses/PageForbidden"}
