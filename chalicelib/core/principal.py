@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from chalicelib.core.errors import Forbidden
+
 #: ``renter`` is the role of a tenant's API keys, ``host`` of a machine's. Of the rest, people and service
 #: accounts have the tenant's, people alone the operators'.
 Role = Literal[
@@ -24,6 +26,10 @@ OPERATOR_ROLES: frozenset[Role] = frozenset(
 )
 #: What a member of an organisation may be.
 MEMBER_ROLES: frozenset[Role] = frozenset({"owner", "admin", "billing", "developer", "viewer", "auditor"})
+
+
+#: How long ago a person may have signed in, at most, for what cannot be taken back.
+STEP_UP_MS = 5 * 60_000
 
 
 def is_operator(role: Role) -> bool:
@@ -71,3 +77,12 @@ class Principal:
     @property
     def is_operator(self) -> bool:
         return is_operator(self.role)
+
+
+def require_fresh(principal: Principal, now_ms: int) -> None:
+    """Raises Forbidden (``step_up_needed``): a person is asking who did not sign in within `STEP_UP_MS`."""
+    if principal.user_id is None:
+        return
+    since_ms = principal.authenticated_at_ms
+    if since_ms is None or now_ms - since_ms > STEP_UP_MS:
+        raise Forbidden("Sign in again to do this, and ask for another token.", code="step_up_needed")

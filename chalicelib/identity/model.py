@@ -9,6 +9,7 @@ from typing import Literal
 
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.ids import is_id
+from chalicelib.core.principal import STEP_UP_MS
 
 #: Holds the session of a browser. The prefix makes browsers refuse it without Secure or from another host.
 SESSION_COOKIE = "__Host-session"
@@ -26,8 +27,6 @@ SESSION_MS = DAY_MS
 IDLE_MS = HOUR_MS
 #: A use is written down when the last that was is this old.
 SEEN_EVERY_MS = MINUTE_MS
-#: How fresh a sign-in must be for what cannot be taken back.
-STEP_UP_MS = 5 * MINUTE_MS
 MAX_EMAIL = 254
 MAX_NAME = 120
 

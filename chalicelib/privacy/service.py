@@ -27,7 +27,7 @@ from chalicelib.core.ports import (
     Transaction,
     Transactions,
 )
-from chalicelib.core.principal import Principal
+from chalicelib.core.principal import Principal, require_fresh
 from chalicelib.privacy.requests import (
     EXPORT_LIFETIME_MS,
     Consent,
@@ -153,7 +153,8 @@ def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest
     """Write a request down.
 
     Raises:
-        Forbidden: ``forbidden``: the caller may not close the account.
+        Forbidden: ``forbidden``: the caller may not close the account; ``step_up_needed``: an erasure is
+            asked for by a person who did not just sign in.
         Conflict: ``request_open``: one of the kind is open; ``erasure_requested``: nothing is exported any
             more; ``operator_account``: the installation's own account cannot be erased.
         IdempotencyMismatch: the key was used for another request.
@@ -162,6 +163,8 @@ def make_request(ports: PrivacyPorts, principal: Principal, command: MakeRequest
     answered = ports.idempotency.find(principal.account_id, command.idempotency_key, now_ms)
     if answered is not None:
         return _repeat(command, answered)
+    if command.kind == "erasure":
+        require_fresh(principal, now_ms)
     request = PrivacyRequest(
         request_id=ports.ids.new_id("prv"),
         account_id=principal.account_id,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.accounts.service import authenticate, create_key
 from chalicelib.core.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound, Unauthenticated
-from chalicelib.core.principal import MEMBER_ROLES
+from chalicelib.core.principal import MEMBER_ROLES, NO_LIMITS, KeyLimits
 from chalicelib.organisations import service
 from chalicelib.organisations.model import Membership
 from chalicelib.organisations.ports import MAX_ENDED_KEYS, Once
@@ -42,8 +42,8 @@ def remove(ports, by, whom):
     service.remove_member(ports, by, whom.account_id, whom.user_id)
 
 
-def issue(seeded, person):
-    return create_key(seeded.cloud.accounts, person, person.account_id, label="ci")
+def issue(seeded, person, limits=NO_LIMITS):
+    return create_key(seeded.cloud.accounts, person, person.account_id, label="ci", limits=limits)
 
 
 def is_live(seeded, issued):
@@ -224,11 +224,22 @@ def test_the_keys_of_a_removed_member_end_in_the_same_act(ports, seeded):
     assert entry.details == {"role": "developer", "keys_revoked": 4}
 
 
-@pytest.mark.parametrize(("new", "lives"), [("admin", True), ("developer", False), ("viewer", False)])
-def test_a_lesser_role_ends_the_keys_that_may_do_more_than_it(ports, seeded, new, lives):
+@pytest.mark.parametrize(
+    ("new", "scope", "lives"),
+    [
+        # All that an owner's key may do has `accounts:close` in it.
+        ("admin", None, False),
+        ("admin", "members:read wallet:write", True),
+        ("developer", "members:read wallet:write", False),
+        ("viewer", "members:read wallet:write", False),
+        ("viewer", "members:read", True),
+    ],
+)
+def test_a_lesser_role_ends_the_keys_that_may_do_more_than_it(ports, seeded, new, scope, lives):
     add_person(seeded, "owner")
     owner, other = add_person(seeded, "owner"), add_person(seeded, "owner")
-    issued = issue(seeded, other)
+    limits = NO_LIMITS if scope is None else KeyLimits(frozenset(scope.split()))
+    issued = issue(seeded, other, limits)
     change(ports, owner, other, new)
     assert is_live(seeded, issued) is lives
 

@@ -87,7 +87,13 @@ def test_a_person_asks_about_the_person_and_a_key_about_the_account(office):
 
 
 def test_a_persons_erasure_leaves_the_account_and_everybody_else(office):
-    person = replace(office.renter, user_id=ANA, actor_id=ANA, permissions=frozenset({"privacy:write"}))
+    person = replace(
+        office.renter,
+        user_id=ANA,
+        actor_id=ANA,
+        permissions=frozenset({"privacy:write"}),
+        authenticated_at_ms=office.privacy.clock.now_ms(),
+    )
     office.vault.ensure_key("usr_ben")
     before = repr(office.records.rows)
     made = office.make(principal=person, of_account=False)
