@@ -96,7 +96,7 @@ class Gate(Platform):
     ) -> tuple[int, str, dict[str, Any]]:
         named = {each: MISSING[each] for each in PARAMETER.findall(operation.path)} | dict(parameters or {})
         # Of what is not bound to one, nobody gets the answer that another got.
-        sent = {"Idempotency-Key": f"{len(self.cloud.audit.entries)}-{name}-{operation.name}"}
+        sent = {"Idempotency-Key": f"{len(self.cloud.audit.entries)}-{str(name)[-80:]}-{operation.name}"}
         sent["Authorization"] = "" if name is None else f"Bearer {self.callers.text(name)}"
         if operation.body is not None and body is None:
             body = {}

@@ -1,4 +1,4 @@
-"""Every operation by everybody: anonymous, each role, keys, tokens of people and programs. No cell is left out."""
+"""Every operation by everybody: each role, by keys and tokens, good and bad. No cell is left out."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def find_caller(gate, operation, name):
     return gate.narrow(operation, narrow) if narrow else name
 
 
-def expect(operation, column):
+def expect(operation, column):  # noqa: PLR0911  # one a rule
     """The table's word on a cell: a status and codes, or ``None`` for whatever the handler answers."""
     permission = operation.permission
     if column.refused is not None:
