@@ -101,6 +101,7 @@ FUNCTIONS = (
 app = Application(app_name="provocative", configure_logs=False)
 for _api in (*APIS, *PAGES):
     _api.limit_by(wiring.find_limiter)
+    _api.tell_time_by(wiring.find_clock)
     app.register_blueprint(_api.blueprint)
 register_preflights(app, APIS)
 SIGNER.read_secret = wiring.read_pepper

@@ -114,11 +114,19 @@ def add_person(seeded: Seeded, role: Role, *, account_id: str | None = None) -> 
     if role == "owner":
         cloud.organisation_store.count_owner(tx, account_id, 1)
     tx.commit()
-    return sign_in(account_id, user_id, role)
+    return sign_in(account_id, user_id, role, now_ms)
 
 
-def sign_in(account_id: str, user_id: str, role: Role) -> Principal:
-    return Principal(account_id, role, user_id, PERMISSIONS[role], user_id=user_id, session_id="ses_1")
+def sign_in(account_id: str, user_id: str, role: Role, at_ms: int | None = None) -> Principal:
+    return Principal(
+        account_id,
+        role,
+        user_id,
+        PERMISSIONS[role],
+        user_id=user_id,
+        session_id="ses_1",
+        authenticated_at_ms=at_ms,
+    )
 
 
 def add_renter(seeded: Seeded, *, name: str = "renter", credit_micros: int = CREDIT) -> Principal:

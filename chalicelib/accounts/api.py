@@ -45,7 +45,7 @@ def act_on_account(call: Call, account_id: str) -> Answer[AccountBody]:
     return Answer(render_account(account))
 
 
-@api.route("POST", "/v1/accounts/{account_id}/api-keys", permission="keys:write", body=KeyRequest)
+@api.route("POST", "/v1/accounts/{account_id}/api-keys", permission="keys:write", body=KeyRequest, fresh=True)
 def create_key(call: Call, account_id: str) -> Answer[IssuedKeyBody]:
     """Create a key for an account; its text is shown once."""
     body: KeyRequest = call.read_body(KeyRequest)
@@ -74,7 +74,7 @@ def revoke_key(call: Call, key_id: str) -> Answer[None]:
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 
-@api.route("POST", "/v1/api-keys/{key_id}/rotate", permission="keys:write", body=RotationRequest)
+@api.route("POST", "/v1/api-keys/{key_id}/rotate", permission="keys:write", body=RotationRequest, fresh=True)
 def rotate_key(call: Call, key_id: str) -> Answer[IssuedKeyBody]:
     """Issue a key's successor, shown to this request and its repeats; the key itself expires soon."""
     body: RotationRequest = call.read_body(RotationRequest)

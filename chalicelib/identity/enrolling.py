@@ -108,6 +108,8 @@ def enrol_at_sign_in(ports: IdentityPorts, ticket: str | None, code: str, browse
     ports.store.use_token(tx, token, ports.clock.now_ms())
     ports.store.replace_factors(tx, *change)
     ports.store.replace_person(tx, person, after)
+    # Both happen, and each is looked for by its own name.
+    add_audit(ports, tx, person.user_id, "totp.enrolled", person.user_id)
     first: Method = "fed" if token.data["method"] == "fed" else "pwd"
     signed_in: SignedIn = add_sign_in(ports, tx, after, frozenset({first, "otp"}), browser)
     tx.commit()

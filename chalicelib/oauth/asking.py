@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Forbidden
 from chalicelib.identity.model import SESSION_COOKIE, Session, derive_form_token, is_form_token
-from chalicelib.oauth.model import Client, Consent
+from chalicelib.oauth.model import SECOND_MS, Client, Consent
 
 if TYPE_CHECKING:
     from chalicelib.oauth.ports import OAuthPorts
 
 COOKIE = SESSION_COOKIE
+LEAST_MAX_AGE, MAX_AGE_DIGITS = 60, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ def find_person(ports: "OAuthPorts", cookie: str | None) -> Person | None:
     if session.ended_at_ms is not None or session.epoch != user.epoch:
         return None
     return Person(user.user_id, user.name or user.user_id, user.epoch, session, derive_form_token(cookie))
+
+
+def is_too_old(ports: "OAuthPorts", person: Person, max_age: str) -> bool:
+    """Say whether a program wants a later sign-in: ``max_age`` in seconds, and no less than a minute.
+
+    Source: OpenID Connect Core 1.0, section 3.1.2.1; RFC 9470, section 4. What is no number asks for nothing.
+    """
+    if not (max_age.isascii() and max_age.isdecimal()) or len(max_age) > MAX_AGE_DIGITS:
+        return False
+    # Less than it takes to come back from the sign-in would lead there for ever.
+    seconds = max(int(max_age), LEAST_MAX_AGE)
+    return ports.clock.now_ms() - person.session.authenticated_at_ms > seconds * SECOND_MS
 
 
 def check_form(cookie: str | None, given: str) -> None:

@@ -22,7 +22,7 @@ from chalicelib.runtime.listing import PAGING, read_limit
 api = Api(__name__, wiring.authenticate)
 
 
-@api.route("POST", "/v1/oauth-clients", permission="oauth-clients:write", body=OAuthClientRequest)
+@api.route("POST", "/v1/oauth-clients", permission="oauth-clients:write", body=OAuthClientRequest, fresh=True)
 def register_oauth_client(call: Call) -> Answer[IssuedOAuthClientBody]:
     """Register a program that people of the organisation let act in their name."""
     body: OAuthClientRequest = call.read_body(OAuthClientRequest)
@@ -44,7 +44,7 @@ def delete_oauth_client(call: Call, client_id: str) -> Answer[None]:
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 
-@api.route("POST", "/v1/oauth-clients/{client_id}/secrets", permission="oauth-clients:write")
+@api.route("POST", "/v1/oauth-clients/{client_id}/secrets", permission="oauth-clients:write", fresh=True)
 def create_oauth_client_secret(call: Call, client_id: str) -> Answer[OAuthSecretBody]:
     """Give a confidential client another secret; two work at most."""
     issued = service.create_secret(wiring.oauth_ports(), call.principal, client_id)
@@ -58,7 +58,12 @@ def revoke_oauth_client_secret(call: Call, client_id: str, secret_id: str) -> An
     return Answer(status=HTTPStatus.NO_CONTENT)
 
 
-@api.route("POST", "/v1/service-accounts/{service_account_id}/secrets", permission="service-accounts:write")
+@api.route(
+    "POST",
+    "/v1/service-accounts/{service_account_id}/secrets",
+    permission="service-accounts:write",
+    fresh=True,
+)
 def create_service_account_secret(call: Call, service_account_id: str) -> Answer[OAuthSecretBody]:
     """Give a service account another secret; two work at most."""
     issued = service.create_secret(wiring.oauth_ports(), call.principal, service_account_id)

@@ -26,15 +26,18 @@ Fields = Mapping[str, str]
 _OWN_FIELDS = frozenset({"form_token", "decision", "organisation"})
 
 
-@api.route("GET", "/oauth/authorize", public=True, query=ANY_QUERY, statuses=_PAGES)
+@api.route("GET", "/oauth/authorize", public=True, query=ANY_QUERY | {"max_age"}, statuses=_PAGES)
 def ask_oauth_consent(call: Call) -> Answer[Html]:
     """Ask the person who is signed in whether a program may act in their name (RFC 6749, section 3.1)."""
     question = wiring.oauth_server().read_question(EndpointCall("GET", call.query))
     if isinstance(question, Reply):
         return _go_on(question)
     person = _find_person(call)
+    link = f"/oauth/authorize?{urlencode(call.query)}"
     if person is None:
-        return _sign_in(f"/oauth/authorize?{urlencode(call.query)}")
+        return _sign_in(link)
+    if asking.is_too_old(wiring.oauth_ports(), person, call.query.get("max_age", "")):
+        return _sign_in(link, step_up="1")
     return _show_consent(person, question, call.query)
 
 
@@ -109,8 +112,8 @@ def _find_person(call: Call) -> Person | None:
     return asking.find_person(wiring.oauth_ports(), read_cookie(call, asking.COOKIE))
 
 
-def _sign_in(following: str) -> Answer[Html]:
-    return redirect(f"{wiring.public_url()}/signin?{urlencode({'next': following})}")
+def _sign_in(following: str, **more: str) -> Answer[Html]:
+    return redirect(f"{wiring.public_url()}/signin?{urlencode({**more, 'next': following})}")
 
 
 def _go_on(reply: Reply) -> Answer[Html]:

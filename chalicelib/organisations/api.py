@@ -92,7 +92,7 @@ def rename_organisation(call: Call, account_id: str) -> Answer[OrganisationBody]
     return Answer(render_organisation(renamed))
 
 
-@api.route("DELETE", "/v1/organisations/{account_id}", permission="organisation:delete")
+@api.route("DELETE", "/v1/organisations/{account_id}", permission="organisation:delete", fresh=True)
 def close_organisation(call: Call, account_id: str) -> Answer[None]:
     """Close an organisation that runs nothing; what is in its books stays."""
     service.close_organisation(wiring.organisation_ports(), call.principal, account_id)
@@ -100,7 +100,11 @@ def close_organisation(call: Call, account_id: str) -> Answer[None]:
 
 
 @api.route(
-    "POST", "/v1/organisations/{account_id}/ownership", permission="ownership:write", body=OwnershipRequest
+    "POST",
+    "/v1/organisations/{account_id}/ownership",
+    permission="ownership:write",
+    body=OwnershipRequest,
+    fresh=True,
 )
 def hand_over_ownership(call: Call, account_id: str) -> Answer[MemberBody]:
     """Make another member an owner in the caller's place, who is an admin from then on."""

@@ -23,8 +23,9 @@ from chalicelib.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from chalicelib.core.ports import Clock
 from chalicelib.core.preconditions import Check, accept_any
-from chalicelib.core.principal import Principal
+from chalicelib.core.principal import Principal, require_fresh
 from chalicelib.core.throttling import CostClass
 from chalicelib.runtime.bodies import RequestBody, parse_body, read_bytes
 from chalicelib.runtime.conventions import Deprecation, compute_tag, names_tag, names_tag_strongly
@@ -42,6 +43,7 @@ from chalicelib.runtime.request_parts import (
     require_json,
 )
 from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
+from chalicelib.runtime.system import SystemClock
 from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
 MAX_IDEMPOTENCY_KEY = 255
@@ -138,6 +140,7 @@ class Operation:
     #: What the view answers, where its source does not show it; empty: it does.
     statuses: tuple[HTTPStatus, ...] = ()
     refusals: Refusals = "problem"
+    fresh: bool = False
 
 
 View = Callable[..., Answer[Any]]
@@ -160,6 +163,11 @@ class Api:
         self.operations: list[Operation] = []
         self._authenticate, self._refusals = authenticate, refusals
         self._find_limiter: Callable[[], Limiter] | None = None
+        self._find_clock: Callable[[], Clock] = SystemClock
+
+    def tell_time_by(self, find_clock: Callable[[], Clock]) -> None:
+        """Ask this clock how long ago a person signed in."""
+        self._find_clock = find_clock
 
     def limit_by(self, find_limiter: Callable[[], Limiter]) -> None:
         """Hold all routes to the limits that the process keeps."""
@@ -179,16 +187,18 @@ class Api:
         conditional: bool = False,
         deprecation: Deprecation | None = None,
         statuses: tuple[HTTPStatus, ...] = (),
+        fresh: bool = False,
     ) -> Callable[[View], View]:
         """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
 
         ``tagged``: its answer has an entity tag, and who has it already is told so in no bytes.
         ``conditional``: it heeds ``If-Match``, by `Call.match`; every other change refuses the header.
+        ``fresh``: a person must have signed in within `STEP_UP_MS`; keys and programs are no persons.
 
         Raises:
             ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
         """
-        if (permission is None) == (not public):
+        if (permission is None) == (not public) or (fresh and public):
             raise ValueError(f"{method} {path} must declare a permission or be public")
         if permission is not None and self._authenticate is None:
             raise ValueError(f"{method} {path} needs a permission, and nobody reads keys here")
@@ -202,7 +212,7 @@ class Api:
             def handle(**parameters: str) -> Response:
                 request = self.blueprint.current_request
                 gate = self._build_gate(charged, request)
-                response = self._answer(answering, request, parameters, permission, body, query, gate)
+                response = self._answer(answering, request, parameters, operation, gate)
                 return _finish(response, request, operation)
 
             name = view.__name__
@@ -220,6 +230,7 @@ class Api:
                 deprecation=deprecation,
                 statuses=statuses,
                 refusals=self._refusals,
+                fresh=fresh,
             )
             self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
@@ -237,18 +248,16 @@ class Api:
         view: View,
         request: Request,
         parameters: Mapping[str, str],
-        permission: str | None,
-        body: type[RequestBody] | None,
-        query: frozenset[str],
+        operation: Operation,
         gate: Gate,
     ) -> Response:
         request_id = str(request.context.get("requestId", "unknown"))
         note_caller(None)
         try:
-            call = self._admit(request, request_id, permission, body, query, gate)
+            call = self._admit(request, request_id, operation, gate)
             scope = ""
-            if "cursor" in query:
-                account_id = "" if permission is None else call.principal.account_id
+            if "cursor" in operation.query:
+                account_id = "" if operation.permission is None else call.principal.account_id
                 scope = name_scope(account_id, view.__name__, parameters, call.query)
                 call = _open_cursor(call, scope)
             answer = view(call, **{name: decode_parameter(value) for name, value in parameters.items()})
@@ -275,16 +284,8 @@ class Api:
         )
         return response
 
-    def _admit(
-        self,
-        request: Request,
-        request_id: str,
-        permission: str | None,
-        body: type[RequestBody] | None,
-        query: frozenset[str],
-        gate: Gate,
-    ) -> Call:
-        event = request.to_original_event()
+    def _admit(self, request: Request, request_id: str, operation: Operation, gate: Gate) -> Call:
+        event, permission, body = request.to_original_event(), operation.permission, operation.body
         call = Call(None, b"", {}, request.headers, request_id)
         principal = None
         gate.enter(public=permission is None)
@@ -301,6 +302,8 @@ class Api:
                 )
             if permission not in principal.permissions:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
+            if operation.fresh:
+                require_fresh(principal, self._find_clock().now_ms())
         raw = read_bytes(event)
         parsed = None
         if body is not None:
@@ -308,7 +311,8 @@ class Api:
             require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
         address = read_source(event)
-        return Call(principal, raw, read_query(event, query), request.headers, request_id, parsed, address)
+        query = read_query(event, operation.query)
+        return Call(principal, raw, query, request.headers, request_id, parsed, address)
 
     def _identify(self, token: str, gate: Gate) -> Principal:
         assert self._authenticate is not None

@@ -39,7 +39,7 @@ def require_identity(content_encoding: str) -> None:
 def read_query(event: Mapping[str, Any], allowed: frozenset[str]) -> Mapping[str, str]:
     given: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
     unknown = sorted(set(given) - allowed)
-    if unknown and allowed != ANY_QUERY:
+    if unknown and not allowed >= ANY_QUERY:
         raise InvalidInput(f"Unknown query parameter: {unknown[0][:64]}.")
     repeated = sorted(name for name, values in given.items() if len(values) > 1)
     if repeated:

@@ -32,7 +32,7 @@ class Settings(BaseModel):
     identity_providers_secret_id: str = ""
     stripe_secret_id: str = ""
     grid_secret_id: str = ""
-    #: The alias of the KMS key that wraps the data keys of persons.
+    #: The ARN of the KMS key that wraps the data keys of persons.
     person_key_id: str = ""
     documents_bucket: str = ""
     seals_bucket: str = ""

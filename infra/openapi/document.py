@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from chalicelib.core.clock import format_instant
+from chalicelib.core.principal import STEP_UP_MS
 from chalicelib.runtime.http import MAX_IDEMPOTENCY_KEY, Api, Operation
 from chalicelib.runtime.request_parts import MAX_PATH_PARAMETER
 from infra.openapi import problems, protocol
@@ -97,7 +98,8 @@ def build_document(apis: Sequence[Api]) -> Schema:
             "description": "Money is in micros (millionths of the currency), mass in milligrams, energy in "
             "millijoules or joules as its name says; instants are RFC 3339 in UTC. Bodies are strict: no "
             "unknown member, no coercion. Every refusal is a problem document with a stable `code`; "
-            "`x-codes` of a response lists those that are known. `x-permission` is what a key must have.",
+            "`x-codes` of a response lists those that are known. `x-permission` is what a key must have; of "
+            "a person `x-sign-in-within-seconds` asks for a sign-in that is no older.",
         },
         "servers": [{"url": ".", "description": "Where this document is served."}],
         "tags": _build_tags(operations),
@@ -152,6 +154,8 @@ def _build_operation(
             *([_MATCH_HEADERS["If-Match"]] if operation.conditional else []),
         ],
     }
+    if operation.fresh:
+        built["x-sign-in-within-seconds"] = STEP_UP_MS // 1000
     if operation.deprecation is not None:
         built["deprecated"] = True
         built["x-sunset"] = format_instant(operation.deprecation.sunset_ms)

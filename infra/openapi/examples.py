@@ -286,6 +286,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 #: What parameters of path and query mean, where their names do not say it.
 PARAMETERS: Mapping[str, str] = {
+    "max_age": "Ask for a sign-in that is no older than so many seconds, and no less than 60.",
     "account_id": "For operators: whose. Others have their own.",
     "action": "How the action begins: `key.` for all that was done to keys.",
     "actor": "Id of a key, a person or a service account. Operators need this, `target` or `account_id`.",

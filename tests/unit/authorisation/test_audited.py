@@ -2,10 +2,14 @@
 
 import pytest
 
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.core.clock import format_instant
+from chalicelib.oauth.granting import CodeRequest, end_grant, find_code, give_code, open_grant, redeem_code
+from chalicelib.oauth.model import CLI
 from tests.factories import GPU_TYPE, REGION, add_person
-from tests.unit.authorisation.gate import OPERATIONS, PARAMETER
+from tests.unit.authorisation.gate import OPERATIONS
 from tests.unit.authorisation.test_foreign_ids import TENANTS, Neighbours
+from tests.unit.oauth.flows import CHALLENGE, REDIRECT
 
 #: These open a page of the payment processor; nothing of ours changes until somebody acts there.
 PAGES = {"POST /v1/payment-methods", "POST /v1/billing-portal"}
@@ -58,7 +62,18 @@ def list_acts(gate):
     yield f"POST {one}/projects", None
     yield f"PATCH {one}/projects/{{project_id}}", None
     yield f"POST {one}/service-accounts", None
+    secrets = "/v1/service-accounts/{service_account_id}/secrets"
+    yield f"POST {secrets}", None
+    yield f"DELETE {secrets}/{{secret_id}}", None
     yield f"DELETE {one}/service-accounts/{{service_account_id}}", None
+    # Two work at once, and no more.
+    yield "DELETE /v1/oauth-clients/{client_id}/secrets/{secret_id}", None
+    yield "POST /v1/oauth-clients/{client_id}/secrets", None
+    yield "DELETE /v1/oauth-clients/{client_id}", None
+    yield "POST /v1/oauth-clients", None
+    yield "DELETE /v1/oauth-grants/{grant_id}", None
+    yield "PUT /v1/privacy/consents", None
+    yield "POST /v1/privacy/requests", {"kind": "export", "subject": "person"}
     yield f"POST {one}/invitations", None
     yield f"DELETE {one}/invitations/{{invitation_id}}", None
     yield f"PUT {one}/members/{{user_id}}", None
@@ -95,7 +110,7 @@ def test_every_act_of_a_tenant_leaves_one_entry_in_their_name(gate):
     done, bare = set(), {}
     for route, body in list_acts(gate):
         operation, before = find(route), len(gate.cloud.audit.entries)
-        named = {name: gate.owned[name] for name in PARAMETER.findall(operation.path)}
+        named = gate.find_things(operation)
         by = gate.people["b"].actor_id
         sent = gate.find_example(operation) if body is None else body
         status, answer = gate.knock(operation, "b", named, sent)
@@ -111,3 +126,53 @@ def test_every_act_of_a_tenant_leaves_one_entry_in_their_name(gate):
     }
     assert bare == {}
     assert done == mutating - PAGES
+    assert len(done) > 45
+
+
+#: What changes something, and no tenant's or operator's permission opens it -> what it writes, and the test
+#: that holds it to that; or why it writes nothing.
+OTHERS = {
+    "POST /oauth/token": "writes `oauth.granted`: oauth/test_programs.py; a refresh gives "
+    "nothing that was not given before",
+    "POST /oauth/authorize": "writes `oauth.consented`: oauth/test_programs.py",
+    "POST /device": "writes `oauth.consented` or `oauth.denied`",
+    "POST /oauth/device_authorization": "nothing: nobody has said yet in whose name the device asks",
+    "POST /oauth/revoke": "writes `oauth.ended.revoked` or `oauth.token_revoked`",
+    "POST /oauth/introspect": "nothing: it reads",
+    "POST /v1/leaked-keys": "writes `key.leaked`: webhooks/test_leaks.py",
+    "POST /v1/hosts": "writes `host.enrolled`",
+    "POST /v1/hosts/{host_id}/credentials": "nothing: it lends for minutes what the host has anyway",
+    "POST /v1/stripe/events": "nothing: it is a hint; what it leads to is in the ledger",
+}
+
+
+def test_no_operation_that_changes_something_is_left_out():
+    kept = TENANTS | PERMISSIONS["operator"]
+    others = {
+        f"{operation.method} {operation.path}"
+        for operation in OPERATIONS
+        if operation.method != "GET" and operation.permission not in kept
+    }
+    assert others == set(OTHERS)
+
+
+def test_what_programs_do_in_a_persons_name_is_written_down_too(gate):
+    world, cloud = gate.callers, gate.cloud
+    person = gate.people["owner"]
+    grant = world.give_grant(person)
+    ports = world.ports
+    consent = grant.consent
+    seen = len(cloud.audit.entries)
+    give_code(ports, "pcc_x", CodeRequest(CLI.client_id, REDIRECT, CHALLENGE, consent))
+    code = find_code(ports, "pcc_x", CLI.client_id)
+    assert redeem_code(ports, code, open_grant(ports, code.grant_id, CLI.client_id, consent)[0])
+    end_grant(ports, code.grant_id, person.user_id, "revoked")
+    # Once more changes nothing.
+    end_grant(ports, code.grant_id, person.user_id, "revoked")
+    written = cloud.audit.entries[seen:]
+    assert [entry.action for entry in written] == [
+        "oauth.consented",
+        "oauth.granted",
+        "oauth.ended.revoked",
+    ]
+    assert {(entry.account_id, entry.actor) for entry in written} == {(world.a, person.user_id)}

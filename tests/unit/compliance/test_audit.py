@@ -14,6 +14,7 @@ from chalicelib.fleet.service import list_moved
 from chalicelib.payments import service
 from chalicelib.payments.settling import settle_payment
 from tests.factories import GPU_TYPE, REGION, add_person
+from tests.unit.authorisation.callers import Callers
 from tests.unit.platform import Platform
 from tests.unit.removals.plant import DAY_MS, START, read_plant
 from tests.unit.removals.site import UNIT, keep, warm
@@ -55,7 +56,9 @@ def platform(monkeypatch):
     # One who signed in: some acts are of people alone.
     operator = desk.seeded.operator
     person = add_person(desk.seeded, "operator", account_id=operator.account_id)
-    desk.principals["operator"] = replace(operator, user_id=person.user_id)
+    desk.grant_id = Callers(monkeypatch, desk.seeded, desk.host_id).give_grant(person).grant_id
+    since_ms = person.authenticated_at_ms
+    desk.principals["operator"] = replace(operator, user_id=person.user_id, authenticated_at_ms=since_ms)
     return desk
 
 
@@ -74,6 +77,7 @@ def list_acts(platform):
     yield ask("POST /v1/accounts/{account_id}/actions", suspend, account_id=account_id)
     yield from list_membership_acts(platform)
     yield ask("POST /v1/privacy/requests", {"kind": "export"})
+    yield ask("DELETE /v1/oauth-grants/{grant_id}", grant_id=platform.grant_id)
     yield ask("PUT /v1/privacy/consents", {"purpose": "data_sale", "given": False, "version": "1"})
     keys = "POST /v1/accounts/{account_id}/api-keys"
     yield keys, lambda: platform.ask(keys, {"label": "a key"}, account_id=account_id)

@@ -33,6 +33,31 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(site):
     assert following.startswith("/oauth/authorize?")
 
 
+@pytest.mark.parametrize(
+    ("max_age", "seconds_ago", "asks_again"),
+    [
+        ("300", 300, False),
+        ("300", 301, True),
+        ("0", 60, False),
+        ("0", 61, True),
+        ("", 86_000, False),
+        ("-1", 86_000, False),
+        ("1e9", 86_000, False),
+        ("9" * 40, 86_000, False),
+    ],
+)
+def test_a_program_may_ask_for_a_later_sign_in(site, browser, max_age, seconds_ago, asks_again):
+    site.world.clock.advance_seconds(seconds_ago)
+    link = build_link(site, max_age=max_age)
+    answer = browser.http.get(link)
+    assert answer.status_code == (303 if asks_again else 200)
+    if asks_again:
+        parts = urlsplit(answer.headers["location"])
+        asked = parse_qs(parts.query)
+        assert (parts.path, asked["step_up"]) == ("/signin", ["1"])
+        assert parse_qs(urlsplit(asked["next"][0]).query) == parse_qs(urlsplit(link).query)
+
+
 def test_the_page_shows_who_asks_for_what_and_escapes_what_it_was_sent(site, browser):
     page = browser.http.get(build_link(site, scope="rentals:read"))
     assert page.status_code == 200

@@ -62,7 +62,7 @@ LOADS = st.lists(
 
 
 @given(st.integers(1, 120), LOADS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_sixteen_processes_let_through_no_more_than_one_bucket_and_a_leases_life(tokens, load):
     fleet = Fleet(tokens)
     for pause_ms, process, times in load:
