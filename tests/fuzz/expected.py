@@ -75,6 +75,8 @@ REFUSALS: tuple[Refusal, ...] = (
         400, "duplicate_gpu", "that members of a list differ in one field is not to be said", ("enrol_host",)
     ),
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
+    Refusal(400, "unknown_gpu", _NAMED, ("act_on_host",)),
+    Refusal(400, "deadline_too_early", _CLOCK, ("list_best_starts",)),
     Refusal(412, "precondition_failed", "what an entity tag names is a state", _list_conditional()),
     Refusal(
         400, "role_not_of_account", "which roles an account has depends on whose it is", ("change_role",)
