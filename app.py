@@ -16,6 +16,7 @@ from chalicelib.fleet import functions as fleet_functions
 from chalicelib.fleet import health_api as fleet_health_api
 from chalicelib.identity import account_api as identity_account_api
 from chalicelib.identity import api as identity_api
+from chalicelib.identity import organisation_api as identity_organisation_api
 from chalicelib.identity import passkey_api as identity_passkey_api
 from chalicelib.identity import provider_api as identity_provider_api
 from chalicelib.metering import functions as metering_functions
@@ -76,6 +77,7 @@ APIS = (
 PAGES = (
     identity_api.api,
     identity_account_api.api,
+    identity_organisation_api.api,
     identity_passkey_api.api,
     identity_provider_api.api,
 )

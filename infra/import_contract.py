@@ -224,6 +224,8 @@ KINDS = {
     "guard": "api",
     "views": "api",
     "account_api": "api",
+    "organisation_api": "api",
+    "joining": "service",
     "passkey_api": "api",
     "provider_api": "api",
 }

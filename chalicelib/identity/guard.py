@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from chalicelib import wiring
 from chalicelib.core.errors import DomainError, Forbidden
@@ -150,7 +150,9 @@ def page(
     def declare(view: View) -> View:
         @wraps(view)
         def handle(call: Call, **parameters: str) -> Answer[Html]:
-            asked = f"{path}?{urlencode(call.query)}" if call.query else path
+            asked = path.format(**{name: quote(value, safe="") for name, value in parameters.items()})
+            if call.query:
+                asked += f"?{urlencode(call.query)}"
             return _serve(view, call, parameters, who, asked if method == "GET" else lead, method)
 
         return api.route(method, path, public=True, query=query)(handle)

@@ -5,11 +5,13 @@ import threading
 import time
 from urllib.request import urlopen
 
+import httpx
 import pyotp
 import pytest
 
 from infra.local.cloud import EmbeddedCloud
 from tests.e2e.browser import Camera, give_passkeys, open_browser
+from tests.fakes.events import TICK
 from tests.unit.identity.people import PASSWORD, People
 from tests.unit.identity.server import rewire_pages, start_server
 
@@ -73,7 +75,48 @@ def test_a_person_signs_up_sets_up_an_app_and_signs_in_with_a_code(cloud: Embedd
         page.wait_for_url("**/account")
         camera.take("signed-in")
         assert "Ada Byron" in page.content()
+        page.click("text=Your organisations")
+        page.fill("#name", "Ada's lab")
+        page.click("button:text-is('Create it')")
+        page.wait_for_url("**/account/organisations?notice=created")
+        camera.take("organisation")
+        make_signing_key(cloud)
+        begun = httpx.post(f"{base}/oauth/device_authorization", data={"client_id": "cli"}, timeout=60).json()
+        page.goto(begun["verification_uri"])
+        page.fill("#user_code", begun["user_code"])
+        camera.take("device")
+        page.click("button:text-is('Go on')")
+        page.wait_for_selector("button:text-is('Allow')")
+        camera.take("device-consent")
+        page.click("button:text-is('Allow')")
+        page.wait_for_selector("button:text-is('Allow')", state="detached")
+        camera.take("device-allowed")
         assert camera.complaints == []
+    asked = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code": begun["device_code"],
+        "client_id": "cli",
+    }
+    given = httpx.post(f"{base}/oauth/token", data=asked, timeout=60)
+    assert given.status_code == 200, given.text
+    me = httpx.get(
+        f"{base}/v1/me", headers={"Authorization": f"Bearer {given.json()['access_token']}"}, timeout=60
+    )
+    assert (me.status_code, me.json()["role"]) == (200, "owner"), me.text
+
+
+def make_signing_key(cloud: EmbeddedCloud) -> None:
+    """What the schedule does within an hour of a stage's first day."""
+    client = cloud.aws.client("lambda")
+    pages = client.get_paginator("list_functions").paginate()
+    (name,) = (
+        each["FunctionName"]
+        for page in pages
+        for each in page["Functions"]
+        if "-RotateSigningKeys-" in each["FunctionName"]
+    )
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(TICK).encode())
+    assert "FunctionError" not in answer, answer["Payload"].read().decode()
 
 
 def test_a_passkey_is_made_and_signs_in_alone(monkeypatch: pytest.MonkeyPatch):

@@ -1,11 +1,18 @@
 """Pages of people: to whom each is open, and what each leaves in the audit trail; one row a page."""
 
+from dataclasses import replace
 from html import unescape
+from types import SimpleNamespace
 
 import pyotp
 import pytest
 
 import app
+from chalicelib.identity.service import get_user
+from chalicelib.organisations.inviting import Invite, invite_member
+from chalicelib.organisations.ports import Once
+from tests.factories import add_person, seed_cloud
+from tests.fakes.wiring import rewire
 from tests.unit.identity.authenticator import Authenticator
 from tests.unit.identity.people import PASSWORD, People
 from tests.unit.identity.server import rewire_pages
@@ -31,6 +38,8 @@ READS = {
     "/account/email": "fresh",
     "/account/email/confirm": "signed_in",
     "/account/totp": "fresh",
+    "/account/organisations": "signed_in",
+    "/invitations/{token}": "signed_in",
 }
 #: Form -> to whom it is open, and the entries that it writes. The callback of a provider is a link.
 FORMS = {
@@ -58,6 +67,8 @@ FORMS = {
     "POST /account/passkeys": ("fresh", ("passkey.registered",)),
     "POST /account/passkeys/remove": ("fresh", ("passkey.removed",)),
     "POST /account/unlink": ("fresh", ("provider.unlinked",)),
+    "POST /account/organisations": ("signed_in", ("organisation.created",)),
+    "POST /invitations": ("signed_in", ("member.joined",)),
 }
 #: Form -> to whom it is open, and why it writes no entry.
 UNWRITTEN = {
@@ -70,7 +81,7 @@ UNWRITTEN = {
 OPEN_TO = {f"GET {path}": who for path, who in READS.items()} | {
     route: row[0] for route, row in (FORMS | UNWRITTEN).items()
 }
-NAMED = {"{session_id}": "ses_x", "{provider}": "Example"}
+NAMED = {"{token}": "x", "{session_id}": "ses_x", "{provider}": "Example"}
 
 
 @pytest.fixture
@@ -78,6 +89,12 @@ def site(monkeypatch):
     found = People()
     found.providers = FakeProviders(found, "Example")
     rewire_pages(monkeypatch, found, found.providers)
+    found.seeded = seed_cloud()
+    found.organisations = replace(
+        found.seeded.cloud.organisations,
+        find_verified_address=lambda user_id: get_user(found.ports, user_id).email,
+    )
+    rewire(monkeypatch, organisation_ports=found.organisations, settings=SimpleNamespace(currency="USD"))
     return found
 
 
@@ -134,13 +151,18 @@ class Life:
         self.key = Authenticator(site.public_url.rpartition("/base")[0])
 
     def send(self, route, path=None, who=None, **fields):
-        visitor, before = who or self.visitor, len(self.site.audit.entries)
+        visitor, before = who or self.visitor, set(map(id, self.trail))
         method, filled = fill(route)
         path = path or filled
         page = visitor.get(path) if method == "GET" else visitor.post(path, **fields)
         assert page.status < 400, (route, page.text)
-        self.written[route] = tuple(each.action for each in self.site.audit.entries[before:])
+        self.written[route] = tuple(each.action for each in self.trail if id(each) not in before)
         return page
+
+    @property
+    def trail(self):
+        """What was done to the person, and then what was done to organisations."""
+        return [*self.site.audit.entries, *self.site.seeded.cloud.audit.entries]
 
     def live(self):
         self.sign_up()
@@ -149,6 +171,7 @@ class Life:
         self.set_up_app()
         self.use_passkey()
         self.link()
+        self.join()
         self.send("POST /account/sessions/end-all")
 
     def sign_up(self):
@@ -244,6 +267,26 @@ class Life:
         (path, *_) = page.find(r'action="[^"]*(/account/sessions/ses_\w+/end)"')
         self.send("POST /account/sessions/{session_id}/end", path)
         self.visitor.get("/account")
+
+    def join(self):
+        visitor, cloud = self.visitor, self.site.seeded.cloud
+        form = visitor.get("/account/organisations")
+        once = form.field("once")
+        self.send("POST /account/organisations", name="Ada's lab", once=once)
+        visitor.follow()
+        visitor.post("/account/organisations", name="Ada's lab", once=once)
+        page = visitor.get("/account/organisations")
+        assert (len(page.find("<td>owner</td>")), page.text.count("Ada&#39;s lab")) == (1, 1)
+        command = Invite(self.site.seeded.renter.account_id, "ada@new.example", "viewer")
+        by = add_person(self.site.seeded, "owner")
+        invite_member(self.site.organisations, by, command, Once("k", "f", lambda _made: ""))
+        token = cloud.mailer.sent[-1].text.split("/invitations/")[1].split()[0]
+        page = visitor.get(f"/invitations/{token}")
+        assert page.field("token") == token
+        self.send("POST /invitations", token=token)
+        visitor.follow()
+        assert visitor.post("/invitations", token="inv_wrong").status == 404
+        visitor.get("/account")
 
     def read_options(self, page):
         return unescape(page.find(r'data-options="([^"]*)"')[0])

@@ -12,6 +12,7 @@ import pytest
 import app
 from chalicelib.core.throttling import POLICIES, scale_policies
 from chalicelib.runtime.throttling import Limiter
+from tests.factories import seed_cloud
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.wiring import rewire
 from tests.unit.identity.people import People
@@ -102,6 +103,7 @@ def rewire_pages(monkeypatch, people, providers=None):
         identity_ports=people.ports,
         provider_ports=providers.ports,
         clock=people.clock,
+        organisation_ports=seed_cloud().cloud.organisations,
         rate_limiter=Limiter(MemoryBuckets(), people.clock, scale_policies(POLICIES, 1_000)),
     )
     from chalicelib import wiring
