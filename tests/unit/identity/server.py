@@ -107,7 +107,10 @@ def rewire_pages(monkeypatch, people, providers=None):
         rate_limiter=Limiter(MemoryBuckets(), people.clock, scale_policies(POLICIES, 1_000)),
     )
     from chalicelib import wiring
+    from chalicelib.runtime import cross_origin
 
+    # A browser names its origin, and no other is let in.
+    monkeypatch.setattr(cross_origin, "read_origins", frozenset)
     monkeypatch.setattr(wiring, "public_url", lambda: people.public_url)
 
 
