@@ -18,7 +18,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check openapi format lock fuzz-api bench bench-agent bench-scheduler bench-billing bench-carbon reproduce history bank ledger mutants simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check openapi format lock fuzz-api bench bench-agent bench-scheduler bench-billing bench-carbon bench-api reproduce history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -108,6 +108,9 @@ bench-billing: .venv/.ready ## Measure a charged rental-minute: items, list pric
 
 bench-carbon: .venv/.ready ## Measure a month's carbon report, a day's roll-up, and the control plane's cost of a GPU-month
 	@$(BIN)/python -m tests.performance.carbon_bench
+
+bench-api: .venv/.ready ## Measure what it costs to be let in, and what the API's document loads
+	@$(BIN)/python -m tests.performance.api_bench
 
 reproduce: .venv/.ready ## Reproduce Let's Wait Awhile on our policies: make reproduce CSV=FILE [REGION=ger|gb|cal] [YEAR=n]
 	@$(BIN)/python -m chalicelib.carbon.reproduce --csv $(or $(CSV),$(error CSV=FILE is needed: columns Time,Carbon Intensity)) \

@@ -1,5 +1,7 @@
 """What the check of the documents finds, and what it leaves alone."""
 
+import re
+
 import pytest
 
 import app
@@ -94,3 +96,10 @@ def test_every_decision_is_in_the_index():
     assert [
         name for name in sorted(pages) if f"{int(name[:4])}. [" not in index or f"({name})" not in index
     ] == []
+
+
+def test_every_check_of_security_has_a_row_with_its_tests_or_why_there_is_none():
+    text = (ROOT / "docs/security.md").read_text()
+    rows = re.findall(r"^\| S(\d+) \|[^|]*\|(.*)\|$", text, flags=re.MULTILINE)
+    assert {int(number) for number, _ in rows} == set(range(1, 61))
+    assert [number for number, shown in rows if "`" not in shown and "not there" not in shown] == []
