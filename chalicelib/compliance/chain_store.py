@@ -101,10 +101,11 @@ class DynamoChainStore:
         return {entry.audit_id: entry for entry in entries}
 
     def list_entries(self, account_id: str, from_ms: int, to_ms: int | None) -> Iterator[AuditEntry]:
-        if to_ms is not None and to_ms <= from_ms:
+        # Keys are in order up to an instant of thirteen digits.
+        last_ms = keys.LAST_MS if to_ms is None else min(to_ms, keys.LAST_MS)
+        if last_ms <= from_ms:
             return
-        until = keys.created(keys.LAST_MS if to_ms is None else to_ms, "")
-        where = AuditItem.sk.between(keys.created(from_ms, ""), until)
+        where = AuditItem.sk.between(keys.created(from_ms, ""), keys.created(last_ms, ""))
         for item in AuditItem.query(keys.account(account_id), where, consistent_read=True):
             yield read_entry(item)
 

@@ -71,9 +71,10 @@ def read_image(image: Mapping[str, Any]) -> AuditEntry:
 
 
 def _list(index: Any, key: str, filters: AuditFilters, limit: int, start: str | None) -> Page[AuditEntry]:
-    first = keys.created(filters.from_ms or 0, "")
+    # Keys are in order up to an instant of thirteen digits.
+    first = keys.created(min(filters.from_ms or 0, keys.LAST_MS), "")
     # No key is between an instant alone and the same instant with an id: both bounds are as good as open.
-    until = keys.created(keys.LAST_MS if filters.to_ms is None else filters.to_ms, "")
+    until = keys.created(keys.LAST_MS if filters.to_ms is None else min(filters.to_ms, keys.LAST_MS), "")
     if start is not None and start < until:
         until = start
     found: list[AuditItem] = []

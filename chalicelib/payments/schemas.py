@@ -9,7 +9,12 @@ from chalicelib.payments.model import MAX_TOP_UP_MICROS, MIN_TOP_UP_MICROS, TopU
 from chalicelib.payments.orders import AutoTopUp, OrderState, PauseReason, PaymentMethod
 from chalicelib.runtime.bodies import RequestBody, ResponseBody
 
-ReturnUrl = Annotated[str, Field(max_length=2000, pattern="^https://[!-~]+$")]
+#: A host by name, and of the rest the characters of RFC 3986 without brackets: Stripe takes no others.
+_RETURN_URL = (
+    r"^https://[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:[0-9]{1,5})?"
+    r"([/?#][A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?$"
+)
+ReturnUrl = Annotated[str, Field(max_length=2000, pattern=_RETURN_URL)]
 
 
 class TopUpRequest(RequestBody):

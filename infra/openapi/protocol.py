@@ -40,7 +40,9 @@ OAUTH_ERROR: dict[str, Any] = {
 def build_form(name: str) -> dict[str, Any]:
     """Return the body of an operation that takes a form. Raises KeyError: its fields are not listed."""
     fields = {field: {"type": "string"} for field in FORMS[name]}
-    return {"required": True, "content": {FORM_TYPE: {"schema": {"type": "object", "properties": fields}}}}
+    # Unknown fields are passed over (RFC 6749, section 3.2), each given once.
+    schema = {"type": "object", "properties": fields, "additionalProperties": {"type": "string"}}
+    return {"required": True, "content": {FORM_TYPE: {"schema": schema}}}
 
 
 def list_parameters(name: str) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def test_a_start_makes_three_calls_and_a_look_two(
     assert looks == ["GetItem", "GetItem"]
     # The first request of a process leases tokens of key and account, and again after a few.
     leases = ["UpdateItem", "UpdateItem"]
-    assert first_look == ["GetItem", "GetItem", *leases, "GetItem"]
+    assert first_look == ["GetItem", *leases, "GetItem"]
     # It reads the catalogue too; the first of a key's day notes its use, and the first of an account in three
     # seconds reads whether it is suspended.
     assert first == ["GetItem", "UpdateItem", "GetItem", *leases, "Query", "Query", "TransactWriteItems"]

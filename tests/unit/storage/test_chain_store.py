@@ -10,6 +10,7 @@ from chalicelib.compliance.ports import AlreadyAnchored, EntryKey, LinkTaken
 from chalicelib.compliance.service import AuditFilters
 from chalicelib.compliance.store import EXAMINED, DynamoAuditTrail, build_item, read_image
 from chalicelib.core.ports import AuditEntry
+from chalicelib.storage.tables.records import AuditItem
 from tests.unit.storage.wire import Wire, fill
 
 AT = 1_800_000_000_000
@@ -147,3 +148,15 @@ def test_a_page_looks_at_a_bounded_number_of_rows_whatever_its_filters_leave(wir
     page = read_page(wire, AuditFilters(action="rental."), rows=rows)
     assert page.items == []
     assert page.next_key == f"{rows[EXAMINED - 1].at_ms:013d}#{rows[EXAMINED - 1].audit_id}"
+
+
+def test_a_period_beyond_the_last_instant_that_keys_tell_apart_is_empty(monkeypatch):
+    """DynamoDB refuses bounds that are the wrong way round, as 2246 and 2812 would be."""
+    asked = []
+    monkeypatch.setattr(AuditItem, "query", lambda *key, **_: asked.append(key[1]) or iter(()))
+    far_ms, further_ms = 8_700_000_000_000, 26_600_000_000_000
+    assert list(DynamoChainStore().list_entries("acc_1", far_ms, further_ms)) == []
+    assert list(DynamoChainStore().list_entries("acc_1", further_ms, further_ms + 1)) == []
+    (bounds,) = asked
+    first, last = (str(each) for each in bounds.values[1:])
+    assert first < last
