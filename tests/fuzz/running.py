@@ -49,7 +49,7 @@ class Profile:
 
 #: The embedded cloud starts a process where AWS has a function warm.
 REQUEST_SECONDS = 60
-FULL = Profile("full", examples=5, chains=60, steps=8, max_seconds=780)
+FULL = Profile("full", examples=3, chains=30, steps=8, max_seconds=840)
 #: The bounds of every schema, and no chance: drawing costs more time than the tests have.
 SHORT = Profile(
     "short", 1, chains=1, steps=2, max_seconds=600, methods=("patch",), phases=("examples", "coverage")
