@@ -6,9 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
+#: What is late on a machine that has two of everything to do is not wrong: a function alone takes 20 s to start.
+PATIENCE_SECONDS = 120.0
 
 
-def wait_for(read: Callable[[], T], holds: Callable[[T], bool], seconds: float = 30.0) -> T:
+def wait_for(read: Callable[[], T], holds: Callable[[T], bool], seconds: float = PATIENCE_SECONDS) -> T:
     deadline = time.monotonic() + seconds
     while True:
         value = read()
