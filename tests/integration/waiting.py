@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
-#: What is late on a machine that has two of everything to do is not wrong: a function alone takes 20 s to start.
+#: What is late on a busy machine is not wrong: a function alone takes 20 s to start there.
 PATIENCE_SECONDS = 120.0
 
 
