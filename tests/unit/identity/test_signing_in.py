@@ -146,9 +146,10 @@ def test_a_code_is_taken_half_a_minute_early_or_late_and_no_more(people, enrolle
     people.clock.advance_seconds(60)
     code = people.code(enrolled.secret, steps)
     if good:
-        sign_in_with_code(people.ports, enrolled.ticket(), code, HOME)
+        signed_in = sign_in_with_code(people.ports, enrolled.ticket(), code, HOME)
+        assert people.find(signed_in.started)[1].methods == {"pwd", "otp"}
     else:
-        refuse(sign_in_with_code, people.ports, enrolled.ticket(), code, HOME)
+        assert refuse(sign_in_with_code, people.ports, enrolled.ticket(), code, HOME)[1] == "invalid_code"
 
 
 def test_a_code_is_taken_once_and_none_before_it(people, enrolled):
