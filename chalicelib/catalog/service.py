@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chalicelib.catalog.model import (
     Agreement,
@@ -26,6 +26,8 @@ CATALOG_TTL_MS = 60_000
 #: How far ahead a price may be announced.
 MAX_AHEAD_MS = 366 * 86_400_000
 SYSTEM_ACTOR = "system"
+
+Answered = TypeVar("Answered")
 
 
 class PriceChanged(Conflict):
@@ -323,6 +325,18 @@ class CachedCatalog:
             self._catalog = self.read()
             self._read_at_ms = now_ms
         return self._catalog
+
+    def ask(self, question: Callable[[Catalog], Answered], *, fresh: bool = False) -> Answered:
+        """Answer from what is kept; what that refuses, the catalogue as it is now decides.
+
+        A type or region that an operator added a moment ago is otherwise unknown in some processes.
+        """
+        try:
+            return question(self.get(fresh=fresh))
+        except InvalidInput:
+            if fresh:
+                raise
+            return question(self.get(fresh=True))
 
 
 def add_audit(

@@ -113,8 +113,10 @@ def _keep_plan(ports: RentalPorts, rental: Rental, plan: StartPlan) -> None:
 
 def _read_prices(ports: RentalPorts, rental: Rental, now_ms: int) -> dict[str, int]:
     """Return what a GPU-hour costs the account in each region that it could go to, the cheapest first."""
-    catalog = ports.cached_catalog.get().of_account(rental.account_id)
-    found = find_prices(catalog, replace(rental, start_plan=None), now_ms)
+    anywhere = replace(rental, start_plan=None)
+    found = ports.cached_catalog.ask(
+        lambda catalog: find_prices(catalog.of_account(rental.account_id), anywhere, now_ms)
+    )
     return {price.region: price.price_micros_per_gpu_hour for price in found}
 
 

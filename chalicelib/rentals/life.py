@@ -190,7 +190,7 @@ def build_ticket(ports: RentalPorts, rental: Rental, since_ms: int, priority: in
     """Return a place in line in every pool whose price the rental could pay, or may once it falls."""
     if rental.billing_class == "reserved":
         return _build_reserved_ticket(ports, rental, since_ms, priority)
-    prices = find_prices(ports.cached_catalog.get(), rental, since_ms)
+    prices = ports.cached_catalog.ask(lambda catalog: find_prices(catalog, rental, since_ms))
     ranked = rank(priority, rental.billing_class)
     pools = tuple(name_pool(price.gpu_type, price.region) for price in prices[:MAX_POOLS_PER_TICKET])
     return Ticket(

@@ -113,9 +113,7 @@ def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tup
     tried = Counter[str]()
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
-        listed = ports.cached_catalog.get(fresh=round_number > 0)
-        catalog = listed.of_account(start.first.account_id)
-        prices = choose_affordable(find_prices(catalog, start.first, ports.clock.now_ms()), start.first)
+        prices = choose_affordable(_list_prices(ports, start.first, fresh=round_number > 0), start.first)
         attempts = 0
         for price in prices:
             if region not in {None, price.region}:
@@ -136,6 +134,13 @@ def _place_anywhere(ports: RentalPorts, start: Start, region: str | None) -> tup
         if attempts == 0:
             break
     raise NoCapacity("No host has that many free GPUs now.", extra={"why": "no_capacity"})
+
+
+def _list_prices(ports: RentalPorts, rental: Rental, *, fresh: bool) -> list[Price]:
+    now_ms = ports.clock.now_ms()
+    return ports.cached_catalog.ask(
+        lambda catalog: find_prices(catalog.of_account(rental.account_id), rental, now_ms), fresh=fresh
+    )
 
 
 def _count_tries(tried: Counter[str], nodes: tuple[Candidate, ...]) -> int:

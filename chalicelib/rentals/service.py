@@ -224,7 +224,8 @@ def _queue(ports: RentalPorts, start: Start, why: WhyNot) -> None:
 def _schedule(ports: RentalPorts, start: Start) -> None:
     """Keep rentals until their hour; whatever stands against them then is told then."""
     if start.first.billing_class != "reserved":
-        find_prices(ports.cached_catalog.get(), start.first, ports.clock.now_ms())
+        now_ms = ports.clock.now_ms()
+        ports.cached_catalog.ask(lambda catalog: find_prices(catalog, start.first, now_ms))
     tx = ports.transactions()
     assert start.add is not None, "a new rental answers its key"
     start.add(tx, start.rentals)

@@ -118,9 +118,7 @@ def _create(ports: ReservationPorts, principal: Principal, command: CreateReserv
     spans = model.list_spans(request.starts_at_ms, request.ends_at_ms)
     for round_number in range(ROUNDS):
         # A price that changed under us shows as a failed check: read the catalogue anew then.
-        listed = ports.cached_catalog.get(fresh=round_number > 0)
-        catalog = listed.of_account(principal.account_id)
-        price = find_price(catalog, request.gpu_type, request.region, now_ms)
+        price = _read_price(ports, principal, request, fresh=round_number > 0)
         attempts = 0
         for hosts in _find_hosts(ports, request, spans, reservation_id):
             attempts += 1
@@ -137,6 +135,16 @@ def _create(ports: ReservationPorts, principal: Principal, command: CreateReserv
         if attempts == 0:
             break
     raise NoRoom("No host can promise that many GPUs over the whole window.", extra={"why": "no_capacity"})
+
+
+def _read_price(
+    ports: ReservationPorts, principal: Principal, request: ReservationRequest, *, fresh: bool
+) -> Price:
+    now_ms, account_id = ports.clock.now_ms(), principal.account_id
+    return ports.cached_catalog.ask(
+        lambda catalog: find_price(catalog.of_account(account_id), request.gpu_type, request.region, now_ms),
+        fresh=fresh,
+    )
 
 
 def find_price(catalog: Catalog, gpu_type: str, region: str, now_ms: int) -> Price:
@@ -332,8 +340,9 @@ def preview(
     model.check_window(from_ms, to_ms, now_ms)
     if to_ms - from_ms > MAX_PREVIEW_MS:
         raise InvalidInput("Availability is shown for 7 days at most at once.", code="window_length")
-    catalog = ports.cached_catalog.get().of_account(account_id)
-    price = find_price(catalog, gpu_type, region, now_ms)
+    price = ports.cached_catalog.ask(
+        lambda catalog: find_price(catalog.of_account(account_id), gpu_type, region, now_ms)
+    )
     spans = model.list_spans(from_ms, to_ms)
     calendars = next(_read_calendars(ports, gpu_type, region, spans), [])
     hours = []

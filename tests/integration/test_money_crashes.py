@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wiring
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.billing.charging import charge_rental
 from chalicelib.billing.crediting import (
     GrantCredit,
@@ -19,6 +20,7 @@ from chalicelib.billing.crediting import (
 from chalicelib.billing.posting import find_balance
 from chalicelib.core.clock import name_month
 from chalicelib.core.money import compute_charge_micros
+from chalicelib.core.principal import Principal
 from chalicelib.metering.failover import lose_stay
 from chalicelib.metering.model import extend
 from chalicelib.metering.service import Report, apply_report
@@ -110,8 +112,8 @@ def end(stage: Stage, current: list[Any]) -> None:
     account_id, rental_id = current
     rental = read_rental(rental_id)
     if rental.state == "running":
-        account = type("P", (), {"account_id": account_id, "key_id": "key_test"})()
-        terminate_rental(wiring.rental_ports(), account, rental_id)
+        renter = Principal(account_id, "renter", "key_test", PERMISSIONS["renter"])
+        terminate_rental(wiring.rental_ports(), renter, rental_id)
     if read_rental(rental_id).state == "terminating":
         stage.report(rental_id, "terminated", wiped=True)
     charge_rental(wiring.billing_ports(), rental_id)

@@ -50,6 +50,7 @@ MISSING: Mapping[str, str] = {
     "service_account_id": f"sva_{'0' * 26}",
     "session_id": f"ses_{'0' * 26}",
     "template_id": f"tpl_{'0' * 26}",
+    "token": "none",
     "top_up_id": f"top_{'0' * 26}",
     "unit_id": "none",
     "user_id": f"usr_{'0' * 26}",

@@ -83,6 +83,30 @@ def test_the_cache_reads_once_until_it_is_old_or_told_otherwise():
     assert len(reads) == 3
 
 
+def test_what_an_operator_just_added_is_known_though_the_cache_is_older():
+    seeded = seed_cloud()
+    rent(seeded, key="cached")
+    with pytest.raises(InvalidInput):
+        rent(seeded, key="before", region="us-east-1")
+    set_price(seeded, PRICE, "us-east-1")
+    waiting = seeded.rental(rent(seeded, key="after", region="us-east-1", waits=True).body)
+    assert waiting.state == "queued"
+
+
+def test_a_refusal_reads_the_catalogue_anew_once():
+    reads, clock = [], FakeClock()
+    cached = CachedCatalog(lambda: reads.append(1) or object(), clock, ttl_ms=60_000)
+
+    def refuse(_catalog):
+        raise InvalidInput("no")
+
+    for fresh, wanted in ((False, 2), (True, 1)):
+        reads.clear()
+        with pytest.raises(InvalidInput):
+            cached.ask(refuse, fresh=fresh)
+        assert len(reads) == wanted
+
+
 def test_a_price_for_later_is_announced_and_comes_into_force_by_itself():
     seeded = seed_cloud()
     later_ms = START_MS + 3_600_000
