@@ -54,7 +54,7 @@ check: .venv/.ready ## Format, lint, types, import contracts, drift, secrets and
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.checks
 
-openapi: .venv/.ready ## Write the API's document from the routes
+openapi: .venv/.ready ## Write the API's document and the table of its routes from the routes
 	@$(BIN)/python -m infra.openapi
 
 format: .venv/.ready ## Rewrite the code in the project's format

@@ -1,4 +1,8 @@
-"""Composition root of the cloud side: every route and every function, and nothing else."""
+"""Composition root of the cloud side: every route and every function, and nothing else.
+
+Chalice packages what is named here. In Lambda the API enters through `chalicelib.entrance`, each function
+through its own module: neither imports what it does not serve.
+"""
 
 from chalicelib import wiring
 from chalicelib.accounts import api as accounts_api
@@ -41,6 +45,7 @@ from chalicelib.runtime import api_document, api_pages
 from chalicelib.runtime.application import Application
 from chalicelib.runtime.cross_origin import register_preflights
 from chalicelib.runtime.cursors import SIGNER
+from chalicelib.runtime.routing import build_table
 from chalicelib.scaling import api as scaling_api
 from chalicelib.scaling import functions as scaling_functions
 from chalicelib.statements import api as statements_api
@@ -100,12 +105,12 @@ FUNCTIONS = (
     privacy_functions.functions,
 )
 
-app = Application(app_name="provocative", configure_logs=False)
+TABLE = build_table(APIS, PAGES)
+
+app = Application(wiring.find_limiter, wiring.find_clock)
 for _api in (*APIS, *PAGES):
-    _api.limit_by(wiring.find_limiter)
-    _api.tell_time_by(wiring.find_clock)
-    app.register_blueprint(_api.blueprint)
-register_preflights(app, APIS)
+    app.mount(_api)
+register_preflights(app, TABLE.api)
 SIGNER.read_secret = wiring.read_pepper
 for _functions in FUNCTIONS:
     app.register_blueprint(_functions)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import app
 from chalicelib.runtime.api_document import DOCUMENT
+from chalicelib.runtime.routing import TABLE, render_table
 from infra.documents import check_page
 from infra.openapi.document import render_document
 from infra.openapi.views import Undetermined
@@ -124,6 +125,12 @@ def check_api_document() -> Iterator[str]:
         yield f"{where} is not what the routes say; run `make openapi`"
 
 
+def check_route_table() -> Iterator[str]:
+    """The entrance of the API finds each route where it is."""
+    if not TABLE.is_file() or TABLE.read_text(encoding="utf-8") != render_table(app.TABLE):
+        yield f"{TABLE.relative_to(ROOT)} is not what the routes say; run `make openapi`"
+
+
 CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     check_locks,
     check_secrets,
@@ -131,6 +138,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     check_packages,
     check_documents,
     check_api_document,
+    check_route_table,
     check_sbom,
     check_advisories,
 )

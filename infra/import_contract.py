@@ -28,7 +28,15 @@ SLICES = (
     "privacy",
     "compliance",
 )
-SHARED = ("core", "wire", "storage", "runtime")
+#: Package that is no slice -> packages that it may use.
+BOUNDED = {
+    "core": {"core"},
+    "wire": {"wire"},
+    "storage": {"storage", "core"},
+    "runtime": {"runtime", "core"},
+    # It finds a slice by its name in the table of routes, when one is asked for.
+    "entrance": {"wiring", "runtime"},
+}
 
 #: File of a slice -> files of its own slice, shared packages, and whether it may use lower slices.
 RULES: dict[str, tuple[frozenset[str], frozenset[str], bool]] = {
@@ -273,8 +281,8 @@ def is_allowed(importer: str, imported: str) -> bool:
     file, other_file = KINDS.get(file, file), KINDS.get(other_file, other_file)
     if package == "wiring":
         return True
-    if package in SHARED:
-        return other_package in ({package} if package in {"core", "wire"} else {package, "core"})
+    if package in BOUNDED:
+        return other_package in BOUNDED[package]
     own, shared, lower = RULES.get(file, GATEWAY_RULE)
     if other_package == package:
         same_kind = other_file == file and further

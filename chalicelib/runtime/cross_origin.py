@@ -6,15 +6,11 @@ Never ``*``, and never with credentials that a browser adds by itself: a page se
 from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from chalice.app import Chalice, Response
 
 from chalicelib.runtime.problems import SECURITY_HEADERS
 from chalicelib.runtime.settings import get_settings
-
-if TYPE_CHECKING:
-    from chalicelib.runtime.http import Api
 
 #: What a page may send beside what it always may.
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
@@ -51,12 +47,8 @@ def allow_origin(headers: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def register_preflights(app: Chalice, apis: Iterable["Api"]) -> None:
+def register_preflights(app: Chalice, methods: Mapping[str, Iterable[str]]) -> None:
     """Let every path say its methods to OPTIONS, which needs no key. Source: Fetch Standard, 3.3."""
-    methods: dict[str, set[str]] = {}
-    for api in apis:
-        for operation in api.operations:
-            methods.setdefault(operation.path, set()).add(operation.method)
     for path, known in sorted(methods.items()):
         _register(app, path, ", ".join(sorted(known)))
 

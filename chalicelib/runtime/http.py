@@ -160,6 +160,7 @@ class Api:
         refusals: Refusals = "problem",
     ) -> None:
         self.blueprint = Blueprint(import_name)
+        self.module = import_name
         self.operations: list[Operation] = []
         self._authenticate, self._refusals = authenticate, refusals
         self._find_limiter: Callable[[], Limiter] | None = None

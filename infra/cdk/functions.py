@@ -27,6 +27,7 @@ _CAME_TOO_OFTEN = {"THROTTLED": {"Retry-After": "1"}}
 _GATEWAY_HEADERS = {"Content-Type": "application/problem+json", "Vary": "Origin"}
 #: What stands for each method that a path does not name. Source: AWS, OpenAPI extensions for API Gateway.
 ANY_METHOD = "x-amazon-apigateway-any-method"
+API_HANDLER = "chalicelib.entrance.app"
 #: The most that Lambda offers.
 LANES = 10
 
@@ -87,6 +88,8 @@ class Functions(Construct):
         self._resources = resources
         for function in TABLE_ACCESS:
             self._replace_policy(function)
+        # Chalice names `app.py`, which imports every slice; see `chalicelib.entrance`.
+        self.get_resource("APIHandler").add_property_override("Handler", API_HANDLER)
         self._override_sources()
         self._pass_other_methods()
         self._add_gateway_responses(environment.get("ALLOWED_ORIGINS", ""))

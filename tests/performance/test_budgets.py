@@ -8,12 +8,13 @@ from infra.local.seed import GPU_TYPE, REGION, seed_installation
 from tests.integration.fleet_setup import add_host, become_operator
 from tests.integration.in_process import close_clients, forget, wire_to
 from tests.performance.counting import count_calls
-from tests.performance.imports import list_forbidden
+from tests.performance.imports import ENTRY_POINT, FIRST_START, list_forbidden
 from tests.performance.requests import build_event, call
 
 
-def test_importing_the_api_loads_nothing_that_is_known_to_be_slow():
-    assert list_forbidden() == []
+@pytest.mark.parametrize("statement", [ENTRY_POINT, FIRST_START, "import app"])
+def test_importing_the_api_loads_nothing_that_is_known_to_be_slow(statement):
+    assert list_forbidden(statement) == []
 
 
 @pytest.mark.parametrize("slice_name", ["accounts", "billing", "catalog", "fleet", "metering", "webhooks"])

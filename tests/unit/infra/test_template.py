@@ -195,6 +195,8 @@ def test_functions_run_on_arm_with_a_bounded_time_and_a_role_of_their_own(templa
         roles.add(properties["Role"]["Fn::GetAtt"][0])
     assert len(roles) == len(functions) == len(TABLE_ACCESS)
     assert functions["APIHandler"]["Properties"]["Timeout"] <= 29
+    # Not `app.app`: that one imports every slice.
+    assert functions["APIHandler"]["Properties"]["Handler"] == "chalicelib.entrance.app"
 
 
 def test_the_api_is_regional_and_its_own_refusals_are_problem_documents(template):

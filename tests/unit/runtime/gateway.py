@@ -9,6 +9,8 @@ from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.principal import Principal
 from chalicelib.runtime.application import Application
 from chalicelib.runtime.http import Api
+from chalicelib.runtime.system import SystemClock
+from chalicelib.runtime.throttling import Limiter
 from tests.unit.runtime.contract import hold_to_document
 
 RENTER = Principal("acc_1", "renter", "key_1", frozenset({"things:read"}))
@@ -27,10 +29,15 @@ def authenticate(token: str) -> Principal:
     return RENTER
 
 
+def refuse_limits() -> Limiter:
+    raise AssertionError("no route asks for them here")
+
+
 def build_api(declare: Callable[[Api], None]) -> Application:
     api = Api("tests.unit.runtime.gateway", authenticate)
     declare(api)
-    app = Application(app_name="test", configure_logs=False)
+    # Not mounted: what it declares has the limits and the clock that it was given.
+    app = Application(refuse_limits, SystemClock)
     app.register_blueprint(api.blueprint)
     return app
 
