@@ -78,7 +78,7 @@ def charge_rental(ports: BillingPorts, rental_id: str) -> None:
             # In the order of the stays: the last that is settled says that all are.
             for meter in meters:
                 _bring_up(ports, meter, now_ms)
-            end_if_idle(_read_meter_ports(ports), rental_id, now_ms)
+            end_if_idle(_read_meter_ports(ports), meters[-1], now_ms)
         except (Unavailable, AlreadyPosted):
             continue
         return

@@ -35,6 +35,17 @@ OPEN_SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What telemetry has shown of a stay that has an idle policy.
+
+    ``idle_since_ms``: no sample above the policy's limit since; ``None``: it is busy.
+    """
+
+    observed_through_ms: int
+    idle_since_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureDatapoint:
     """What one sensor of a capture unit showed (see `wire.v1.CaptureDatapoint`)."""
 
@@ -83,6 +94,7 @@ class Meter:
     slowed_at_ms: int = 0
     #: What was credited for slowdowns.
     slowdown_micros: int = 0
+    activity: Activity | None = None
 
     @property
     def gpu_count(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from chalicelib.core.errors import Conflict
 from chalicelib.core.ports import ChargeRequest, Transaction
 from chalicelib.metering.model import (
+    Activity,
     CaptureDatapoint,
     EnergyShare,
     HourlyEnergy,
@@ -60,6 +61,10 @@ class MeterStore(Protocol):
 
     def record_charge(self, tx: Transaction, old: Meter, new: Meter) -> None:
         """Advance the cursor. Fails with Unavailable when ``old.charge_seq`` is no longer the cursor."""
+
+    def keep_activity(self, meter: Meter, after: Activity) -> bool:
+        """Return False, and change nothing, when more was shown since ``meter`` was read."""
+        ...
 
     def add_record(self, tx: Transaction, record: TelemetryRecord) -> None:
         """Fails with AlreadyStored when (host, boot, seq) is there."""

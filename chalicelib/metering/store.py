@@ -17,6 +17,7 @@ from chalicelib.core.errors import DomainError, Unavailable
 from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
 from chalicelib.metering.model import (
+    Activity,
     CaptureDatapoint,
     EnergyShare,
     HourlyEnergy,
@@ -145,6 +146,21 @@ class DynamoMeterStore:
             condition,
             unexpected("The meter"),
         )
+
+    def keep_activity(self, meter: Meter, after: Activity) -> bool:
+        through: Any = MeterItem.observed_through_ms
+        before = meter.activity
+        unchanged = through.does_not_exist() if before is None else through == before.observed_through_ms
+        idle: Any = MeterItem.idle_since_ms
+        since = idle.remove() if after.idle_since_ms is None else idle.set(after.idle_since_ms)
+        item = MeterItem(keys.rental(meter.rental_id), keys.meter(meter.segment))
+        try:
+            item.update([through.set(after.observed_through_ms), since], MeterItem.pk.exists() & unchanged)
+        except UpdateError as error:
+            if is_condition_failure(error):
+                return False
+            raise
+        return True
 
     def add_record(self, tx: Transaction, record: TelemetryRecord) -> None:
         item = TelemetryItem(
@@ -340,6 +356,7 @@ def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition)
 
 
 def _read(item: MeterItem) -> Meter:
+    through = item.observed_through_ms
     return Meter(
         rental_id=item.rental_id,
         segment=item.segment,
@@ -359,6 +376,7 @@ def _read(item: MeterItem) -> Meter:
         slowed_hours=frozenset(item.slowed_hours or ()),
         slowed_at_ms=item.slowed_at_ms or 0,
         slowdown_micros=item.slowdown_micros or 0,
+        activity=None if through is None else Activity(through, item.idle_since_ms),
     )
 
 

@@ -205,13 +205,6 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         "stop_requested_at_ms version volume_lost_at_ms waiting wanted_region warnings",
     ),
     describe(
-        "ActivityItem",
-        "rentals",
-        "whether a rental idles",
-        owned=True,
-        none="idle_since_ms observed_through_ms segment",
-    ),
-    describe(
         "LogItem",
         "rentals",
         "the end of a workload's output, when it was asked for",

@@ -116,7 +116,7 @@ MACHINE_ROWS: tuple[Row, ...] = (
         financial="alive_through_ms charge_seq charged_micros charged_seconds end_reason gpu_count "
         "price_micros_per_gpu_hour slowdown_micros slowed_at_ms slowed_hours started_at_ms state "
         "unproven_ms segment",
-        none="open_shard region",
+        none="idle_since_ms observed_through_ms open_shard region",
     ),
     describe("SiteEnergyItem", "metering", "what a host used, by opaque ids of stays", none="day_shard"),
     describe("DuplicatesItem", "metering", "telemetry that came twice", owned=True, none="duplicates"),

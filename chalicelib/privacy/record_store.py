@@ -46,7 +46,7 @@ from chalicelib.storage.tables.payments import (
 from chalicelib.storage.tables.privacy import ConsentItem, PrivacyRequestItem
 from chalicelib.storage.tables.records import AuditItem, IdempotencyItem
 from chalicelib.storage.tables.removals import ShareItem
-from chalicelib.storage.tables.rentals import ActivityItem, LogItem, RentalItem, WorkloadItem
+from chalicelib.storage.tables.rentals import LogItem, RentalItem, WorkloadItem
 from chalicelib.storage.tables.reports import ReportItem, StayDayItem
 from chalicelib.storage.tables.reservations import ReservationItem, ReservedQuotaItem
 from chalicelib.storage.tables.scheduling import QuotaItem
@@ -238,7 +238,6 @@ SOURCES: Mapping[str, Source] = {
     "CustomerItem": _one(CustomerItem, keys.account, keys.CUSTOMER),
     "ShareItem": _many(ShareItem, keys.account),
     "RentalItem": _list_rentals,
-    "ActivityItem": _of_rentals(ActivityItem, keys.ACTIVITY),
     "LogItem": _of_rentals(LogItem, keys.LOG),
     "WorkloadItem": _of_rentals(WorkloadItem, keys.WORKLOAD),
     "ReportItem": _many(ReportItem, _reports_of),

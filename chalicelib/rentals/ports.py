@@ -19,7 +19,6 @@ from chalicelib.organisations.projects import ProjectReader
 from chalicelib.rentals.flexibility import Flexibility, StartChoice
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental
-from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.preemption import SpotStay
 from chalicelib.rentals.queue import Line, Ticket
 from chalicelib.rentals.ramp import Allowance, Step
@@ -100,11 +99,6 @@ class RentalStore(Protocol):
     def get_log(self, rental_id: str) -> LogExcerpt | None: ...
     def keep_log(self, rental_id: str, excerpt: LogExcerpt) -> None:
         """Keep the newest."""
-
-    def get_activity(self, rental_id: str) -> Activity | None: ...
-    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
-        """Return False, and change nothing, when ``before`` is no longer what is stored."""
-        ...
 
     def record_charge(
         self, tx: Transaction, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None

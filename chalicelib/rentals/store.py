@@ -28,13 +28,13 @@ from chalicelib.rentals.model import (
     Waiting,
     mark_settled,
 )
-from chalicelib.rentals.policies import Activity, IdlePolicy, Policies
+from chalicelib.rentals.policies import IdlePolicy, Policies
 from chalicelib.rentals.retention import DataHold, Keeping
 from chalicelib.rentals.rules import Reason, State
 from chalicelib.rentals.timing import find_due
 from chalicelib.storage import keys
 from chalicelib.storage.failures import is_condition_failure
-from chalicelib.storage.tables.rentals import ActivityItem, LogItem, RentalItem, WorkloadItem
+from chalicelib.storage.tables.rentals import LogItem, RentalItem, WorkloadItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Index keys under which rentals that are due are listed.
@@ -161,27 +161,6 @@ class DynamoRentalStore:
         )
         taken: Any = LogItem.taken_at_ms
         _save(item, taken.does_not_exist() | (taken < excerpt.taken_at_ms))
-
-    def get_activity(self, rental_id: str) -> Activity | None:
-        try:
-            item = ActivityItem.get(keys.rental(rental_id), keys.ACTIVITY, consistent_read=True)
-        except ActivityItem.DoesNotExist:
-            return None
-        return Activity(item.segment, item.observed_through_ms, item.idle_since_ms)
-
-    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
-        item = ActivityItem(
-            keys.rental(rental_id),
-            keys.ACTIVITY,
-            segment=after.segment,
-            observed_through_ms=after.observed_through_ms,
-            idle_since_ms=after.idle_since_ms,
-        )
-        through: Any = ActivityItem.observed_through_ms
-        if before is None:
-            return _save(item, through.does_not_exist())
-        same = (through == before.observed_through_ms) & (ActivityItem.segment == before.segment)
-        return _save(item, same)
 
     def record_charge(
         self, tx: Transaction, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None

@@ -9,6 +9,7 @@ from chalicelib.core.paging import Page
 from chalicelib.core.ports import ChargeRequest
 from chalicelib.core.workloads import Workload
 from chalicelib.metering.model import (
+    Activity,
     CaptureDatapoint,
     EnergyShare,
     HourlyEnergy,
@@ -21,7 +22,6 @@ from chalicelib.metering.model import (
 from chalicelib.metering.ports import AlreadyStored, TelemetryRecord
 from chalicelib.rentals.messages import LogExcerpt
 from chalicelib.rentals.model import Rental, mark_settled
-from chalicelib.rentals.policies import Activity
 from chalicelib.rentals.store import choose_due_shard, choose_kept_shard
 from chalicelib.rentals.timing import find_due
 from tests.fakes.database import MemoryStore
@@ -54,16 +54,6 @@ class FakeRentalStore(MemoryStore):
     def add_rental(self, tx: Any, rental: Rental, workload: Workload) -> None:
         tx.put_new("rentals", rental.rental_id, rental, Unavailable("rental"))
         tx.put_new("workloads", rental.rental_id, workload, Unavailable("rental"))
-
-    def get_activity(self, rental_id: str) -> Activity | None:
-        return self.db.table("activity").get(rental_id)
-
-    def keep_activity(self, rental_id: str, before: Activity | None, after: Activity) -> bool:
-        rows = self.db.table("activity")
-        if rows.get(rental_id) != before:
-            return False
-        rows[rental_id] = after
-        return True
 
     def get_log(self, rental_id: str) -> LogExcerpt | None:
         return self.db.table("logs").get(rental_id)
@@ -145,6 +135,13 @@ class FakeMeterStore(MemoryStore):
 
     def list_day_energy(self, rental_id: str, day: str) -> list[HourlyEnergy]:
         return [row for row in self.list_energy(rental_id) if row.hour.startswith(day)]
+
+    def keep_activity(self, meter: Meter, after: Activity) -> bool:
+        rows = self.db.table("meters")
+        if rows[_key(meter)].activity != meter.activity:
+            return False
+        rows[_key(meter)] = replace(rows[_key(meter)], activity=after)
+        return True
 
     def mark_slowed(self, tx: Any, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
         rows = self.db.table("meters")

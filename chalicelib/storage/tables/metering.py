@@ -55,6 +55,9 @@ class MeterItem(MeteringTable):
     slowed_hours = UnicodeSetAttribute(null=True)
     slowed_at_ms = IntegerAttribute(null=True)
     slowdown_micros = IntegerAttribute(null=True)
+    #: Of a stay with an idle policy: what telemetry has shown so far.
+    observed_through_ms = IntegerAttribute(null=True)
+    idle_since_ms = IntegerAttribute(null=True)
 
 
 class EnergyItem(MeteringTable):

@@ -108,14 +108,6 @@ class WorkloadItem(RentalsTable):
     workload: JSONAttribute = JSONAttribute()
 
 
-class ActivityItem(RentalsTable):
-    """What telemetry has shown of a rental's idleness."""
-
-    segment = IntegerAttribute()
-    observed_through_ms = IntegerAttribute()
-    idle_since_ms = IntegerAttribute(null=True)
-
-
 class LogItem(RentalsTable):
     """The end of a rental's log, as it was last asked for."""
 

@@ -1,7 +1,10 @@
 """Idle stays end by themselves, after a notice; what telemetry does not cover counts as active."""
 
+from dataclasses import replace
+
 import pytest
 
+from chalicelib.metering.activity import end_if_idle
 from chalicelib.metering.ports import TelemetryRecord
 from chalicelib.metering.service import store_telemetry
 from chalicelib.rentals.policies import GRACE_MS, IdlePolicy, Policies
@@ -80,3 +83,25 @@ def test_an_idle_policy_may_end_the_rental_for_good():
     seeded.cloud.clock.advance_seconds(GRACE_MS / 1000)
     seeded.preempted(told)
     assert seeded.rental(rental.rental_id).state == "terminating"
+
+
+def test_what_an_earlier_stay_did_says_nothing_of_this_one():
+    seeded = seed_cloud()
+    rental = start(seeded, 1, policies=Policies(idle=IDLE))
+    for minute in range(15):
+        seeded.cloud.clock.advance_seconds(60)
+        seeded.report(rental, "running")
+        tell(seeded, rental, minute, 0)
+    idle = seeded.cloud.meters.store.get_meter(rental.rental_id, 1)
+    assert idle.activity.idle_since_ms == START_MS
+    now_ms = seeded.cloud.clock.now_ms()
+    assert not end_if_idle(seeded.cloud.meters, replace(idle, segment=2), now_ms)
+    assert end_if_idle(seeded.cloud.meters, idle, now_ms)
+
+
+def test_a_tick_of_who_is_not_idle_reads_no_rental(monkeypatch):
+    seeded = seed_cloud()
+    rental = start(seeded, 1)
+    meter = seeded.cloud.meters.store.get_meter(rental.rental_id, 1)
+    monkeypatch.setattr(seeded.cloud.rentals.store, "get_rental", None)
+    assert not end_if_idle(seeded.cloud.meters, meter, START_MS)

@@ -1,11 +1,12 @@
-"""What slowdowns of GPUs ask of DynamoDB."""
+"""What slowdowns and idleness of GPUs ask of DynamoDB."""
 
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.core.leases import Lease
-from chalicelib.metering.model import EnergyShare, HourlyEnergy, Meter
+from chalicelib.metering.model import Activity, EnergyShare, HourlyEnergy, Meter
 from chalicelib.metering.store import DynamoMeterStore
 from tests.unit.storage.wire import Wire, fill, list_writes
 
@@ -81,3 +82,25 @@ def test_an_hour_is_read_as_it_was_written_also_by_an_older_cloud(wire):
     assert wire.last["ConsistentRead"]
     older = replace(USED, thermal_slowdown_ms=None, slowdown_source=None)
     assert DynamoMeterStore().list_hour_energy("rnt_1", HOUR) == [older]
+
+
+@pytest.mark.parametrize(
+    ("before", "condition"),
+    [(None, "attribute_not_exists (observed_through_ms)"), (Activity(60_000, 5), "observed_through_ms = ")],
+)
+@pytest.mark.parametrize(
+    ("after", "change"),
+    [(Activity(120_000, 7), "idle_since_ms = "), (Activity(120_000, None), "REMOVE idle_since_ms")],
+)
+def test_activity_is_kept_only_if_nothing_more_was_shown(wire, before, condition, after, change):
+    assert DynamoMeterStore().keep_activity(replace(METER, activity=before), after)
+    assert change in fill(wire.last["UpdateExpression"], wire.last)
+    asked = fill(wire.last["ConditionExpression"], wire.last)
+    assert "attribute_exists (pk)" in asked
+    assert condition in asked
+    assert {"N": "120000"} in wire.last["ExpressionAttributeValues"].values()
+
+
+def test_activity_that_another_record_has_shown_meanwhile_is_told(wire):
+    wire.answers = [ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")]
+    assert not DynamoMeterStore().keep_activity(METER, Activity(120_000, None))

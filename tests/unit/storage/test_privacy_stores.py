@@ -145,7 +145,7 @@ MONTH = {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "2026-01"}, "opening": {"S": 
 ANSWER = {"pk": {"S": "ACCOUNT#acc_1#key"}, "sk": {"S": "RESPONSE"}, "account_id": {"S": "acc_1"}}
 #: What is asked first, where the items of an account are found by others of it.
 FIRST = {"EntryItem": MONTH, "UsageItem": MONTH, "IdempotencyItem": ANSWER} | dict.fromkeys(
-    ("MeterItem", "EnergyItem", "DuplicatesItem", "ActivityItem", "LogItem", "WorkloadItem", "CommandItem"),
+    ("MeterItem", "EnergyItem", "DuplicatesItem", "LogItem", "WorkloadItem", "CommandItem"),
     RENTAL,
 )
 
