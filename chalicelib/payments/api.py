@@ -75,9 +75,9 @@ def refund_top_up(call: Call, top_up_id: str) -> Answer[TopUpBody]:
 def save_payment_method(call: Call) -> Answer[PageBody]:
     """Open a page of Stripe on which a payment method is saved, once per Idempotency-Key."""
     body: PageRequest = call.read_body(PageRequest)
-    # Another request under the same key is another page: nothing is paid on either.
-    key = f"{call.idempotency_key}:{compute_fingerprint('POST /v1/payment-methods', call.raw_body)}"
-    url = methods.open_method_page(wiring.payment_ports(), call.principal, body.return_url, key)
+    url = methods.open_method_page(
+        wiring.payment_ports(), call.principal, body.return_url, call.idempotency_key
+    )
     return Answer(PageBody(url=url), HTTPStatus.CREATED)
 
 

@@ -4,6 +4,7 @@ No card touches us: we know what Stripe tells of it, and ask anew each time.
 """
 
 from chalicelib.core.errors import NotFound
+from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.payments.orders import PaymentMethod
@@ -30,7 +31,9 @@ def open_method_page(ports: PaymentPorts, principal: Principal, return_url: str,
     payments = ports.connect()
     customer_id = ensure_customer(ports, payments, principal.account_id)
     currency = ports.billing.rentals.currency
-    return payments.open_setup(customer_id, currency, return_url, f"setup:{principal.account_id}:{key}")
+    # Another address under the same key is another page: nothing is paid on either.
+    stripe_key = f"setup:{compute_fingerprint(f'{principal.account_id}:{key}', return_url.encode())}"
+    return payments.open_setup(customer_id, currency, return_url, stripe_key)
 
 
 def open_portal(ports: PaymentPorts, principal: Principal, return_url: str) -> str:

@@ -145,7 +145,9 @@ def refund_top_up(
         raise Conflict("Only what was paid is refunded.", code="not_refundable")
     _note_refund(ports, principal, top_up, amount_micros, key)
     # Stripe refuses what is more than is left, also of two at once, and does one thing per key.
-    payments.refund(top_up.payment_id, cents, f"refund:{top_up_id}:{principal.account_id}:{key}")
+    # A digest: ours and what is around it would be longer than Stripe takes.
+    stripe_key = f"refund:{compute_fingerprint(f'{top_up_id}:{principal.account_id}', key.encode())}"
+    payments.refund(top_up.payment_id, cents, stripe_key)
     return settle_payment(ports, top_up.payment_id)
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, cast
 
 import stripe
@@ -381,11 +382,16 @@ def _translated() -> Iterator[None]:
     except (stripe.AuthenticationError, stripe.PermissionError) as error:
         raise PaymentsNotConfigured("Stripe does not take the key of this stage.") from error
     except stripe.InvalidRequestError as error:
-        if error.http_status == 404:  # noqa: PLR2004
+        if error.http_status == HTTPStatus.NOT_FOUND:
             raise NotFound("Stripe does not know it.") from error
         raise
     except stripe.APIError as error:
+        if error.http_status == HTTPStatus.CONFLICT:
+            # The key is in flight: the first call is still being answered, and may well be done.
+            raise Unavailable("Stripe did not answer; repeat with the same key.") from error
         raise StripeFailed("Stripe failed; repeat with the same key.") from error
-    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.IdempotencyError) as error:
-        # A key in flight is a conflict of the same kind: the first call is still being answered.
+    except stripe.IdempotencyError as error:
+        # It says the same for a day: the key stands for another request.
+        raise StripeFailed("Stripe does not take the key for this; repeat it.") from error
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
         raise Unavailable("Stripe did not answer; repeat with the same key.") from error

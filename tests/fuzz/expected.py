@@ -31,6 +31,7 @@ class Refusal:
 
 
 _OF_THE_WHOLE = "which members go together is a rule of the whole body, which the summary says in words"
+_OF_ONE_FIELD = "that members of a list differ in one field is not to be said"
 _NAMED = "which regions, GPU types and permissions there are is data"
 _CLOCK = "that an instant lies ahead, or an interval is no longer than so, depends on the clock"
 _STATE = "what is there to pay with, to buy or to start from is a state"
@@ -71,9 +72,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         400, "unknown_gpu_type", _NAMED, ("create_reservation", "preview_availability", "create_enrolment")
     ),
-    Refusal(
-        400, "duplicate_gpu", "that members of a list differ in one field is not to be said", ("enrol_host",)
-    ),
+    Refusal(400, "duplicate_gpu", _OF_ONE_FIELD, ("enrol_host",)),
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
     Refusal(400, "unknown_gpu", _NAMED, ("act_on_host",)),
     Refusal(400, "deadline_too_early", _CLOCK, ("list_best_starts",)),
@@ -123,6 +122,8 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "window_length", _CLOCK, ("create_reservation", "preview_availability")),
     Refusal(400, "deadline_passed", _CLOCK, ("create_rental",)),
     Refusal(400, "needs its capacity_reservation_id", _OF_THE_WHOLE, ("put_pool",)),
+    Refusal(400, "Two options have the same name", _OF_ONE_FIELD, ("put_pool",)),
+    Refusal(400, "invalid_expiry", _CLOCK, ("create_key",)),
     Refusal(400, "min_hosts is above max_hosts", _OF_THE_WHOLE, ("put_pool",)),
     Refusal(400, '"field": "flexible"', _OF_THE_WHOLE, ("create_rental",)),
     Refusal(400, "public_template_keys", _OF_THE_WHOLE, ("create_template", "replace_template")),

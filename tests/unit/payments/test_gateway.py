@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.core.errors import Conflict, NotFound, Unavailable
+from chalicelib.payments.methods import open_method_page
 from chalicelib.payments.model import TopUp
 from chalicelib.payments.ports import PaymentsNotConfigured, StripeFailed
+from chalicelib.payments.service import refund_top_up
+from chalicelib.payments.settling import settle_payment
 from chalicelib.payments.stripe_gateway import connect
 from infra.local.stripe.faults import Fault
 from infra.local.stripe.server import run_stripe
@@ -85,8 +88,10 @@ def test_a_page_whose_answer_was_lost_is_the_same_page_when_it_is_asked_for_agai
         # The library tries three times by itself, unless it is told that there are too many calls.
         times = 1 if kind == "rate_limited" else 3
         running.simulator.faults.plan(Fault(kind, path="/v1/checkout/sessions", times=times))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as told:
         open_page(payments)
+    # Also a call that is still being answered is no failure: a second key would open a second page.
+    assert not isinstance(told.value, StripeFailed)
     assert open_page(payments) == open_page(payments)
     assert len(running.simulator.checkout.list_sessions({})["data"]) == 1
 
@@ -138,3 +143,20 @@ def test_a_page_on_which_nobody_paid_is_its_own_subject_and_says_whose_it_is(run
     assert told == [page.session_id]
     with pytest.raises(NotFound):
         payments.get_session("cs_none")
+
+
+def test_the_longest_key_of_a_client_makes_no_key_that_stripe_refuses(running, payments):
+    till, key = Till(), "k" * 255
+    till.stripe = payments
+    page, other = "https://app.example/a", "https://app.example/b"
+    opened = open_method_page(till.ports, till.seeded.renter, page, key)
+    assert open_method_page(till.ports, till.seeded.renter, page, key) == opened
+    assert open_method_page(till.ports, till.seeded.renter, other, key) != opened
+    top_up = till.top_up(key)
+    with running.simulator.world.lock:
+        running.simulator.checkout.pay(top_up.session_id, "pm_card_visa")
+        payment_id = running.simulator.checkout.retrieve({}, top_up.session_id)["payment_intent"]
+    settle_payment(till.ports, payment_id)
+    for _ in range(2):
+        refunded = refund_top_up(till.ports, till.seeded.operator, top_up.top_up_id, 5_000_000, "r" * 255)
+        assert refunded.refunded_micros == 5_000_000
