@@ -66,6 +66,7 @@ KINDS = {
     "incidents": "service",
     "failover": "service",
     "activity": "service",
+    "meter_rows": "store",
     "rules": "model",
     "messages": "model",
     "timing": "model",

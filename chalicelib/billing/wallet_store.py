@@ -302,11 +302,14 @@ def _write_hold(account_id: str, hold: Hold) -> HoldItem:
 def _move(balance: Balance, posted: int, held: int, burn: int) -> list[Action]:
     """Return the arithmetic on a balance; one that does not exist begins empty."""
     names = BalanceItem
+    moves: list[tuple[Any, int]] = [
+        (names.posted_micros, posted),
+        (names.held_micros, held),
+        (names.available_micros, posted - held),
+        (names.burn_micros_per_hour, burn),
+    ]
     actions: list[Action] = [
-        names.posted_micros.set((names.posted_micros | 0) + posted),
-        names.held_micros.set((names.held_micros | 0) + held),
-        names.available_micros.set((names.available_micros | 0) + (posted - held)),
-        names.burn_micros_per_hour.set((names.burn_micros_per_hour | 0) + burn),
+        attribute.add(moved) for attribute, moved in moves if moved or balance.leg_version == 0
     ]
     if burn:
         headroom = names.spend_headroom_micros_per_hour

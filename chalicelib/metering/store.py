@@ -6,7 +6,7 @@ index; a telemetry record by (host, boot, seq), which is also what makes it uniq
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from pynamodb.exceptions import DeleteError, PutError, UpdateError
 from pynamodb.expressions.condition import Condition
@@ -14,8 +14,8 @@ from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
 from chalicelib.core.errors import DomainError, Unavailable
-from chalicelib.core.leases import Lease
 from chalicelib.core.ports import Transaction
+from chalicelib.metering.meter_rows import read_meter
 from chalicelib.metering.model import (
     Activity,
     CaptureDatapoint,
@@ -24,7 +24,6 @@ from chalicelib.metering.model import (
     KeptDatapoint,
     LateSite,
     Meter,
-    MeterState,
     SiteUse,
     choose_shard,
 )
@@ -52,16 +51,13 @@ def _stored(_old: Any) -> DomainError:
 
 class DynamoMeterStore:
     def get_meter(self, rental_id: str, segment: int) -> Meter | None:
-        try:
-            return _read(MeterItem.get(keys.rental(rental_id), keys.meter(segment), consistent_read=True))
-        except MeterItem.DoesNotExist:
-            return None
+        connection = MeterItem._get_connection()  # noqa: SLF001
+        found = connection.get_item(keys.rental(rental_id), keys.meter(segment), consistent_read=True)
+        return read_meter(found["Item"]) if "Item" in found else None
 
     def list_meters(self, rental_id: str) -> list[Meter]:
-        rows = MeterItem.query(
-            keys.rental(rental_id), MeterItem.sk.startswith(keys.METER_PREFIX), consistent_read=True
-        )
-        return [_read(row) for row in rows]
+        rows = _query(MeterItem, keys.rental(rental_id), MeterItem.sk.startswith(keys.METER_PREFIX))
+        return [read_meter(row) for row in rows]
 
     def list_energy(self, rental_id: str) -> list[HourlyEnergy]:
         return self._list_energy(rental_id, "")
@@ -353,31 +349,6 @@ def _update_alone(item: MeterItem, actions: Sequence[Any], condition: Condition)
         if is_condition_failure(error):
             raise Unavailable("The meter changed at the same time; try again.") from error
         raise
-
-
-def _read(item: MeterItem) -> Meter:
-    through = item.observed_through_ms
-    return Meter(
-        rental_id=item.rental_id,
-        segment=item.segment,
-        account_id=item.account_id,
-        host_id=item.host_id,
-        region=item.region,
-        leases=tuple(Lease(gpu_uuid, epoch) for gpu_uuid, epoch in item.leases),
-        price_micros_per_gpu_hour=item.price_micros_per_gpu_hour,
-        state=cast("MeterState", item.state),
-        started_at_ms=item.started_at_ms,
-        alive_through_ms=item.alive_through_ms,
-        unproven_ms=item.unproven_ms,
-        charge_seq=item.charge_seq,
-        charged_seconds=item.charged_seconds,
-        charged_micros=item.charged_micros,
-        end_reason=item.end_reason,
-        slowed_hours=frozenset(item.slowed_hours or ()),
-        slowed_at_ms=item.slowed_at_ms or 0,
-        slowdown_micros=item.slowdown_micros or 0,
-        activity=None if through is None else Activity(through, item.idle_since_ms),
-    )
 
 
 def _read_energy(row: EnergyItem) -> HourlyEnergy:

@@ -166,8 +166,8 @@ class DynamoRentalStore:
         self, tx: Transaction, rental_id: str, *, seconds: int, micros: int, settled_segment: int | None
     ) -> None:
         actions: list[Any] = [
-            RentalItem.billed_seconds.set(RentalItem.billed_seconds + seconds),
-            RentalItem.charge_micros.set(RentalItem.charge_micros + micros),
+            RentalItem.billed_seconds.add(seconds),
+            RentalItem.charge_micros.add(micros),
         ]
         if settled_segment is not None:
             actions.append(RentalItem.settled_segment.set(settled_segment))

@@ -13,7 +13,7 @@ from pathlib import Path
 from infra.cdk.assets import BESIDE, collect_assets
 
 #: botocore ships 20 MB of service descriptions; these are the services that functions call.
-BOTOCORE_SERVICES = ("dynamodb", "ec2", "kms", "secretsmanager", "sesv2", "sqs", "ssm", "sts")
+BOTOCORE_SERVICES = ("dynamodb", "ec2", "kms", "s3", "secretsmanager", "sesv2", "sqs", "ssm", "sts")
 _BOTOCORE_DATA = "/botocore/data/"
 #: Run by hand, with numpy, which no function has.
 TOOLS = ("chalicelib/carbon/reproduce/",)

@@ -28,6 +28,8 @@ class EmbeddedCloud:
     server: Server
     aws: Aws
     outputs: dict[str, str]
+    #: The folder of the template and the archives that were deployed.
+    assembly: Path
     #: The simulator that is this stage's Stripe.
     stripe: Running
     #: The simulator of the providers of grid intensity.
@@ -124,7 +126,7 @@ def run_cloud(
         try:
             outputs = deploy_stack(aws, assembly, STACK_NAME, progress, server.log)
             with run_stripe(pump_seconds=PUMP_SECONDS) as payments, run_grid() as grid:
-                running = EmbeddedCloud(server, aws, outputs, payments, grid)
+                running = EmbeddedCloud(server, aws, outputs, assembly, payments, grid)
                 connect_stripe(running)
                 connect_grid(running)
                 name_address(running)

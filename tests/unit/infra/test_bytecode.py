@@ -1,11 +1,12 @@
 """What the archives of the functions hold."""
 
+import re
 import zipfile
 
 from chalice.deploy.packager import LambdaDeploymentPackager
 from chalice.utils import OSUtils
 
-from infra.cdk.bytecode import is_wanted, prepare_archive
+from infra.cdk.bytecode import BOTOCORE_SERVICES, is_wanted, prepare_archive
 from infra.checks import ROOT
 
 
@@ -24,7 +25,16 @@ def test_tools_that_are_run_by_hand_are_left_out_and_what_functions_import_stays
 
 def test_of_the_data_of_botocore_only_what_is_called_is_wanted():
     assert is_wanted("python/botocore/data/sqs/2012-11-05/service-2.json.gz")
-    assert not is_wanted("python/botocore/data/s3/2006-03-01/service-2.json.gz")
+    assert not is_wanted("python/botocore/data/glacier/2012-06-01/service-2.json.gz")
+
+
+def test_every_service_that_a_function_calls_is_described_in_the_archive_and_no_other():
+    called = {
+        name
+        for path in (ROOT / "chalicelib").rglob("*.py")
+        for name in re.findall(r'aws_client\(\s*"(\w+)"', path.read_text())
+    }
+    assert set(BOTOCORE_SERVICES) == called | {"dynamodb"}
 
 
 def test_the_document_of_the_api_is_packaged_beside_the_module_that_serves_it():
