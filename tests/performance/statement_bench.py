@@ -36,8 +36,10 @@ def measure_statement(record: Callable[[str, float, str], None]) -> None:
     read_statement(ports, account_id, MONTH)
     record("statement_10000_rental_days_json_seconds", time.perf_counter() - started, "s")
     # Ends the month, adds it up, numbers it, writes CSV and PDF, and keeps both.
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.thread_time()
     head = issue(ports, account_id, MONTH)
+    # What is not CPU of ours is the embedded DynamoDB's: it looks at the whole month for each page of it.
+    record("statement_10000_rental_days_cpu_seconds", time.thread_time() - cpu, "s")
     record("statement_10000_rental_days_seconds", time.perf_counter() - started, "s")
     assert head is not None
     assert set(head.digests) == {"csv", "pdf"}
