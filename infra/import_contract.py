@@ -67,6 +67,7 @@ KINDS = {
     "failover": "service",
     "activity": "service",
     "meter_rows": "store",
+    "wallet_rows": "store",
     "rules": "model",
     "messages": "model",
     "timing": "model",

@@ -5,15 +5,16 @@ What starts and charges share in a wallet is changed by arithmetic under conditi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from chalicelib.billing.budget import Budget, list_covering
 from chalicelib.billing.budget_store import list_budgets, reserve
-from chalicelib.billing.model import CHAIN_START, Balance, Grant, Hold, HoldState
+from chalicelib.billing.model import Balance, Hold
 from chalicelib.billing.ports import Wallet, find_data_hold_end, find_paid_since
+from chalicelib.billing.wallet_rows import get_row, read_balance, read_hold, read_number
 from chalicelib.core.errors import DomainError, InsufficientFunds, SpendLimitReached, Unavailable
 from chalicelib.core.money import StayHold
 from chalicelib.core.ports import Transaction
@@ -35,32 +36,19 @@ class DynamoWalletStore:
     paid_since_ms: dict[str, int] = field(default_factory=dict)
 
     def get_balance(self, account_id: str) -> Balance | None:
-        item = _get_balance(account_id)
-        return None if item is None else read_balance(account_id, item)
+        row = get_row(account_id, keys.BALANCE)
+        return None if row is None else read_balance(account_id, row)
 
     def get_wallet(self, account_id: str) -> Wallet | None:
-        item = _get_balance(account_id)
-        if item is None:
+        row = get_row(account_id, keys.BALANCE)
+        if row is None:
             return None
-        budgets = list_budgets(account_id) if item.budget_count else ()
-        return Wallet(read_balance(account_id, item), tuple(budgets))
+        budgets = list_budgets(account_id) if read_number(row, "budget_count") else ()
+        return Wallet(read_balance(account_id, row), tuple(budgets))
 
     def get_hold(self, account_id: str, hold_id: str) -> Hold | None:
-        try:
-            item = HoldItem.get(keys.account(account_id), keys.hold(hold_id), consistent_read=True)
-        except HoldItem.DoesNotExist:
-            return None
-        return Hold(
-            hold_id,
-            item.amount_micros,
-            cast("HoldState", item.state),
-            item.rate_micros_per_hour,
-            item.rental_id,
-            item.gpu_type,
-            item.label,
-            item.captured_micros,
-            tuple(item.budget_ids or ()),
-        )
+        row = get_row(account_id, keys.hold(hold_id))
+        return None if row is None else read_hold(hold_id, row)
 
     def list_due(self, now_ms: int, limit: int) -> list[str]:
         found: list[str] = []
@@ -254,13 +242,6 @@ def _set_apart(
     dynamo(tx).update(BalanceItem, (keys.account(account_id), keys.BALANCE), actions, condition, refuse)
 
 
-def _get_balance(account_id: str) -> BalanceItem | None:
-    try:
-        return BalanceItem.get(keys.account(account_id), keys.BALANCE, consistent_read=True)
-    except BalanceItem.DoesNotExist:
-        return None
-
-
 def _find_headroom(item: Any, limit_micros_per_hour: int | None) -> int | None:
     own: int | None = item.spend_headroom_micros_per_hour
     if limit_micros_per_hour is None:
@@ -350,22 +331,3 @@ def _write_grants(balance: Balance) -> list[Action]:
         shard = sum(balance.account_id.encode()) % DUE_SHARDS
         due = [BalanceItem.due_shard.set(str(shard)), BalanceItem.due_at_ms.set(min(expiries))]
     return [BalanceItem.grants.set(rows), *due]
-
-
-def read_balance(account_id: str, item: BalanceItem) -> Balance:
-    return Balance(
-        account_id,
-        item.currency,
-        item.posted_micros,
-        item.held_micros,
-        item.available_micros,
-        item.leg_version or 0,
-        item.chain_hash or CHAIN_START,
-        tuple(Grant(*row) for row in item.grants or ()),
-        item.burn_micros_per_hour,
-        item.spend_limit_micros_per_hour,
-        item.alert_level or 0,
-        item.month or "",
-        item.exhausted_at_ms,
-        item.paid_since_ms,
-    )
