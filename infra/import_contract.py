@@ -68,6 +68,8 @@ KINDS = {
     "activity": "service",
     "meter_rows": "store",
     "wallet_rows": "store",
+    "stripe_gateway": "gateway",
+    "stripe_errors": "gateway",
     "rules": "model",
     "messages": "model",
     "timing": "model",

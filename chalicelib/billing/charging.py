@@ -41,6 +41,8 @@ from chalicelib.rentals.rules import ACTIVE_STATES, Reason
 from chalicelib.webhooks.model import EventType
 
 TICK_MS = 60_000
+#: Of budgets, in one charge: a transaction has room for 100 items, and the next minute tells the others.
+MAX_ALERTS = 20
 
 
 def dispatch_charges(ports: BillingPorts, now_ms: int) -> int:
@@ -214,7 +216,7 @@ def _charge_budgets(
 
     A budget that is younger than the stay sets the runway aside now, if it can.
     """
-    joined, refused = [], False
+    joined, refused, told = [], False, 0
     for budget in budgets:
         remaining = find_remaining(budget, charge.at_ms)
         held = charge.before.amount_micros if budget.budget_id in charge.before.budget_ids else 0
@@ -225,18 +227,20 @@ def _charge_budgets(
             joined.append(budget.budget_id)
         spent = find_spent(budget, charge.at_ms) + charge.split.paid_micros
         alerted = budget.alerted_percent if spent > charge.split.paid_micros else 0
+        reached = find_alert(budget, spent, alerted) if told < MAX_ALERTS else alerted
         after = replace(
             budget,
             period_key=name_period(budget.period, charge.at_ms),
             spent_micros=spent,
             held_micros=budget.held_micros + wanted - held,
             remaining_micros=remaining - charge.split.paid_micros - (wanted - held),
-            alerted_percent=find_alert(budget, spent, alerted),
+            alerted_percent=reached,
         )
         if after != budget:
             ports.budgets.replace_budget(tx, budget, after)
         if after.alerted_percent > alerted:
             add_event(ports, tx, budget.account_id, "budget.threshold_reached", _describe_budget(after))
+            told += 1
     return tuple(joined), refused
 
 

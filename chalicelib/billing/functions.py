@@ -17,8 +17,8 @@ functions = Blueprint(__name__)
 
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset.fifo"
 _UNSET_STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/unset/stream/2026-01-01T00:00:00.000"
-#: No part of a seal is begun after it; Lambda ends a run at 60 s (.chalice/config.json).
-SEAL_BUDGET_MS = 30_000
+#: No part of a seal and no volume is begun after it; Lambda ends a run at 60 s (.chalice/config.json).
+SEAL_BUDGET_MS = VOLUMES_BUDGET_MS = 30_000
 
 
 @functions.schedule(Rate(1, unit=Rate.MINUTES), name="dispatch_charges")
@@ -35,7 +35,8 @@ def expire_credits(_event: CloudWatchEvent) -> None:
 
 @functions.schedule(Rate(1, unit=Rate.HOURS), name="charge_volumes")
 def charge_volumes(_event: CloudWatchEvent) -> None:
-    count = keeping.charge_volumes(wiring.billing_ports(), wiring.clock().now_ms())
+    now_ms = wiring.clock().now_ms()
+    count = keeping.charge_volumes(wiring.billing_ports(), now_ms, now_ms + VOLUMES_BUDGET_MS)
     get_logger().info("volumes charged", extra={"charges": count})
 
 

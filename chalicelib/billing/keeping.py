@@ -13,18 +13,22 @@ from chalicelib.rentals.volumes import end_hold
 
 VOLUME = "volume"
 SHARDS = 8
+HOUR_MS = 3_600_000
 #: Hosts that may not have the volume any more: what may be gone is not sold.
 _GONE = frozenset({"lost", "retired"})
 
 
-def charge_volumes(ports: BillingPorts, now_ms: int) -> int:
+def charge_volumes(ports: BillingPorts, now_ms: int, deadline_ms: int) -> int:
     """Charge every volume for which a day or a finished stretch is due; return how many charges were posted.
 
-    Runs each hour; twice, or not for a week, comes to the same sums. One that fails is for the next hour.
+    Runs each hour; twice, or not for a week, comes to the same sums. One that fails is for the next hour, and
+    so is what is left when time runs out: each hour begins with another part.
     """
-    posted = 0
+    posted, first = 0, now_ms // HOUR_MS
     for shard in range(SHARDS):
-        for rental_id in ports.rentals.store.list_kept(f"KEPT#{shard}"):
+        for rental_id in ports.rentals.store.list_kept(f"KEPT#{(first + shard) % SHARDS}"):
+            if ports.rentals.clock.now_ms() >= deadline_ms:
+                return posted
             try:
                 posted += charge_volume(ports, rental_id, now_ms)
             except Unavailable:

@@ -51,7 +51,9 @@ class DynamoSealStore:
     def list_heads(self, account_ids: Sequence[str]) -> list[ChainHead]:
         wanted = [(keys.account(account_id), keys.BALANCE) for account_id in account_ids]
         fields = ["pk", "leg_version", "chain_hash"]
-        found = BalanceItem.batch_get(wanted, attributes_to_get=fields) if wanted else ()
+        found = (
+            BalanceItem.batch_get(wanted, consistent_read=True, attributes_to_get=fields) if wanted else ()
+        )
         return [
             ChainHead(keys.read_account(item.pk), item.leg_version or 0, item.chain_hash or CHAIN_START)
             for item in found
@@ -61,7 +63,7 @@ class DynamoSealStore:
         owners = {keys.chain(head.account_id): head.account_id for head in heads}
         wanted = [(keys.chain(head.account_id), keys.leg_version(head.version)) for head in heads]
         fields = ["pk", "version", "hash"]
-        found = LegItem.batch_get(wanted, attributes_to_get=fields) if wanted else ()
+        found = LegItem.batch_get(wanted, consistent_read=True, attributes_to_get=fields) if wanted else ()
         return [ChainHead(owners[item.pk], item.version or 0, item.hash or "") for item in found]
 
     def add_tampering(self, tx: Transaction, found: Tampering) -> None:

@@ -54,7 +54,9 @@ class DynamoLedgerStore:
 
     def list_journals(self, journal_keys: Sequence[str]) -> dict[str, Journal]:
         wanted = [(keys.journal_of(each), keys.JOURNAL) for each in sorted(set(journal_keys))]
-        found = [read_journal(item) for item in JournalItem.batch_get(wanted)] if wanted else []
+        if not wanted:
+            return {}
+        found = map(read_journal, JournalItem.batch_get(wanted, consistent_read=True))
         return {journal.key: journal for journal in found}
 
     def list_chain(self, account_id: str, limit: int, start: str | None) -> Page[tuple[ChainedLeg, str]]:

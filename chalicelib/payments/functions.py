@@ -15,7 +15,7 @@ from chalicelib.runtime.queues import Message, Rejected, consume, read_messages
 functions = Blueprint(__name__)
 
 #: Nothing is begun after it: one may wait for Stripe for 8 s, three times. Lambda ends a run at 60 s.
-REFILL_BUDGET_MS = PURCHASE_BUDGET_MS = HEALING_BUDGET_MS = 30_000
+REFILL_BUDGET_MS = PURCHASE_BUDGET_MS = HEALING_BUDGET_MS = RECONCILING_BUDGET_MS = 30_000
 _UNSET_QUEUE = "arn:aws:sqs:us-east-1:000000000000:unset"
 
 
@@ -37,11 +37,14 @@ def handle_stripe_event(message: Message) -> None:
 @functions.schedule(Rate(1, unit=Rate.DAYS), name="reconcile_payments")
 def reconcile_payments(_event: CloudWatchEvent) -> None:
     """Hold the ledger against Stripe's balance, and post fees and payouts."""
+    deadline_ms = wiring.clock().now_ms() + RECONCILING_BUDGET_MS
     try:
-        found = reconcile(wiring.payment_ports())
+        found = reconcile(wiring.payment_ports(), deadline_ms)
     except PaymentsNotConfigured:
         return
-    put_metrics(wiring.settings().stage, stripe_drift_cents=abs(found.drift_cents))
+    if not found.left:
+        # Before the end of the list it is not known.
+        put_metrics(wiring.settings().stage, stripe_drift_cents=abs(found.drift_cents))
     get_logger().info(
         "payments reconciled",
         extra={
@@ -49,6 +52,7 @@ def reconcile_payments(_event: CloudWatchEvent) -> None:
             "unmatched": list(found.unmatched),
             "stripe_cents": found.stripe_cents,
             "drift_cents": found.drift_cents,
+            "left": found.left,
         },
     )
 

@@ -188,9 +188,12 @@ FACT_KINDS: dict[str, FactKind] = {
     "refund": "refund",
     "payment_refund": "refund",
     "refund_failure": "refund_failed",
-    "payment_failure_refund": "refund_failed",
     "adjustment": "dispute",
 }
+
+
+#: Takes back the ``payment`` of a bank debit that failed while it was pending.
+RETURN = "payment_failure_refund"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,10 @@ class Movement:
     @property
     def fact_kind(self) -> FactKind | None:
         return FACT_KINDS.get(self.kind)
+
+    @property
+    def is_return(self) -> bool:
+        return self.kind == RETURN
 
     @property
     def net_cents(self) -> int:

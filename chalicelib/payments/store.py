@@ -24,6 +24,7 @@ from chalicelib.storage.tables.payments import (
     StripeEventItem,
     TopUpItem,
     TopUpKeyItem,
+    UnmatchedItem,
 )
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -183,6 +184,34 @@ class DynamoPaymentStore:
             None,
             unexpected("The total"),
         )
+
+    def is_counted(self, movement_id: str) -> bool:
+        try:
+            MovementItem.get(keys.movement(movement_id), keys.MOVEMENT, consistent_read=True)
+        except MovementItem.DoesNotExist:
+            return False
+        return True
+
+    def list_unmatched(self) -> list[Movement]:
+        rows = UnmatchedItem.query(keys.UNMATCHED, consistent_read=True)
+        return [
+            Movement(row.sk, row.kind, row.currency, row.amount_cents, row.fee_cents, row.source_id)
+            for row in rows
+        ]
+
+    def keep_unmatched(self, movement: Movement) -> None:
+        UnmatchedItem(
+            keys.UNMATCHED,
+            movement.movement_id,
+            kind=movement.kind,
+            currency=movement.currency,
+            source_id=movement.source_id,
+            amount_cents=movement.amount_cents,
+            fee_cents=movement.fee_cents,
+        ).save()
+
+    def forget_unmatched(self, movement_id: str) -> None:
+        UnmatchedItem(keys.UNMATCHED, movement_id).delete()
 
     def get_reconciled_cents(self) -> int:
         try:

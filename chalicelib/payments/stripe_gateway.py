@@ -2,13 +2,11 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
 from typing import Any, cast
 
 import stripe
 
-from chalicelib.core.errors import Conflict, NotFound, Unavailable
+from chalicelib.core.errors import Conflict, NotFound
 from chalicelib.payments.model import (
     MICROS_PER_CENT,
     Dispute,
@@ -23,9 +21,6 @@ from chalicelib.payments.orders import PaymentMethod
 from chalicelib.payments.ports import (
     Charged,
     Checkout,
-    PaymentsNotConfigured,
-    RemovalRefused,
-    StripeFailed,
 )
 from chalicelib.payments.purchases import (
     Purchase,
@@ -35,11 +30,14 @@ from chalicelib.payments.purchases import (
     read_order,
     read_product,
 )
+from chalicelib.payments.stripe_errors import refused, translated
 
 #: The library's own default of 80 s is longer than API Gateway waits.
 TIMEOUT_SECONDS = 8
 MAX_RETRIES = 2
 PAGE = 100
+#: Of a charge of a card and of a bank debit; a refund's are others.
+CHARGE_PREFIXES = ("ch_", "py_")
 #: Between Stripe's clock and ours.
 CLOCK_DIFFERENCE_SECONDS = 300
 
@@ -62,7 +60,7 @@ class StripePayments:
         self._taxed = taxed
 
     def ensure_customer(self, account_id: str) -> str:
-        with _translated():
+        with translated():
             made = self._client.customers.create(
                 {"metadata": {"account_id": account_id}}, {"idempotency_key": f"customer:{account_id}"}
             )
@@ -90,14 +88,14 @@ class StripePayments:
             asked["automatic_tax"] = {"enabled": True}
             asked["customer_update"] = {"address": "auto", "name": "auto"}
             asked["tax_id_collection"] = {"enabled": True}
-        with _translated():
+        with translated():
             session = self._client.checkout.sessions.create(asked, {"idempotency_key": top_up.stripe_key})
         assert session.url is not None, "a hosted page has an address"
         payment = session.payment_intent
         return Checkout(session.id, session.url, payment if isinstance(payment, str) else None)
 
     def open_setup(self, customer_id: str, currency: str, return_url: str, key: str) -> str:
-        with _translated():
+        with translated():
             session = self._client.checkout.sessions.create(
                 {
                     "mode": "setup",
@@ -113,19 +111,19 @@ class StripePayments:
         return session.url
 
     def open_portal(self, customer_id: str, return_url: str) -> str:
-        with _translated():
+        with translated():
             return self._client.billing_portal.sessions.create(
                 {"customer": customer_id, "return_url": return_url}
             ).url
 
     def list_methods(self, customer_id: str) -> list[PaymentMethod]:
-        with _translated():
+        with translated():
             found = self._client.payment_methods.list({"customer": customer_id, "limit": PAGE})
             return [_read_method(each.to_dict()) for each in found.auto_paging_iter()]
 
     def remove_method(self, method_id: str) -> None:
         try:
-            with _translated():
+            with translated():
                 self._client.payment_methods.detach(method_id)
         except (NotFound, stripe.InvalidRequestError):
             # It is no longer anybody's.
@@ -146,7 +144,7 @@ class StripePayments:
             "metadata": ours,
         }
         try:
-            with _translated():
+            with translated():
                 if self._taxed:
                     calculation = self._calculate_tax(top_up, customer_id, method_id)
                     ours["tax_cents"] = str(calculation.tax_amount_exclusive)
@@ -188,7 +186,7 @@ class StripePayments:
 
     def find_charge(self, top_up: TopUp, customer_id: str) -> str | None:
         since = top_up.created_at_ms // 1000 - CLOCK_DIFFERENCE_SECONDS
-        with _translated():
+        with translated():
             found = self._client.payment_intents.list(
                 {"customer": customer_id, "created": {"gte": since}, "limit": PAGE}
             )
@@ -199,11 +197,12 @@ class StripePayments:
         return None
 
     def get_payment(self, payment_id: str) -> Payment:
-        with _translated():
+        with translated():
             found = self._client.payment_intents.retrieve(payment_id, {"expand": ["latest_charge"]})
             intent = found.to_dict()
             charge = intent.get("latest_charge") or {}
-            refunds = self._list_refunds(payment_id) if charge.get("amount_refunded") else ()
+            # Also where the charge says that nothing is: a bank may have sent all of it back.
+            refunds = self._list_refunds(payment_id) if charge else ()
             disputes = self._list_disputes(payment_id) if charge.get("disputed") else ()
             ours = intent.get("metadata") or {}
             told = ours.get("tax_cents")
@@ -225,7 +224,7 @@ class StripePayments:
         )
 
     def get_session(self, session_id: str) -> Session:
-        with _translated():
+        with translated():
             found = self._client.checkout.sessions.retrieve(session_id).to_dict()
         return Session(session_id, found["status"], (found.get("metadata") or {}).get("top_up_id"))
 
@@ -255,15 +254,20 @@ class StripePayments:
 
     def refund(self, payment_id: str, amount_cents: int, key: str) -> None:
         try:
-            with _translated():
+            with translated():
+                made = self._client.refunds.list({"payment_intent": payment_id, "limit": PAGE})
+                # Stripe forgets a key after a day; what was made with it bears it for ever.
+                if any(each.to_dict()["metadata"].get("key") == key for each in made.auto_paging_iter()):
+                    return
                 self._client.refunds.create(
-                    {"payment_intent": payment_id, "amount": amount_cents}, {"idempotency_key": key}
+                    {"payment_intent": payment_id, "amount": amount_cents, "metadata": {"key": key}},
+                    {"idempotency_key": key},
                 )
         except stripe.InvalidRequestError as error:
             raise Conflict("Not so much of the payment is left to refund.", code="not_refundable") from error
 
     def list_changed(self, since_ms: int) -> Iterator[tuple[str, str, str]]:
-        with _translated():
+        with translated():
             found = self._client.events.list({"created": {"gte": since_ms // 1000}, "limit": PAGE})
             told = [
                 (each.id, each.type, find_subject_id(each.data.object.to_dict()))
@@ -272,14 +276,14 @@ class StripePayments:
         return reversed(told)
 
     def get_balance(self, currency: str) -> int:
-        with _translated():
+        with translated():
             found = self._client.balance.retrieve()
         whole = found.to_dict()
         rows = [*whole["available"], *whole["pending"]]
         return sum(each["amount"] for each in rows if each["currency"] == currency.lower())
 
     def list_movements(self, since_ms: int) -> Iterator[Movement]:
-        with _translated():
+        with translated():
             found = self._client.balance_transactions.list(
                 {"created": {"gte": since_ms // 1000}, "limit": PAGE}
             )
@@ -298,18 +302,20 @@ class StripePayments:
 
     def name_fact(self, movement: Movement) -> tuple[str, str]:
         source_id, kind = movement.source_id, movement.fact_kind
-        with _translated():
-            if kind == "top_up":
+        with translated():
+            if kind == "top_up" or (movement.is_return and source_id.startswith(CHARGE_PREFIXES)):
                 payment_id = _name_payment(self._client.charges.retrieve(source_id).payment_intent)
                 return f"{payment_id}:succeeded", payment_id
             if kind == "dispute":
                 payment_id = _name_payment(self._client.disputes.retrieve(source_id).payment_intent)
                 return f"{source_id}:{movement.movement_id}", payment_id
             payment_id = _name_payment(self._client.refunds.retrieve(source_id).payment_intent)
+        if movement.is_return:
+            return f"{payment_id}:succeeded", payment_id
         return f"{source_id}:{'succeeded' if kind == 'refund' else 'failed'}", payment_id
 
     def list_products(self, currency: str) -> list[RemovalProduct]:
-        with _translated():
+        with translated():
             listed = self._client.climate.products.list({"limit": PAGE})
             found = [read_product(each.to_dict(), currency) for each in listed.auto_paging_iter()]
         return [each for each in found if each is not None]
@@ -323,13 +329,13 @@ class StripePayments:
         }
         if purchase.beneficiary_name is not None:
             asked["beneficiary"] = {"public_name": purchase.beneficiary_name}
-        with _refused():
+        with refused():
             made = self._client.climate.orders.create(asked, {"idempotency_key": purchase.stripe_key})
         return read_order(made.to_dict())
 
     def find_order(self, purchase: Purchase) -> RemovalOrder | None:
         since, wanted = purchase.charged_at_ms // 1000 - CLOCK_DIFFERENCE_SECONDS, purchase.source_id
-        with _translated():
+        with translated():
             listed = self._client.climate.orders.list({"limit": PAGE})
             # The newest first.
             for each in itertools.takewhile(lambda one: one.created >= since, listed.auto_paging_iter()):
@@ -339,11 +345,11 @@ class StripePayments:
         return None
 
     def get_order(self, order_id: str) -> RemovalOrder:
-        with _translated():
+        with translated():
             return read_order(self._client.climate.orders.retrieve(order_id).to_dict())
 
     def cancel_order(self, order_id: str) -> None:
-        with _refused():
+        with refused():
             self._client.climate.orders.cancel(order_id)
 
 
@@ -362,36 +368,3 @@ def _read_method(found: dict[str, Any]) -> PaymentMethod:
 
 def _name_payment(found: object) -> str:
     return found if isinstance(found, str) else ""
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """As `_translated`; raises RemovalRefused for what Stripe will not do, also when it is asked again."""
-    with _translated():
-        try:
-            yield
-        except (stripe.InvalidRequestError, stripe.PermissionError) as error:
-            raise RemovalRefused("Stripe does not do it.") from error
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raises Unavailable, NotFound or PaymentsNotConfigured in place of Stripe's own; others as they are."""
-    try:
-        yield
-    except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        raise PaymentsNotConfigured("Stripe does not take the key of this stage.") from error
-    except stripe.InvalidRequestError as error:
-        if error.http_status == HTTPStatus.NOT_FOUND:
-            raise NotFound("Stripe does not know it.") from error
-        raise
-    except stripe.APIError as error:
-        if error.http_status == HTTPStatus.CONFLICT:
-            # The key is in flight: the first call is still being answered, and may well be done.
-            raise Unavailable("Stripe did not answer; repeat with the same key.") from error
-        raise StripeFailed("Stripe failed; repeat with the same key.") from error
-    except stripe.IdempotencyError as error:
-        # It says the same for a day: the key stands for another request.
-        raise StripeFailed("Stripe does not take the key for this; repeat it.") from error
-    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise Unavailable("Stripe did not answer; repeat with the same key.") from error

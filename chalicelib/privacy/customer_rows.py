@@ -123,6 +123,12 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         financial="amount_cents fee_cents kind source_id",
     ),
     describe(
+        "UnmatchedItem",
+        "payments",
+        "what Stripe's books have and ours lack",
+        financial="amount_cents currency fee_cents kind source_id",
+    ),
+    describe(
         "OrderItem",
         "payments",
         "auto top-up",

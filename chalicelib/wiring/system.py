@@ -66,6 +66,8 @@ def aws_client(service: str, region: str | None = None, signature: str | None = 
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"total_max_attempts": 3, "mode": "standard"},
+        # So that links name the region: newer ones are not served under S3's global address.
+        s3={"addressing_style": "virtual"},
     )
     return get_session().create_client(service, region_name=region or settings().aws_region, config=config)
 

@@ -166,7 +166,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     },
     "OnStripeEvent": _SETTLES,
     "HealPayments": _SETTLES,
-    "ReconcilePayments": _SETTLES,
+    "ReconcilePayments": {**_SETTLES, "payments": "erase"},
     "RefillWallets": _SETTLES,
     "BuyRemovals": {**_SETTLES, "reports": "read"},
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},

@@ -99,6 +99,18 @@ class FakePaymentStore(MemoryStore):
     def count_movement(self, tx: Any, movement: Movement) -> None:
         tx.put_new("movements", movement.movement_id, movement, AlreadyReconciled("movement"))
 
+    def is_counted(self, movement_id: str) -> bool:
+        return movement_id in self.db.table("movements")
+
+    def list_unmatched(self) -> list[Movement]:
+        return [row for _, row in sorted(self.db.table("unmatched").items())]
+
+    def keep_unmatched(self, movement: Movement) -> None:
+        self.db.table("unmatched")[movement.movement_id] = movement
+
+    def forget_unmatched(self, movement_id: str) -> None:
+        self.db.table("unmatched").pop(movement_id, None)
+
     def get_reconciled_cents(self) -> int:
         return sum(each.net_cents for each in self.db.table("movements").values())
 

@@ -24,6 +24,7 @@ from infra.local.stripe.webhooks import Disorder
 from tests.integration.fleet_setup import become_operator
 from tests.integration.in_process import wire_to
 from tests.integration.waiting import wait_for
+from tests.unit.payments.till import NEVER_MS
 
 CENTS = 2_500
 AMOUNT = CENTS * 10_000
@@ -144,10 +145,10 @@ def test_what_no_webhook_told_is_healed_from_stripes_own_list(renter: Renter) ->
 @pytest.mark.slow
 def test_both_books_agree_to_the_cent(renter: Renter) -> None:
     renter.pay(renter.top_up())
-    found = reconcile(wiring.payment_ports())
+    found = reconcile(wiring.payment_ports(), NEVER_MS)
     assert (found.unmatched, found.drift_cents) == ((), 0)
     assert found.movements > 0
-    again = reconcile(wiring.payment_ports())
+    again = reconcile(wiring.payment_ports(), NEVER_MS)
     assert (again.movements, again.drift_cents) == (0, 0)
 
 

@@ -35,6 +35,7 @@ from infra.local.stripe.webhooks import Disorder
 from tests.integration.crashes import check_account, enumerate_crashes
 from tests.integration.fleet_setup import become_operator
 from tests.integration.in_process import wire_to
+from tests.unit.payments.till import NEVER_MS
 
 CENTS = 2_500
 AMOUNT = CENTS * 10_000
@@ -301,16 +302,16 @@ def test_healing_that_dies_anywhere_finds_each_payment_once(counter: Counter, na
 def test_reconciling_that_dies_anywhere_posts_and_counts_each_movement_once(
     counter: Counter, narrow: Any
 ) -> None:
-    assert reconcile(counter.ports).unmatched == ()
+    assert reconcile(counter.ports, NEVER_MS).unmatched == ()
 
     def prepare() -> Callable[[], object]:
         _, payment_id = counter.sell()
         counter.refund(payment_id)
-        return lambda: reconcile(narrow)
+        return lambda: reconcile(narrow, NEVER_MS)
 
     def check() -> None:
         check_account(counter.account_id, AMOUNT - REFUND, ["top_up", "refund"])
-        found = reconcile(narrow)
+        found = reconcile(narrow, NEVER_MS)
         assert (found.movements, found.unmatched, found.drift_cents) == (0, (), 0)
 
     assert len(enumerate_crashes(prepare, check)) >= 20

@@ -105,6 +105,16 @@ class MovementItem(PaymentsTable):
     fee_cents = IntegerAttribute()
 
 
+class UnmatchedItem(PaymentsTable):
+    """A balance transaction that no book of ours has; looked for again with each run."""
+
+    kind = UnicodeAttribute()
+    currency = UnicodeAttribute()
+    source_id = UnicodeAttribute()
+    amount_cents = IntegerAttribute()
+    fee_cents = IntegerAttribute()
+
+
 class ReconciledItem(PaymentsTable):
     total_cents = IntegerAttribute()
 

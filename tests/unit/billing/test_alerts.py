@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.billing.charging import charge_rental
+from chalicelib.billing.budget import MAX_BUDGETS
+from chalicelib.billing.charging import MAX_ALERTS, charge_rental
 from chalicelib.billing.model import ALERT_SECONDS, RECOVERED_PERCENT, Balance, find_alert_level
 from chalicelib.core.money import compute_charge_micros
 from tests.factories import PRICE, give_credit, seed_cloud, start
@@ -93,3 +94,16 @@ def test_a_credit_is_told_with_its_reason():
     (told,) = list_events(seeded, "credit")
     assert told.account_id == seeded.renter.account_id
     assert told.data == {"amount_micros": 7, "kind": "credit", "reason": "test credit"}
+
+
+def test_many_budgets_that_are_reached_at_once_hold_up_no_charge_and_are_all_told():
+    seeded = seed_cloud()
+    for number in range(MAX_BUDGETS):
+        add_budget(seeded, cost(50), key=f"budget-{number}", hard_stop=False)
+    rental = start(seeded, key="busy")
+    told = []
+    for charges in (1, 2, 3):
+        run(seeded, rental, 50)
+        told.append(sum(each.type == "budget.threshold_reached" for each in list_events(seeded, "budget")))
+        assert seeded.rental(rental.rental_id).billed_seconds == 50 * charges
+    assert told == [MAX_ALERTS, 2 * MAX_ALERTS, MAX_BUDGETS]

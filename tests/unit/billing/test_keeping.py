@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.billing.keeping import charge_volume, charge_volumes
+from chalicelib.billing.keeping import SHARDS, charge_volume, charge_volumes
 from chalicelib.billing.posting import find_balance
 from chalicelib.catalog.service import put_volume_price
 from chalicelib.core.errors import InvalidInput
@@ -27,6 +27,10 @@ def set_price(seeded, micros=PRICE, region=REGION):
     seeded.cloud.clock.advance_seconds(61)
 
 
+#: A deadline that does not come.
+NEVER_MS = 10**15
+
+
 def stop_with_volume(*, price=PRICE, credit_micros=CREDIT):
     """A rental that ran for no time, was stopped, and keeps its volume since now."""
     seeded = seed_cloud(credit_micros=credit_micros)
@@ -43,7 +47,7 @@ def stop_with_volume(*, price=PRICE, credit_micros=CREDIT):
 def pass_hours(seeded, hours):
     for _ in range(hours):
         seeded.cloud.clock.advance_seconds(3600)
-        charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms())
+        charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms(), NEVER_MS)
 
 
 def list_charges(seeded):
@@ -149,9 +153,9 @@ def test_whoever_dies_over_a_charge_charges_once(side):
         seeded.cloud.clock.advance_seconds(DAY_SECONDS)
         setattr(seeded.cloud.db, side, seeded.cloud.db.commits)
         with pytest.raises(Crash):
-            charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms())
+            charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms(), NEVER_MS)
         seeded.cloud.db.crash_before = seeded.cloud.db.crash_after = None
-        charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms())
+        charge_volumes(seeded.cloud.billing, seeded.cloud.clock.now_ms(), NEVER_MS)
     assert total(seeded) == PRICE * 24 * 3
     check_books(seeded)
 
@@ -175,3 +179,14 @@ def test_any_pattern_of_charges_sums_to_the_whole(price, size_mib, steps):
         charged += kept.compute_micros(seconds) - kept.compute_micros(kept.charged_seconds)
         kept = replace(kept, charged_seconds=seconds)
     assert charged == price * size_mib * now_seconds // (1024 * 3600)
+
+
+def test_when_time_runs_out_each_hour_begins_with_another_part():
+    seeded = seed_cloud(hosts=0)
+    asked = []
+    seeded.cloud.rentals.store.list_kept = lambda shard: asked.append(shard) or iter(["rnt_none"])
+    for _ in range(SHARDS):
+        now_ms = seeded.cloud.clock.now_ms()
+        assert charge_volumes(seeded.cloud.billing, now_ms, now_ms) == 0
+        seeded.cloud.clock.advance_seconds(3600)
+    assert sorted(asked) == [f"KEPT#{shard}" for shard in range(SHARDS)]

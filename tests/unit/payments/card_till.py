@@ -10,6 +10,7 @@ from chalicelib.payments.stripe_gateway import connect
 from tests.fakes.climate import FakePurchaseStore, FakeResiduals
 from tests.fakes.payments import FakeEventQueue, FakePaymentStore
 from tests.unit.payments.test_gateway import KEY
+from tests.unit.payments.till import NEVER_MS
 
 
 class CardTill:
@@ -57,7 +58,7 @@ class CardTill:
     def look_after(self):
         """What is scheduled: look for what nobody told of, then hold both books against each other."""
         self.counts["healed"] += heal(self.ports).missed
-        return reconcile(self.ports)
+        return reconcile(self.ports, NEVER_MS)
 
     def summarise(self, account_id):
         """What Stripe's own books have of the account, in cents."""

@@ -18,7 +18,7 @@ from tests.fakes.climate import FakePurchaseStore
 from tests.unit.billing.books import check_books
 from tests.unit.payments.shopper import DAY_S, JANUARY, MONEY, QUANTITY_MG, Shopper
 from tests.unit.payments.test_gateway import KEY, START
-from tests.unit.payments.till import AMOUNT
+from tests.unit.payments.till import AMOUNT, NEVER_MS
 
 ORDERS = "/v1/climate/orders"
 #: Three hundredths of a ton at 300 USD and 3 %.
@@ -190,12 +190,12 @@ def test_both_books_agree_on_what_removals_cost_and_on_what_came_back(running):
     heal(market.ports)
     market.buy()
     assert (market.read_purchase().state, market.posted) == ("open", MONEY + AMOUNT - PRICE)
-    paid = reconcile(market.ports)
+    paid = reconcile(market.ports, NEVER_MS)
     assert (paid.unmatched, paid.drift_cents, -market.sum("climate_orders")) == ((), 0, PRICE)
     fees = market.sum("stripe_fees")
     market.move("unavailable")
     heal(market.ports)
-    returned = reconcile(market.ports)
+    returned = reconcile(market.ports, NEVER_MS)
     assert (returned.movements, returned.unmatched, returned.drift_cents) == (1, (), 0)
     assert (market.sum("climate_orders"), market.sum("stripe_fees")) == (0, fees)
     assert (market.read_purchase().state, market.read_purchase().reason) == (

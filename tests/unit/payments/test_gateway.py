@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.core.errors import Conflict, NotFound, Unavailable
 from chalicelib.payments.methods import open_method_page
-from chalicelib.payments.model import TopUp
+from chalicelib.payments.model import TopUp, list_facts
 from chalicelib.payments.ports import PaymentsNotConfigured, StripeFailed
 from chalicelib.payments.service import refund_top_up
 from chalicelib.payments.settling import settle_payment
@@ -160,3 +160,25 @@ def test_the_longest_key_of_a_client_makes_no_key_that_stripe_refuses(running, p
     for _ in range(2):
         refunded = refund_top_up(till.ports, till.seeded.operator, top_up.top_up_id, 5_000_000, "r" * 255)
         assert refunded.refunded_micros == 5_000_000
+
+
+def test_a_refund_is_made_once_per_key_also_when_stripe_has_forgotten_the_key(running, payments):
+    payment_id = pay(running, payments)
+    payments.refund(payment_id, 300, "r1")
+    running.simulator.world.advance(2 * 86_400)
+    payments.refund(payment_id, 300, "r1")
+    payments.refund(payment_id, 200, "r2")
+    assert sorted(each.amount_cents for each in payments.get_payment(payment_id).refunds) == [200, 300]
+
+
+def test_a_refund_that_the_bank_sends_back_is_seen_though_the_charge_says_that_nothing_is_refunded(
+    running, payments
+):
+    payment_id = pay(running, payments)
+    payments.refund(payment_id, 300, "r1")
+    (made,) = payments.get_payment(payment_id).refunds
+    with running.simulator.world.lock:
+        running.simulator.refunds.fail(made.refund_id)
+    paid, back = list_facts(payments.get_payment(payment_id))
+    assert (paid.kind, back.kind) == ("top_up", "refund_failed")
+    assert back.undoes == f"{made.refund_id}:succeeded"

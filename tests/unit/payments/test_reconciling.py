@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.payments.model import Movement
 from chalicelib.payments.reconciling import reconcile
 from chalicelib.payments.settling import settle_payment
 from chalicelib.payments.stripe_gateway import connect
@@ -12,7 +13,7 @@ from infra.local.stripe.server import run_stripe
 from tests.fakes import Crash
 from tests.unit.billing.books import check_journals
 from tests.unit.payments.test_gateway import KEY, START
-from tests.unit.payments.till import AMOUNT, CENTS, Till
+from tests.unit.payments.till import AMOUNT, CENTS, NEVER_MS, Till
 
 
 class Shop(Till):
@@ -60,7 +61,7 @@ def live(shop):
 
 def test_everything_that_moved_is_matched_or_posted_and_nothing_drifts(shop):
     live(shop)
-    found = reconcile(shop.ports)
+    found = reconcile(shop.ports, NEVER_MS)
     assert (found.unmatched, found.drift_cents) == ((), 0)
     theirs = shop.simulator.books.summarise()["total"]["usd"]
     assert shop.clearing() == theirs["balance"] * 10_000 == found.stripe_cents * 10_000
@@ -72,11 +73,11 @@ def test_everything_that_moved_is_matched_or_posted_and_nothing_drifts(shop):
 
 def test_a_second_run_counts_nothing_twice_and_a_later_one_what_is_new(shop):
     first, *_ = live(shop)
-    assert reconcile(shop.ports).movements > 0
-    again = reconcile(shop.ports)
+    assert reconcile(shop.ports, NEVER_MS).movements > 0
+    again = reconcile(shop.ports, NEVER_MS)
     assert (again.movements, again.drift_cents) == (0, 0)
     shop.stripe.refund(first, 100, "r2")
-    later = reconcile(shop.ports)
+    later = reconcile(shop.ports, NEVER_MS)
     assert (later.movements, later.drift_cents, later.unmatched) == (1, 0, ())
 
 
@@ -85,10 +86,25 @@ def test_a_payment_that_is_not_ours_drifts_until_somebody_looks(shop):
     shop.simulator.payments.create_payment(
         {"amount": 900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True, "metadata": {}}
     )
-    found = reconcile(shop.ports)
+    found = reconcile(shop.ports, NEVER_MS)
     assert len(found.unmatched) == 1
     assert found.drift_cents == 900 - 56
-    assert shop.ports.store.get_cursor("movements") == 0
+    # It is kept by itself: what comes later is not held up by it.
+    assert shop.ports.store.get_cursor("movements") > 0
+    again = reconcile(shop.ports, NEVER_MS)
+    assert (again.unmatched, again.drift_cents) == (found.unmatched, found.drift_cents)
+
+
+def test_a_refund_that_a_bank_sends_back_is_undone_in_the_wallet_and_drifts_nowhere(shop):
+    payment_id = shop.sell()
+    shop.stripe.refund(payment_id, 700, "r1")
+    settle_payment(shop.ports, payment_id)
+    assert shop.posted == AMOUNT - 7_000_000
+    (made,) = shop.stripe.get_payment(payment_id).refunds
+    shop.simulator.refunds.fail(made.refund_id)
+    found = reconcile(shop.ports, NEVER_MS)
+    assert (found.unmatched, found.drift_cents) == ((), 0)
+    assert shop.posted == AMOUNT
 
 
 def test_an_amount_that_differs_is_no_match(shop):
@@ -98,7 +114,7 @@ def test_an_amount_that_differs_is_no_match(shop):
     key = ("stripe", f"{payment_id}:succeeded")
     legs = tuple(replace(leg, amount_micros=leg.amount_micros * 2) for leg in journals[key].legs)
     journals[key] = replace(journals[key], legs=legs)
-    found = reconcile(shop.ports)
+    found = reconcile(shop.ports, NEVER_MS)
     assert len(found.unmatched) == 1
     assert found.drift_cents == found.stripe_cents
 
@@ -115,12 +131,100 @@ def test_a_death_at_any_commit_counts_and_posts_once(point):
             setattr(db, point, db.commits + commit)
             crashed = False
             try:
-                reconcile(shop.ports)
+                reconcile(shop.ports, NEVER_MS)
             except Crash:
                 crashed = True
             db.crash_before = db.crash_after = None
-            assert reconcile(shop.ports).drift_cents == 0
+            assert reconcile(shop.ports, NEVER_MS).drift_cents == 0
             assert shop.posted == AMOUNT // 2
             check_journals(db)
         commit += 1
     assert commit > 3
+
+
+class Ledger:
+    """Stripe as the simulator has it, with movements that the test adds, and what it asks counted."""
+
+    def __init__(self, stripe, movements=(), **statuses):
+        self._stripe, self.movements, self.statuses, self.asked = stripe, list(movements), statuses, 0
+
+    def __getattr__(self, name):
+        return getattr(self._stripe, name)
+
+    def list_movements(self, since_ms):
+        yield from self._stripe.list_movements(since_ms)
+        yield from self.movements
+
+    def get_balance(self, currency):
+        return self._stripe.get_balance(currency) + sum(each.net_cents for each in self.movements)
+
+    def name_fact(self, movement):
+        self.asked += 1
+        if movement in self.movements:
+            return f"{movement.source_id}:succeeded", movement.source_id
+        return self._stripe.name_fact(movement)
+
+    def get_payment(self, payment_id):
+        found, status = self._stripe.get_payment(payment_id), self.statuses.get(payment_id)
+        if status is None:
+            return found
+        return replace(found, status=status, received_cents=CENTS if status == "succeeded" else 0)
+
+
+def submit_debit(shop):
+    """A bank debit that was submitted: Stripe books it before it is paid."""
+    top_up = shop.top_up("debit")
+    ours = {"account_id": shop.account_id, "top_up_id": top_up.top_up_id}
+    with shop.simulator.world.lock:
+        # The simulator's own books know cards alone.
+        made = shop.simulator.payments.create_payment({"amount": CENTS, "currency": "usd", "metadata": ours})
+    return made["id"], Movement("txn_debit", "payment", "USD", CENTS, 0, made["id"])
+
+
+def test_what_is_counted_is_not_asked_of_stripe_again(shop):
+    live(shop)
+    reconcile(shop.ports, NEVER_MS)
+    shop.stripe = Ledger(shop.stripe)
+    assert reconcile(shop.ports, NEVER_MS).movements == 0
+    assert shop.stripe.asked == 0
+
+
+def test_who_runs_out_of_time_goes_on_where_the_last_run_was(shop):
+    live(shop)
+    clock, runs = shop.seeded.cloud.clock, 0
+    store, count = shop.ports.store, shop.ports.store.count_movement
+
+    def slowly(tx, movement):
+        clock.advance_seconds(10)
+        count(tx, movement)
+
+    store.count_movement = slowly
+    left = True
+    while left:
+        found = reconcile(shop.ports, clock.now_ms() + 15_000)
+        left, runs = found.left, runs + 1
+        assert (store.get_cursor("movements") == 0) == left
+    assert runs > 2
+    assert found.drift_cents == 0
+
+
+def test_a_bank_debit_is_in_flight_until_it_is_paid(shop):
+    payment_id, movement = submit_debit(shop)
+    ledger = shop.stripe = Ledger(shop.stripe, [movement], **{payment_id: "processing"})
+    for _ in range(2):
+        found = reconcile(shop.ports, NEVER_MS)
+        assert (found.movements, found.unmatched, found.drift_cents) == (0, (), 0)
+    ledger.statuses[payment_id] = "succeeded"
+    paid = reconcile(shop.ports, NEVER_MS)
+    assert (paid.movements, paid.unmatched, paid.drift_cents) == (1, (), 0)
+    assert shop.posted == AMOUNT
+    assert shop.ports.store.list_unmatched() == []
+
+
+def test_a_bank_debit_that_failed_comes_and_goes_and_moves_nobodys_money(shop):
+    payment_id, movement = submit_debit(shop)
+    back = replace(movement, movement_id="txn_back", kind="payment_failure_refund", amount_cents=-CENTS)
+    shop.stripe = Ledger(shop.stripe, [movement, back], **{payment_id: "requires_payment_method"})
+    found = reconcile(shop.ports, NEVER_MS)
+    assert (found.movements, found.unmatched, found.drift_cents) == (2, (), 0)
+    assert (shop.posted, shop.sum("stripe_fees")) == (0, 0)

@@ -13,6 +13,8 @@ from tests.fakes.payments import FakeEventQueue, FakePayments, FakePaymentStore
 
 CENTS = 2_000
 AMOUNT = CENTS * 10_000
+#: A deadline that does not come.
+NEVER_MS = 10**15
 SECRETS = ("whsec_present", "whsec_before")
 
 
