@@ -66,6 +66,7 @@ KINDS = {
     "incidents": "service",
     "failover": "service",
     "activity": "service",
+    "parts": "service",
     "meter_rows": "store",
     "wallet_rows": "store",
     "stripe_gateway": "gateway",

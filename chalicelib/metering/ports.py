@@ -69,6 +69,9 @@ class MeterStore(Protocol):
     def add_record(self, tx: Transaction, record: TelemetryRecord) -> None:
         """Fails with AlreadyStored when (host, boot, seq) is there."""
 
+    def add_part(self, tx: Transaction, record: TelemetryRecord, number: int) -> None:
+        """Mark a part of a record that comes last. Fails with AlreadyStored when either is there."""
+
     def add_energy(self, tx: Transaction, share: EnergyShare) -> None: ...
     def mark_slowed(self, tx: Transaction, meter: Meter, hours: frozenset[str], at_ms: int) -> None:
         """Note hours to be looked at. ``meter`` is there."""
@@ -108,6 +111,10 @@ class MeterStore(Protocol):
 
     def list_datapoints(self, host_id: str, unit_id: str, from_ms: int, until_ms: int) -> list[KeptDatapoint]:
         """Of a capture unit, from ``from_ms`` to before ``until_ms`` by its own clock."""
+        ...
+
+    def list_datapoints_before(self, host_id: str, unit_id: str, before_ms: int) -> Iterator[KeptDatapoint]:
+        """Yield those of a capture unit from before ``before_ms``, the newest first, as they are read."""
         ...
 
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chalicelib.core.capacity import PLATFORM
 from chalicelib.core.clock import parse_instant
 from chalicelib.core.errors import InsufficientFunds, Unavailable
 from chalicelib.core.leases import Lease
@@ -22,15 +21,13 @@ from chalicelib.metering.model import (
     HOUR_MS,
     UNRENTED,
     CaptureDatapoint,
-    EnergyShare,
     Interval,
     LateSite,
     Meter,
-    SiteUse,
     close,
     extend,
-    split_by_hour,
 )
+from chalicelib.metering.parts import Piece, cut_parts, list_site_uses, merge_shares
 from chalicelib.metering.ports import AlreadyStored, MeterPorts, TelemetryRecord
 from chalicelib.metering.slowdowns import mark_slowed_stays, request_late_credits
 from chalicelib.rentals.life import end_rental, finish_stay, restart_stay, return_gpus
@@ -266,40 +263,69 @@ def build_meter(rental: Rental, started_at_ms: int) -> Meter:
 
 
 def store_telemetry(ports: MeterPorts, record: TelemetryRecord, intervals: Sequence[Interval]) -> bool:
-    """Store a record and add its energy, both or neither; return False when it was there already.
+    """Store a record and add its energy; return False when all of it was there already.
+
+    It is stored in parts (`metering.parts`), each with its energy or neither; the last is the record itself.
+    Whoever dies between two comes again and stores what is left.
 
     An interval of a rental that this host never had, or under another epoch, is kept as evidence only. Whose
     GPUs warmed the site is noted by the hour: what is not a rental's is the platform's.
     """
     # First: a repeated record, which is all that a crash leaves, does it again.
     record_capabilities(ports.rentals.fleet, record.host_id, record.capabilities, record.sent_at_ms)
-    tx = ports.rentals.transactions()
-    ports.store.add_record(tx, record)
     named = {each.rental_id for each in intervals} - {UNRENTED}
     rentals = {rental_id: ports.rentals.store.get_rental(rental_id) for rental_id in sorted(named)}
+    parts = cut_parts(intervals)
+    stored, slowed = False, dict[str, Rental]()
+    for number, pieces in enumerate(parts):
+        tx = ports.rentals.transactions()
+        if number + 1 < len(parts):
+            ports.store.add_part(tx, record, number)
+        else:
+            ports.store.add_record(tx, record)
+        # Each part tells another time: who looks at a stay between two of them does not forget the second.
+        told_at_ms = record.sent_at_ms + number
+        slowed |= _add_pieces(ports, tx, record.host_id, rentals, pieces, told_at_ms)
+        try:
+            tx.commit()
+        except AlreadyStored:
+            continue
+        stored = True
     counted = [each for each in intervals if _is_entitled(rentals.get(each.rental_id), record.host_id, each)]
-    shares = merge_shares([share for each in counted for share in split_by_hour(each)])
+    if stored:
+        known = {rental_id: rental for rental_id, rental in rentals.items() if rental is not None}
+        observe_stays(ports, known, counted, record.utilization_percent)
+    request_late_credits(ports, list(slowed.values()), record)
+    if not stored:
+        for rental_id in sorted({each.rental_id for each in counted}):
+            ports.store.add_duplicate(rental_id)
+    return stored
+
+
+def _add_pieces(
+    ports: MeterPorts,
+    tx: Transaction,
+    host_id: str,
+    rentals: Mapping[str, Rental | None],
+    pieces: Sequence[Piece],
+    told_at_ms: int,
+) -> dict[str, Rental]:
+    """Add to ``tx``: energy of the rentals, and as much of the site; return whose GPUs were slowed."""
+    counted = [
+        each for each in pieces if _is_entitled(rentals.get(each.interval.rental_id), host_id, each.interval)
+    ]
+    shares = merge_shares([each.share for each in counted])
     for share in shares:
         ports.store.add_energy(tx, share)
-    slowed = mark_slowed_stays(ports, tx, rentals, shares, record)
-    uses = list_site_uses(rentals, intervals, counted)
+    slowed = mark_slowed_stays(ports, tx, rentals, shares, host_id, told_at_ms)
+    uses = list_site_uses(rentals, pieces, counted)
     for hour, of_hour in uses.items():
-        ports.store.add_site_energy(tx, record.host_id, hour, of_hour)
+        ports.store.add_site_energy(tx, host_id, hour, of_hour)
     now_ms = ports.rentals.clock.now_ms()
     for day in sorted({hour[:10] for hour in uses}):
         if parse_instant(f"{day}T00:00:00Z") + 24 * HOUR_MS + DAY_MARGIN_MS <= now_ms:
-            ports.store.mark_late(tx, LateSite(record.host_id, day, now_ms))
-    try:
-        tx.commit()
-    except AlreadyStored:
-        request_late_credits(ports, slowed, record)
-        for rental_id in sorted({each.rental_id for each in counted}):
-            ports.store.add_duplicate(rental_id)
-        return False
-    known = {rental_id: rental for rental_id, rental in rentals.items() if rental is not None}
-    observe_stays(ports, known, counted, record.utilization_percent)
-    request_late_credits(ports, slowed, record)
-    return True
+            ports.store.mark_late(tx, LateSite(host_id, day, now_ms))
+    return {rental.rental_id: rental for rental in slowed}
 
 
 def keep_capture(ports: MeterPorts, record: TelemetryRecord) -> list[CaptureDatapoint]:
@@ -312,58 +338,6 @@ def keep_capture(ports: MeterPorts, record: TelemetryRecord) -> list[CaptureData
         for each in record.capture
         if not ports.store.keep_datapoint(record.host_id, each, record.sent_at_ms)
     ]
-
-
-def merge_shares(shares: Sequence[EnergyShare]) -> list[EnergyShare]:
-    """Return one share per (rental, GPU, epoch, hour): a transaction may touch an item once only."""
-    merged: dict[tuple[str, str, int, str], EnergyShare] = {}
-    for share in shares:
-        key = (share.rental_id, share.gpu_uuid, share.epoch, share.hour)
-        before = merged.get(key)
-        if before is None:
-            merged[key] = share
-            continue
-        merged[key] = EnergyShare(
-            *key,
-            before.energy_millijoules + share.energy_millijoules,
-            before.estimated_millijoules + share.estimated_millijoules,
-            before.intervals + share.intervals,
-            share.intervals_expected if share.intervals_expected is not None else before.intervals_expected,
-            _add(before.thermal_slowdown_ms, share.thermal_slowdown_ms),
-            _add(before.power_brake_ms, share.power_brake_ms),
-            share.slowdown_source or before.slowdown_source,
-        )
-    return list(merged.values())
-
-
-def _add(one: int | None, other: int | None) -> int | None:
-    """What is not known adds nothing to what is."""
-    return one if other is None else (one or 0) + other
-
-
-def list_site_uses(
-    rentals: Mapping[str, Rental | None], intervals: Sequence[Interval], counted: Sequence[Interval]
-) -> dict[str, list[SiteUse]]:
-    """Return by hour who used the energy of ``intervals``; what is not ``counted`` is the platform's."""
-    sums: dict[tuple[str, tuple[str, str, int]], tuple[int, int, int]] = {}
-    for interval in intervals:
-        user = (PLATFORM, "", 0)
-        rental = rentals.get(interval.rental_id) if interval in counted else None
-        if rental is not None:
-            used = Lease(interval.gpu_uuid, interval.epoch)
-            (segment, *_) = (each.segment for each in rental.placements if used in each.leases)
-            user = (rental.account_id, rental.rental_id, segment)
-        for share in split_by_hour(interval):
-            energy, estimated, covered_ms = sums.get((share.hour, user), (0, 0, 0))
-            sums[(share.hour, user)] = (
-                energy + share.energy_millijoules,
-                estimated + share.estimated_millijoules,
-                covered_ms + share.covered_ms,
-            )
-    hours: dict[str, list[SiteUse]] = {}
-    for (hour, user), figures in sums.items():
-        hours.setdefault(hour, []).append(SiteUse(*user, *figures))
-    return hours
 
 
 def _is_entitled(rental: Rental | None, host_id: str, interval: Interval) -> bool:

@@ -17,7 +17,8 @@ def mark_slowed_stays(
     tx: Transaction,
     rentals: Mapping[str, Rental | None],
     shares: Sequence[EnergyShare],
-    record: TelemetryRecord,
+    host_id: str,
+    told_at_ms: int,
 ) -> list[Rental]:
     """Add to ``tx``: the hours in which a GPU was slowed are to be looked at; return whose they are.
 
@@ -30,12 +31,12 @@ def mark_slowed_stays(
             continue
         used = Lease(share.gpu_uuid, share.epoch)
         for stay in rental.placements:
-            if stay.host_id == record.host_id and used in stay.leases:
+            if stay.host_id == host_id and used in stay.leases:
                 slowed.setdefault((rental.rental_id, stay.segment), set()).add(share.hour)
     for (rental_id, segment), hours in slowed.items():
         meter = ports.store.get_meter(rental_id, segment)
         if meter is not None:
-            ports.store.mark_slowed(tx, meter, frozenset(hours), record.sent_at_ms)
+            ports.store.mark_slowed(tx, meter, frozenset(hours), told_at_ms)
     named = sorted({rental_id for rental_id, _ in slowed})
     return [rental for rental in (rentals[each] for each in named) if rental is not None]
 

@@ -37,12 +37,15 @@ from chalicelib.storage.tables.metering import (
     MeterItem,
     SiteEnergyItem,
     TelemetryItem,
+    TelemetryPartItem,
 )
 from chalicelib.storage.tables.reports import LateSiteItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
 #: Longer than the queue can hold a message (14 days), so that a duplicate always meets its original.
 RECORD_RETENTION_SECONDS = 400 * 86_400
+#: Read at a time by whoever looks back and mostly finds it at once.
+LOOK_BACK_ROWS = 1_000
 
 
 def _stored(_old: Any) -> DomainError:
@@ -170,8 +173,19 @@ class DynamoMeterStore:
         )
         dynamo(tx).put(item, TelemetryItem.pk.does_not_exist(), _stored)
 
+    def add_part(self, tx: Transaction, record: TelemetryRecord, number: int) -> None:
+        boot, sequence = keys.telemetry_boot(record.host_id, record.boot_id), keys.sequence(record.seq)
+        item = TelemetryPartItem(
+            keys.telemetry_parts(record.host_id, record.boot_id),
+            keys.telemetry_part(record.seq, number),
+            expires_at=record.sent_at_ms // 1000 + RECORD_RETENTION_SECONDS,
+        )
+        dynamo(tx).check(TelemetryItem, boot, sequence, TelemetryItem.pk.does_not_exist(), _stored)
+        dynamo(tx).put(item, TelemetryPartItem.pk.does_not_exist(), _stored)
+
     def add_energy(self, tx: Transaction, share: EnergyShare) -> None:
-        # Plain additions are safe here alone: the record in the same transaction makes them once only.
+        # Plain additions are safe here alone: the record, or the mark of its part, in the same transaction
+        # makes them once only.
         actions: list[Any] = [
             EnergyItem.gpu_uuid.set(share.gpu_uuid),
             EnergyItem.epoch.set(share.epoch),
@@ -287,6 +301,11 @@ class DynamoMeterStore:
         rows = _query(CaptureItem, keys.capture_unit(host_id, unit_id), CaptureItem.sk.between(low, high))
         return [_read_datapoint(unit_id, row) for row in rows]
 
+    def list_datapoints_before(self, host_id: str, unit_id: str, before_ms: int) -> Iterator[KeptDatapoint]:
+        older = CaptureItem.sk < f"{max(0, before_ms):013d}"
+        rows = _query(CaptureItem, keys.capture_unit(host_id, unit_id), older, newest_first=LOOK_BACK_ROWS)
+        return (_read_datapoint(unit_id, row) for row in rows)
+
     def keep_datapoint(self, host_id: str, datapoint: CaptureDatapoint, received_at_ms: int) -> bool:
         key = (
             keys.capture_unit(host_id, datapoint.unit_id),
@@ -314,13 +333,23 @@ class DynamoMeterStore:
         DuplicatesItem(keys.rental(rental_id), keys.DUPLICATES).update([DuplicatesItem.duplicates.add(1)])
 
 
-def _query(model: Any, pk: str, condition: Condition) -> Iterator[dict[str, Any]]:
-    """Yield rows as they come: a unit's day has thousands, and a model for each costs more than the query."""
+def _query(
+    model: Any, pk: str, condition: Condition, newest_first: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield rows as they come: a unit's day has thousands, and a model for each costs more than the query.
+
+    ``newest_first``: backwards, so many at a time.
+    """
     connection = model._get_connection()  # noqa: SLF001
     start: Any = None
     while True:
         answer = connection.query(
-            pk, range_key_condition=condition, exclusive_start_key=start, consistent_read=True
+            pk,
+            range_key_condition=condition,
+            exclusive_start_key=start,
+            consistent_read=True,
+            scan_index_forward=newest_first is None,
+            limit=newest_first,
         )
         yield from answer["Items"]
         start = answer.get("LastEvaluatedKey")

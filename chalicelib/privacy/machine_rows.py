@@ -266,4 +266,5 @@ MACHINE_ROWS: tuple[Row, ...] = (
         pseudonymous="host_id",
         none="expires_at record sent_at_ms sha256",
     ),
+    describe("TelemetryPartItem", "telemetry", "what of a long record is counted already", none="expires_at"),
 )

@@ -16,6 +16,9 @@ from chalicelib.removals.plausibility import PPB, Finding, Measured, Readings
 HOUR_MS = 3_600_000
 #: Between two readings of a sensor; the reading at a window's end may come so late too.
 MAX_GAP_MS = 300_000
+#: Of a unit, that are looked through for where a counter stood before a window. What is silent for longer
+#: while others tell begins anew.
+MAX_LOOK_BACK = 100_000
 #: A unit's clock may be ahead by this, as its host lets it (`host_agent.capture.datapoint`).
 MAX_AHEAD_MS = 300_000
 UNITS: Mapping[str, str] = {
@@ -28,9 +31,17 @@ UNITS: Mapping[str, str] = {
     "electricity": "joules",
     "tank_mass": "grams",
 }
+#: What goes on counting while nobody reads it.
+COUNTERS = ("heat", "electricity", "cycle")
 _MILLI = 1000
 CONSTANTS = (
     Constant("MAX_GAP_MS", "longest time between two readings of a sensor that is no gap", MAX_GAP_MS, "ms"),
+    Constant(
+        "MAX_LOOK_BACK",
+        "most readings of a unit before a window among which a counter's last is sought",
+        MAX_LOOK_BACK,
+        "readings",
+    ),
     Constant("MAX_AHEAD_MS", "what a unit's clock may be ahead by", MAX_AHEAD_MS, "ms"),
 )
 
@@ -54,8 +65,9 @@ Series = Sequence[Datapoint]
 def measure(datapoints: Sequence[Datapoint], from_ms: int, until_ms: int) -> Readings:
     """Return what a unit did from ``from_ms`` to before ``until_ms``.
 
-    ``datapoints`` reach `MAX_GAP_MS` beyond the window on both sides, so that windows join: where a counter
-    begins in one is where it ended in the one before.
+    ``datapoints`` reach `MAX_GAP_MS` beyond the window on both sides, and hold the last reading before it of
+    each counter of `list_unjoined`, so that windows join: where a counter begins in one is where it ended in
+    the one before, however long it was silent between them.
     """
     series = _sort(datapoints)
     observed = [*_look_at_units(series), *_look_at_clocks(series)]
@@ -74,10 +86,7 @@ def measure(datapoints: Sequence[Datapoint], from_ms: int, until_ms: int) -> Rea
         for each in found
         if from_ms <= each.sampled_at_ms < until_ms
     ]
-    counted = {
-        quantity: _count(series, quantity, from_ms, until_ms, observed)
-        for quantity in ("heat", "electricity", "cycle")
-    }
+    counted = {quantity: _count(series, quantity, from_ms, until_ms, observed) for quantity in COUNTERS}
     cycles = counted["cycle"]
     return Readings(
         captured=captured,
@@ -89,6 +98,15 @@ def measure(datapoints: Sequence[Datapoint], from_ms: int, until_ms: int) -> Rea
         cycles=None if cycles is None else cycles.value,
         observed=tuple(observed),
     )
+
+
+def list_unjoined(datapoints: Sequence[Datapoint], from_ms: int) -> set[tuple[str, str]]:
+    """Return (quantity, sensor) of counters that none of ``datapoints`` tells at the window's beginning."""
+    counters = [each for each in datapoints if each.quantity in COUNTERS]
+    told = {
+        (each.quantity, each.sensor_id) for each in counters if each.sampled_at_ms <= from_ms + MAX_GAP_MS
+    }
+    return {(each.quantity, each.sensor_id) for each in counters} - told
 
 
 def _sort(datapoints: Sequence[Datapoint]) -> dict[tuple[str, str], list[Datapoint]]:
@@ -171,18 +189,43 @@ def _count(
         if each != quantity or not inside:
             continue
         seen = True
-        for before, after in pairwise(inside):
+        counted = [*_find_start(found, from_ms), *inside]
+        observed += _look_at_edges(sensor_id, counted, from_ms, until_ms)
+        for before, after in pairwise(counted):
             fell = after.value < before.value
             gained = after.value if fell else after.value - before.value
-            for hour_ms, part in _spread(gained, before.sampled_at_ms, min(after.sampled_at_ms, until_ms)):
+            start_ms, end_ms = max(before.sampled_at_ms, from_ms), min(after.sampled_at_ms, until_ms)
+            for hour_ms, part in _spread(gained, start_ms, end_ms):
                 hours[hour_ms] = hours.get(hour_ms, 0) + part
             if fell:
                 told = f"{sensor_id} fell from {before.value} to {after.value}"
                 observed.append(Finding("counter_reset", "flag", told))
-        deviations += [inside[0].standard_deviation, inside[-1].standard_deviation]
+        deviations += [counted[0].standard_deviation, counted[-1].standard_deviation]
     if not seen:
         return None
     return Measured(sum(hours.values()), combine(deviations), tuple(sorted(hours.items())))
+
+
+def _find_start(found: Series, from_ms: int) -> Series:
+    """Return the last reading before the window, unless the window before ended at one after it."""
+    if any(from_ms <= each.sampled_at_ms <= from_ms + MAX_GAP_MS for each in found):
+        return []
+    return [each for each in found if each.sampled_at_ms < from_ms][-1:]
+
+
+def _look_at_edges(sensor_id: str, counted: Series, from_ms: int, until_ms: int) -> Iterator[Finding]:
+    first_ms, last_ms = counted[0].sampled_at_ms, counted[-1].sampled_at_ms
+    if first_ms < from_ms:
+        told = f"{sensor_id}: what it gained in the {from_ms - first_ms} ms before the window is in it"
+        yield Finding("counter_gap", "flag", told)
+    elif first_ms > from_ms + MAX_GAP_MS:
+        told = f"{sensor_id} begins {first_ms - from_ms} ms after the window does"
+        yield Finding("counter_gap", "flag", told)
+    if last_ms < until_ms:
+        told = (
+            f"{sensor_id}: what it gained in the last {until_ms - last_ms} ms is told later, and counts then"
+        )
+        yield Finding("counter_gap", "flag", told)
 
 
 def _spread(gained: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from chalicelib.core.methodology import (
 from chalicelib.removals import accounting, allocation, certificates, measuring, model, plausibility, retiring
 
 #: Raised with every change of a formula, a constant, a source or their words: a test holds its digest.
-METHODOLOGY_VERSION = "1"
+METHODOLOGY_VERSION = "2"
 _SCHEMA = "component types of Isometric's data schema"
 
 
@@ -52,10 +52,16 @@ def _list_measured() -> tuple[Statement, ...]:
         Statement(
             "Heat, electricity, cycles",
             "what each counter gained in the day; one that fell counts what it shows then",
-            "Windows join: a counter begins in one where it ended in the one before.",
+            "Windows join: a counter begins in one where it ended in the one before. What it gained while it "
+            "was silent over midnight is of the day in which it tells again, by time, and both days say so; "
+            "the days sum to what it gained.",
             OWN,
             None,
-            ("chalicelib.removals.measuring._count",),
+            (
+                "chalicelib.removals.measuring._count",
+                "chalicelib.removals.measuring._find_start",
+                "chalicelib.removals.service.read_datapoints",
+            ),
         ),
         Statement(
             "Electricity of the unit as activity",

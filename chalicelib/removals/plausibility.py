@@ -26,6 +26,7 @@ Code = Literal[
     "clock_went_back",
     "clock_ahead",
     "counter_reset",
+    "counter_gap",
     "gap",
     "wrong_unit",
 ]
@@ -70,6 +71,9 @@ MEANINGS: Mapping[Code, str] = {
     "clock_went_back": "a reading that came later is of earlier",
     "clock_ahead": "a reading came before it happened",
     "counter_reset": "a counter fell: what it shows then is a lower bound",
+    "counter_gap": (
+        "a counter was silent over the window's edge: what it gained counts where it tells again"
+    ),
     "gap": "for a time nothing told the flow, and nothing is counted for it",
     "wrong_unit": "a quantity is told in another unit than its own",
 }

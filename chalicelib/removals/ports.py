@@ -1,6 +1,6 @@
 """What the use cases of removals need, and what they share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -28,6 +28,9 @@ class CaptureRecords(Protocol):
     def list_datapoints(
         self, host_id: str, unit_id: str, from_ms: int, until_ms: int
     ) -> Sequence[KeptDatapoint]: ...
+    def list_datapoints_before(
+        self, host_id: str, unit_id: str, before_ms: int
+    ) -> Iterator[KeptDatapoint]: ...
 
 
 class HostReader(Protocol):

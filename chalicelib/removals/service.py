@@ -1,6 +1,7 @@
 """Statements of capture: drawn from the records, submitted, verified or failed with evidence."""
 
 from dataclasses import dataclass
+from itertools import islice
 
 from chalicelib.carbon.figures import find_average, read_hours
 from chalicelib.carbon.intensity import Figure
@@ -12,7 +13,7 @@ from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import Principal
 from chalicelib.metering.model import KeptDatapoint
 from chalicelib.removals.accounting import Component, Rate, account, emit, estimate_heat_pump
-from chalicelib.removals.measuring import MAX_GAP_MS, Datapoint, measure
+from chalicelib.removals.measuring import MAX_GAP_MS, MAX_LOOK_BACK, Datapoint, list_unjoined, measure
 from chalicelib.removals.model import (
     MAX_TENANTS,
     Content,
@@ -28,7 +29,7 @@ from chalicelib.removals.model import (
     supersede,
 )
 from chalicelib.removals.plausibility import Measured, Readings, check, check_chain
-from chalicelib.removals.ports import RemovalPorts, add_audit, find_region, insist
+from chalicelib.removals.ports import CaptureRecords, RemovalPorts, add_audit, find_region, insist
 
 _ACTIONS: dict[State, str] = {
     "awaiting_verification": "removal.submitted",
@@ -176,12 +177,26 @@ def list_shares(ports: RemovalPorts, account_id: str, limit: int, start: str | N
     return ports.store.list_shares(account_id, limit, start)
 
 
+def read_datapoints(records: CaptureRecords, window: Window) -> list[Datapoint]:
+    """Return the window's, and the last before it of counters that were silent when it began."""
+    unit = (window.host_id, window.unit_id)
+    kept = records.list_datapoints(*unit, window.from_ms - MAX_GAP_MS, window.until_ms + MAX_GAP_MS + 1)
+    found = [_read(each) for each in kept]
+    sought = list_unjoined(found, window.from_ms)
+    if sought:
+        for each in islice(records.list_datapoints_before(*unit, window.from_ms), MAX_LOOK_BACK):
+            counter = (each.datapoint.quantity, each.datapoint.sensor_id)
+            if counter in sought:
+                found.append(_read(each))
+                sought.remove(counter)
+            if not sought:
+                break
+    return found
+
+
 def _build_content(ports: RemovalPorts, command: DrawStatement, region: str) -> Content:
     window = command.window
-    kept = ports.records.list_datapoints(
-        window.host_id, window.unit_id, window.from_ms - MAX_GAP_MS, window.until_ms + MAX_GAP_MS + 1
-    )
-    readings = measure([_read(each) for each in kept], window.from_ms, window.until_ms)
+    readings = measure(read_datapoints(ports.records, window), window.from_ms, window.until_ms)
     hours = format_hour(window.from_ms), format_hour(window.until_ms - 1)
     energies = ports.records.list_site_energy(window.host_id, *hours)
     if len(energies) > MAX_TENANTS:

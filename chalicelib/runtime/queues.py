@@ -29,6 +29,8 @@ class Message:
     sent_at_ms: int
     #: Who sent it, by AWS's word: the id of a role and, after a colon, the name of its session.
     sender_id: str = ""
+    #: Of a FIFO queue; empty on any other.
+    group_id: str = ""
 
     @property
     def sender_session(self) -> str:
@@ -49,6 +51,11 @@ class DeadLetters:
             "detail": rejected.detail[:512],
             "message_id": message.message_id,
         }
+        order: dict[str, str] = {}
+        if self.queue_url.endswith(".fifo"):
+            # One that is put aside twice, for its acknowledgement was lost, is one.
+            group_id = message.group_id or message.message_id
+            order = {"MessageGroupId": group_id, "MessageDeduplicationId": message.message_id}
         self.client.send_message(
             QueueUrl=self.queue_url,
             MessageBody=message.body,
@@ -56,6 +63,7 @@ class DeadLetters:
                 name: {"DataType": "String", "StringValue": value or "-"}
                 for name, value in attributes.items()
             },
+            **order,
         )
 
 
@@ -66,6 +74,7 @@ def read_messages(event: Mapping[str, Any]) -> list[Message]:
             record["body"],
             int(record["attributes"]["SentTimestamp"]),
             record["attributes"].get("SenderId", ""),
+            record["attributes"].get("MessageGroupId", ""),
         )
         for record in event["Records"]
     ]

@@ -298,6 +298,15 @@ def sequence(seq: int) -> str:
     return f"{seq:016d}"
 
 
+def telemetry_parts(host_id: str, boot_id: str) -> str:
+    """Apart from the records, so that whoever lists a boot's records finds nothing else."""
+    return f"PARTS#{host_id}#BOOT#{boot_id}"
+
+
+def telemetry_part(seq: int, number: int) -> str:
+    return f"{sequence(seq)}#{number:04d}"
+
+
 def journal(source: str, source_id: str) -> str:
     return f"JOURNAL#{source}#{source_id}"
 

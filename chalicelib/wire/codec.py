@@ -8,6 +8,7 @@ import msgspec
 
 from chalicelib.wire import packing
 from chalicelib.wire.messages import (
+    MAX_INTERVAL_MS,
     MAX_MESSAGE_BYTES,
     MAX_RECORD_BYTES,
     SCHEMA_VERSION,
@@ -136,6 +137,8 @@ def decode_telemetry(envelope: Envelope) -> Telemetry:
     for interval in telemetry.intervals:
         if interval.ended_at_ms < interval.started_at_ms:
             raise InvalidMessage("wrong_schema", "interval ends before it starts")
+        if interval.ended_at_ms - interval.started_at_ms > MAX_INTERVAL_MS:
+            raise InvalidMessage("wrong_schema", f"interval longer than {MAX_INTERVAL_MS} ms")
     return telemetry
 
 

@@ -17,6 +17,8 @@ MAX_GPUS_PER_HOST = 64
 #: Of the JSON text of a record, packed or not.
 MAX_RECORD_BYTES = 64 * 1024
 MAX_INTERVALS_PER_RECORD = 64
+#: An agent that is dead for longer, or whose clock is wrong by more, tells no energy that can be believed.
+MAX_INTERVAL_MS = 31 * 86_400_000
 MAX_CONDITIONS_PER_GPU = 32
 MAX_CALLS_PER_GPU = 64
 MAX_XIDS_PER_RECORD = 64

@@ -12,10 +12,16 @@ from chalicelib.core.errors import DomainError
 from chalicelib.core.ids import build_id
 
 START_MS = 1_800_000_000_000
+#: Of a transaction, as DynamoDB has it.
+MAX_ITEMS = 100
 
 
 class Crash(BaseException):
     """The process died here. Not an Exception: no code may catch it and go on."""
+
+
+class TooManyItems(Exception):
+    """DynamoDB's ValidationException: no domain error, and no retry mends it."""
 
 
 class FakeClock:
@@ -75,16 +81,21 @@ class MemoryTransaction:
     database: MemoryDatabase
     checks: list[Check] = field(default_factory=list)
     effects: list[Callable[[], None]] = field(default_factory=list)
+    items: int = 0
 
-    def add(self, check: Check, effect: Callable[[], None]) -> None:
+    def add(self, check: Check, effect: Callable[[], None], items: int = 1) -> None:
+        """``items``: that it writes or looks at; none where another write of the transaction has them."""
         self.checks.append(check)
         self.effects.append(effect)
+        self.items += items
 
     def put_new(self, table: str, key: Any, value: Any, error: DomainError) -> None:
         rows = self.database.table(table)
         self.add(lambda: error if key in rows else None, lambda: rows.__setitem__(key, value))
 
     def commit(self) -> None:
+        if self.items > MAX_ITEMS:
+            raise TooManyItems(f"{self.items} items, and a transaction holds {MAX_ITEMS}")
         if self.database.interlude is not None:
             self.database.interlude()
         with self.database.lock:

@@ -194,7 +194,7 @@ class FakeFleetStore(FakeCandidateStore):
             active = self.db.table("hosts")[host_id].state == "active"
             return None if ok and active else CapacityTaken("silent")
 
-        tx.add(alive, lambda: self._move_free(host_id, -len(leases)))
+        tx.add(alive, lambda: self._move_free(host_id, -len(leases)), items=2)
         for lease in leases:
             self._move(
                 tx, host_id, ("free", None, lease.epoch), lease, ("leased", rental_id, 1), CapacityTaken
@@ -210,7 +210,7 @@ class FakeFleetStore(FakeCandidateStore):
         rows = self.db.table("gpus")
         for lease in leases:
             key = (host_id, lease.gpu_uuid)
-            tx.add(lambda key=key: StaleEpoch("faulty") if rows[key].faulty else None, lambda: None)
+            tx.add(lambda key=key: StaleEpoch("faulty") if rows[key].faulty else None, lambda: None, items=0)
             self._move(
                 tx, host_id, ("wiping", rental_id, lease.epoch), lease, ("leased", rental_id, 1), StaleEpoch
             )
@@ -234,7 +234,7 @@ class FakeFleetStore(FakeCandidateStore):
             state = "unhealthy" if lease.gpu_uuid in faulty else "free"
             self._move(tx, host_id, ("wiping", rental_id, lease.epoch), lease, (state, None, 0), StaleEpoch)
             if state == "free":
-                tx.add(lambda: None, lambda: self._move_free(host_id, 1))
+                tx.add(lambda: None, lambda: self._move_free(host_id, 1), items=0)
 
     def force_free(self, tx: Any, host_id: str, gpus: Sequence[HostGpu]) -> None:
         hosts, rows = self.db.table("hosts"), self.db.table("gpus")

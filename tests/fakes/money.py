@@ -179,7 +179,7 @@ class FakeMeterStore(MemoryStore):
                 row = rows[row_key]
                 rows[row_key] = replace(row, slowdown_micros=row.slowdown_micros + micros)
 
-        tx.add(check, effect)
+        tx.add(check, effect, items=2)
 
     def count_duplicates(self, rental_id: str) -> int:
         return self.db.table("duplicates").get(rental_id, 0)
@@ -238,6 +238,11 @@ class FakeMeterStore(MemoryStore):
         key = (record.host_id, record.boot_id, record.seq)
         tx.put_new("telemetry", key, record, AlreadyStored("record"))
 
+    def add_part(self, tx: Any, record: TelemetryRecord, number: int) -> None:
+        key, records = (record.host_id, record.boot_id, record.seq), self.db.table("telemetry")
+        tx.add(lambda: AlreadyStored("record") if key in records else None, lambda: None)
+        tx.put_new("telemetry_parts", (*key, number), record.sent_at_ms, AlreadyStored("part"))
+
     def add_energy(self, tx: Any, share: EnergyShare) -> None:
         rows = self.db.table("energy")
         key = (share.rental_id, share.gpu_uuid, share.epoch, share.hour)
@@ -276,6 +281,10 @@ class FakeMeterStore(MemoryStore):
             for key, point in self.db.table("capture").items()
             if key[:2] == (host_id, unit_id) and from_ms <= point.sampled_at_ms < until_ms
         ]
+
+    def list_datapoints_before(self, host_id: str, unit_id: str, before_ms: int) -> Iterator[KeptDatapoint]:
+        found = self.list_datapoints(host_id, unit_id, 0, before_ms)
+        yield from sorted(found, key=lambda kept: kept.datapoint.sampled_at_ms, reverse=True)
 
     def add_site_energy(self, tx: Any, host_id: str, hour: str, uses: Sequence[SiteUse]) -> None:
         rows = self.db.table("site_energy")

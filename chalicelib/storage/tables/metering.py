@@ -97,12 +97,20 @@ class CaptureItem(MeteringTable):
     received_at_ms = IntegerAttribute()
 
 
-class TelemetryItem(Table):
+class TelemetryTable(Table):
     class Meta(TableMeta):
         table_name = "telemetry"
 
+
+class TelemetryItem(TelemetryTable):
     host_id = UnicodeAttribute()
     record = UnicodeAttribute()
     sha256 = UnicodeAttribute()
     sent_at_ms = IntegerAttribute()
+    expires_at = IntegerAttribute()
+
+
+class TelemetryPartItem(TelemetryTable):
+    """Energy of a part of a record was added, and the record is still to come."""
+
     expires_at = IntegerAttribute()

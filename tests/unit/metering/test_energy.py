@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from chalicelib.core.clock import format_hour
 from chalicelib.metering.model import HOUR_MS, UNRENTED, Interval, split_by_hour, sum_energy
+from chalicelib.metering.parts import merge_shares
 from chalicelib.metering.ports import TelemetryRecord
-from chalicelib.metering.service import merge_shares, store_telemetry
+from chalicelib.metering.service import store_telemetry
 from tests.factories import seed_cloud, start
 from tests.fakes import START_MS
 

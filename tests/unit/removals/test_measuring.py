@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.core.clock import format_hour
+from chalicelib.metering.model import CaptureDatapoint
 from chalicelib.removals.measuring import Datapoint, measure
+from chalicelib.removals.model import Window
+from chalicelib.removals.service import read_datapoints
+from tests.fakes import FakeMeterStore
+from tests.fakes.database import MemoryDatabase
 from tests.unit.removals.plant import DAY_MS, HEAT_JOULES, POWER_JOULES, START, read_plant, tell
 
 HOUR_MS = 3_600_000
@@ -90,6 +96,72 @@ def test_what_a_counter_gained_over_hours_is_of_each_by_time():
         tell("ET-1", "electricity", 7, START + DAY_MS + 60_000),
     ]
     assert day(last).electricity.hours == ((START + 23 * HOUR_MS, 7_000),)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5 * DAY_MS - 1), st.integers(0, 1), st.integers(0, 10**6)), max_size=30
+    ),
+    st.sampled_from([1, HOUR_MS // 12, DAY_MS // 3, DAY_MS]),
+)
+def test_the_days_of_a_counter_sum_to_what_it_gained_however_long_it_was_silent(told, near):
+    store, unit = FakeMeterStore(MemoryDatabase()), "dac-1"
+    # Some of them close to a midnight.
+    readings = {
+        (number, (at_ms // DAY_MS * DAY_MS + at_ms % near) if near < DAY_MS else at_ms): gained
+        for at_ms, number, gained in told
+    }
+    shown, values = {}, {}
+    for (number, at_ms), gained in sorted(readings.items()):
+        shown[number] = shown.get(number, 0) + gained
+        values.setdefault(number, []).append(shown[number])
+        point = CaptureDatapoint(
+            unit, f"ET-{number}", "electricity", shown[number], 0, "joules", START + at_ms
+        )
+        assert store.keep_datapoint("hst_1", point, START + at_ms)
+    total = 0
+    for number in range(-1, 6):
+        window = Window("hst_1", unit, format_hour(START + number * DAY_MS)[:10])
+        found = measure(read_datapoints(store, window), window.from_ms, window.until_ms).electricity
+        if found is not None:
+            total += found.value
+            assert sum(part for _, part in found.hours) == found.value
+            assert {hour for hour, _ in found.hours} <= set(range(window.from_ms, window.until_ms, HOUR_MS))
+    assert total == 1000 * sum(each[-1] - each[0] for each in values.values())
+
+
+def test_what_a_counter_gained_over_midnight_is_of_the_day_in_which_it_tells_again_and_both_say_so():
+    silent = [
+        tell("ET-1", "electricity", 100, START - DAY_MS - HOUR_MS),
+        tell("ET-1", "electricity", 160, START + 2 * HOUR_MS),
+        tell("ET-1", "electricity", 170, START + DAY_MS),
+    ]
+    before, after = day(silent[:1], START - 2 * DAY_MS, START - DAY_MS), day(silent)
+    assert (before.electricity.value, codes(before) - {"no_mass_flow", "gap"}) == (0, {"counter_gap"})
+    assert after.electricity.hours[:2] == ((START, 30_000), (START + HOUR_MS, 30_000))
+    assert after.electricity.value == 70_000
+    assert codes(after) - {"no_mass_flow", "gap"} == {"counter_gap"}
+    joined = day([*silent, tell("ET-1", "electricity", 130, START + 60_000)])
+    assert joined.electricity.value == 40_000, "the day before has what came before it"
+    assert "counter_gap" not in codes(joined)
+
+
+def test_who_looks_back_for_a_counter_gives_up_and_says_so(monkeypatch):
+    monkeypatch.setattr("chalicelib.removals.service.MAX_LOOK_BACK", 2)
+    store, window = FakeMeterStore(MemoryDatabase()), Window("hst_1", "dac-1", format_hour(START)[:10])
+    for sensor, at_ms in (
+        ("ET-1", -3 * HOUR_MS),
+        ("TT-1", -2 * HOUR_MS),
+        ("TT-1", -HOUR_MS),
+        ("ET-1", HOUR_MS),
+    ):
+        told = ("electricity", "joules") if sensor == "ET-1" else ("temperature", "millikelvin")
+        point = CaptureDatapoint("dac-1", sensor, told[0], 5, 0, told[1], START + at_ms)
+        store.keep_datapoint("hst_1", point, START + at_ms)
+    found = read_datapoints(store, window)
+    assert [each.sampled_at_ms for each in found] == [START + HOUR_MS]
+    assert any("begins 3600000 ms after" in each.detail for each in day(found).observed)
 
 
 def test_a_gap_captures_nothing_and_is_told():

@@ -9,7 +9,7 @@ from chalicelib.removals.accounting import Component
 from chalicelib.removals.model import Implausible, WrongState
 from chalicelib.removals.service import fail_statement, list_shares, list_statements, read_statement
 from tests.fakes import Crash
-from tests.unit.removals.plant import DAY_MS, START, tell
+from tests.unit.removals.plant import DAY_MS, POWER_JOULES, START, tell
 from tests.unit.removals.site import LOSS, Site
 
 
@@ -151,6 +151,24 @@ def test_a_clock_that_jumps_is_shown_to_the_verifier_and_does_not_refuse(site):
     site.tell([replace(tell("TT-1", "temperature", 5, START + 50), received_at_ms=START - 900_000)])
     assert {each.code for each in site.draw().content.findings} == {"clock_ahead"}
     assert site.submit().state == "awaiting_verification"
+
+
+def test_electricity_of_a_gap_over_midnight_is_taken_off_the_day_after():
+    """The meter of the unit is silent from an hour before midnight to an hour after it."""
+    whole, gap = Site(), Site()
+    for key in [*gap.db.table("capture")]:
+        _, _, at_ms, _, quantity = key
+        if quantity == "electricity" and at_ms < START + 3_600_000:
+            del gap.db.table("capture")[key]
+    gap.tell([tell("ET-1", "electricity", -POWER_JOULES, START - 3_600_000 - 300_000)])
+    hourly = POWER_JOULES * 1000
+    counted = []
+    for site in (whole, gap):
+        (activity,) = [each for each in site.draw().content.components if each.kind == "activity"]
+        counted.append(sum(each.energy_millijoules for each in activity.counted))
+    assert counted == [24 * hourly, 24 * hourly + hourly + hourly // 12]
+    assert {each.code for each in gap.draw().content.findings} == {"counter_gap"}
+    assert gap.submit().state == "awaiting_verification"
 
 
 def test_a_unit_that_claims_more_heat_than_the_gpus_gave_is_refused():

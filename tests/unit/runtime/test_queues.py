@@ -12,6 +12,9 @@ class FakeSqs:
     def send_message(self, **message):
         if self.down:
             raise ConnectionError
+        # As AWS: a FIFO queue insists on a group, and any other refuses one.
+        in_order = {"MessageGroupId", "MessageDeduplicationId"} & set(message)
+        assert len(in_order) == (2 if message["QueueUrl"].endswith(".fifo") else 0)
         self.sent.append(message)
 
 
@@ -19,7 +22,7 @@ def build(count):
     return [Message(f"m{number}", f"body {number}", 0) for number in range(count)]
 
 
-def run(count, outcomes, *, down=False):
+def run(count, outcomes, *, down=False, url="dead", messages=None):
     sqs = FakeSqs(down=down)
     handled = []
 
@@ -29,7 +32,7 @@ def run(count, outcomes, *, down=False):
         if error is not None:
             raise error
 
-    answer = consume(build(count), handle, DeadLetters(sqs, "dead"))
+    answer = consume(messages or build(count), handle, DeadLetters(sqs, url))
     return handled, [each["itemIdentifier"] for each in answer["batchItemFailures"]], sqs.sent
 
 
@@ -56,6 +59,19 @@ def test_poison_is_a_dead_letter_with_its_reason_and_does_not_come_again():
     assert letter["MessageBody"] == "body 2"
     attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
     assert attributes == {"reason": "bad_json", "detail": "line 1", "message_id": "m2"}
+
+
+def test_poison_of_a_fifo_queue_keeps_its_group_and_is_put_aside_once():
+    attributes = {"SentTimestamp": "7", "MessageGroupId": "acc_1"}
+    records = [{"messageId": "m0", "body": "b", "attributes": attributes}]
+    messages = [*read_messages({"Records": records}), Message("m1", "b", 0)]
+    poison = {each.message_id: Rejected("unknown_rental", "") for each in messages}
+    _, failures, dead = run(2, poison, url="https://sqs/1/charges-dlq.fifo", messages=messages)
+    assert failures == []
+    assert [(each["MessageGroupId"], each["MessageDeduplicationId"]) for each in dead] == [
+        ("acc_1", "m0"),
+        ("m1", "m1"),
+    ]
 
 
 def test_poison_that_cannot_be_put_aside_is_not_lost():

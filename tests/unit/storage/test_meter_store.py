@@ -7,7 +7,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib.core.leases import Lease
 from chalicelib.metering.model import Activity, EnergyShare, HourlyEnergy, Meter
-from chalicelib.metering.store import DynamoMeterStore
+from chalicelib.metering.ports import TelemetryRecord
+from chalicelib.metering.store import LOOK_BACK_ROWS, DynamoMeterStore
 from tests.unit.storage.wire import Wire, fill, list_writes
 
 HOUR = "2027-01-15T08"
@@ -104,3 +105,37 @@ def test_activity_is_kept_only_if_nothing_more_was_shown(wire, before, condition
 def test_activity_that_another_record_has_shown_meanwhile_is_told(wire):
     wire.answers = [ClientError({"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem")]
     assert not DynamoMeterStore().keep_activity(METER, Activity(120_000, None))
+
+
+def test_a_part_is_marked_once_and_only_while_its_record_is_not_there(wire):
+    DynamoMeterStore().add_part(wire.tx, TelemetryRecord("hst_1", "boot-1", 7, "{}", 1_000), 2)
+    wire.tx.commit()
+    check, put = (item for write in wire.last["TransactItems"] for item in write.values())
+    assert (check["TableName"], put["TableName"]) == ("prefix-telemetry", "prefix-telemetry")
+    assert check["Key"] == {"pk": {"S": "HOST#hst_1#BOOT#boot-1"}, "sk": {"S": f"{7:016d}"}}
+    assert put["Item"]["pk"] == {"S": "PARTS#hst_1#BOOT#boot-1"}
+    assert put["Item"]["sk"] == {"S": f"{7:016d}#0002"}
+    for each in (check, put):
+        assert fill(each["ConditionExpression"], each) == "attribute_not_exists (pk)"
+
+
+def test_who_looks_back_reads_the_newest_first_and_no_more_than_is_asked(wire):
+    rows = [
+        {
+            "pk": {"S": "CAPTURE#hst_1#dac-1"},
+            "sk": {"S": f"{at_ms:013d}#ET-1#electricity"},
+            "value": {"N": "5"},
+            "standard_deviation": {"N": "0"},
+            "unit": {"S": "joules"},
+            "received_at_ms": {"N": "8"},
+        }
+        for at_ms in (9, 7)
+    ]
+    wire.answers = [{"Items": rows, "LastEvaluatedKey": {"pk": rows[1]["pk"], "sk": rows[1]["sk"]}}]
+    found = DynamoMeterStore().list_datapoints_before("hst_1", "dac-1", 10)
+    assert next(found).datapoint.sampled_at_ms == 9
+    assert (wire.last["ScanIndexForward"], wire.last["Limit"]) == (False, LOOK_BACK_ROWS)
+    assert fill(wire.last["KeyConditionExpression"], wire.last).startswith("(pk = ")
+    assert {"S": f"{10:013d}"} in wire.last["ExpressionAttributeValues"].values()
+    assert next(found).datapoint.sampled_at_ms == 7
+    assert len(wire.calls) == 1

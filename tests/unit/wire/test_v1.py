@@ -182,6 +182,8 @@ def test_the_largest_record_that_an_agent_may_build_fits():
         ("gpu_uuid", "a b"),
         ("method", "guess"),
         ("ended_at_ms", AT_MS - 1),
+        # Of an agent that started before its clock was set.
+        ("started_at_ms", 0),
         ("final", 1),
     ],
 )
