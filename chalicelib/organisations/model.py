@@ -15,6 +15,8 @@ from chalicelib.core.ids import RANDOM_BYTES, build_id, is_id
 from chalicelib.core.principal import MEMBER_ROLES, Role
 
 INVITATION_LIFETIME_MS = 7 * 86_400_000
+#: Reasons for which an erasure waits, and closing too. A payment or a debt is no such: a closed account pays.
+CLOSING_WAITS_FOR = frozenset({"rental_open", "reservation_open", "volume_kept", "money_held"})
 #: Labels of rentals that begin so are projects.
 PROJECT_PREFIX = "prj_"
 #: An owner is a person: somebody has to answer for the organisation.

@@ -1,6 +1,6 @@
 """What the use cases of organisations need, and what they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -84,7 +84,7 @@ class OrganisationStore(Protocol):
 class OrganisationPorts:
     """``find_verified_address`` returns a person's normalised address once they proved that it is theirs.
 
-    ``is_idle`` says that an account runs nothing.
+    ``list_reasons`` names what an account has under way, as an erasure waits for it (`privacy.requests`).
     """
 
     store: OrganisationStore
@@ -92,7 +92,7 @@ class OrganisationPorts:
     idempotency: IdempotencyStore
     mailer: Mailer
     find_verified_address: Callable[[str], str | None]
-    is_idle: Callable[[str], bool]
+    list_reasons: Callable[[str], Sequence[str]]
     public_url: Callable[[], str]
 
 

@@ -47,8 +47,8 @@ from tests.fakes.ledger import (
     FakeWalletStore,
 )
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
-from tests.fakes.organisations import FakeMailer, FakeOrganisationStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.organisations import FakeMailer, FakeOrganisationStore, list_reasons
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore, FakeStandings
 from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reports import FakePurchases, FakeReportStore
 from tests.fakes.reservations import FakeReservationStore
@@ -94,7 +94,7 @@ class FakeCloud:
             FakeIdempotencyStore(self.db),
             self.mailer,
             self.addresses.get,
-            lambda account_id: self.rentals.scheduling.get_quota(account_id).used_gpus == 0,
+            lambda account_id: list_reasons(self.db, account_id),
             lambda: "https://api.example/stage",
         )
         self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
@@ -137,6 +137,7 @@ class FakeCloud:
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
             wallets=wallets,
+            standings=FakeStandings(self.db),
             planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
             projects=self.organisation_store,

@@ -7,7 +7,9 @@ from chalicelib.core.errors import Conflict, DomainError, Forbidden, NotFound, U
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Mail
 from chalicelib.organisations.model import Invitation, Membership, Project, ServiceAccount
-from tests.fakes.database import MemoryStore
+from chalicelib.privacy.requests import Reason
+from chalicelib.rentals.rules import FINAL_STATES
+from tests.fakes.database import MemoryDatabase, MemoryStore
 
 
 class FakeOrganisationStore(MemoryStore):
@@ -141,6 +143,25 @@ class FakeMailer:
         if self.is_down:
             raise Unavailable("mail")
         self.sent.append(mail)
+
+
+def list_reasons(db: MemoryDatabase, account_id: str) -> tuple[Reason, ...]:
+    """As `chalicelib.privacy.record_store.DynamoRecords.list_reasons`, of what closing waits for."""
+    reasons: set[Reason] = set()
+    for rental in db.table("rentals").values():
+        if rental.account_id == account_id:
+            over = rental.state in FINAL_STATES and rental.billing_state in {"not_started", "settled"}
+            reasons |= set() if over else {"rental_open"}
+            reasons |= {"volume_kept"} if rental.kept else set()
+    for reservation in db.table("reservations").values():
+        if reservation.account_id == account_id and reservation.state in {"confirmed", "active"}:
+            reasons.add("reservation_open")
+    balance = db.table("balances").get(account_id)
+    if balance is not None and balance.held_micros > 0:
+        reasons.add("money_held")
+    if balance is not None and balance.posted_micros < 0:
+        reasons.add("balance_negative")
+    return tuple(sorted(reasons))
 
 
 def _cut(rows: list[tuple[str, Any]], limit: int, start: str | None) -> Page[Any]:

@@ -68,6 +68,14 @@ class FakeIdempotencyStore(MemoryStore):
         tx.add(check, lambda: self.db.table("idempotency").__setitem__(key, record))
 
 
+class FakeStandings(MemoryStore):
+    """As `chalicelib.accounts.standing.Standings`, and forgets at once."""
+
+    def is_barred(self, account_id: str) -> bool:
+        account = self.db.table("accounts").get(account_id)
+        return account is None or account.is_barred
+
+
 class FakeAccountStore(MemoryStore):
     def get_installation(self) -> Installation | None:
         return self.db.table("installation").get("it")
