@@ -84,7 +84,7 @@ class FakeCloud:
             self.clock,
             self.ids,
             lambda: self.pepper,
-            self.organisation_store.count_issued_key,
+            self.organisation_store,
         )
         #: What people proved is theirs.
         self.addresses: dict[str, str] = {}

@@ -51,20 +51,28 @@ class FakeOrganisationStore(MemoryStore):
 
         tx.add(check, lambda: rows.__setitem__(account_id, rows.get(account_id, 0) + change))
 
-    def count_issued_key(self, tx: Any, account_id: str, issuer_id: str) -> None:
-        is_program = issuer_id.startswith("sva_")
-        rows = self.db.table("service_accounts" if is_program else "members")
-        key = issuer_id if is_program else (account_id, issuer_id)
+    def read_issued_count(self, account_id: str, issuer_id: str) -> int:
+        rows, key = self._find_issuer(account_id, issuer_id)
+        return rows[key].issued_keys if key in rows else 0
+
+    def count_issued_key(self, tx: Any, account_id: str, issuer_id: str, issued: int) -> None:
+        rows, key = self._find_issuer(account_id, issuer_id)
 
         def check() -> DomainError | None:
             row = rows.get(key)
-            gone = row is None or row.account_id != account_id or getattr(row, "disabled_at_ms", None)
-            return Forbidden("gone", code="issuer_gone") if gone else None
+            if row is None or row.account_id != account_id or getattr(row, "disabled_at_ms", None):
+                return Forbidden("gone", code="issuer_gone")
+            return None if row.issued_keys == issued else Unavailable("another key was issued")
 
         def effect() -> None:
             rows[key] = replace(rows[key], issued_keys=rows[key].issued_keys + 1)
 
         tx.add(check, effect)
+
+    def _find_issuer(self, account_id: str, issuer_id: str) -> tuple[dict[Any, Any], Any]:
+        if issuer_id.startswith("sva_"):
+            return self.db.table("service_accounts"), issuer_id
+        return self.db.table("members"), (account_id, issuer_id)
 
     def get_invitation(self, account_id: str, invitation_id: str) -> Invitation | None:
         return self.db.table("invitations").get((account_id, invitation_id))
