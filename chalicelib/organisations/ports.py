@@ -18,6 +18,7 @@ from chalicelib.core.idempotency import (
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Mailer, Transaction
 from chalicelib.core.principal import MEMBER_ROLES, OPERATOR_ROLES, Principal, Role
+from chalicelib.core.throttling import Grant, RateQuota
 from chalicelib.organisations.model import Invitation, Membership, Project, ServiceAccount
 
 #: Keys that one act ends at most, which is as many as somebody may have.
@@ -88,6 +89,14 @@ class OrganisationStore(Protocol):
         """Fails with Unavailable when ``old`` is no longer what is stored."""
 
 
+class Buckets(Protocol):
+    """Token buckets that all processes share, see `core.throttling`."""
+
+    def take(self, bucket: str, quota: RateQuota, most: int, now_us: int, full_at_us: int) -> Grant:
+        """Take ``most`` tokens or those that there are. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OrganisationPorts:
     """``find_verified_address`` returns a person's normalised address once they proved that it is theirs.
@@ -99,6 +108,7 @@ class OrganisationPorts:
     accounts: AccountPorts
     idempotency: IdempotencyStore
     mailer: Mailer
+    buckets: Buckets
     find_verified_address: Callable[[str], str | None]
     list_reasons: Callable[[str], Sequence[str]]
     public_url: Callable[[], str]

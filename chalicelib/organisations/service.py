@@ -7,7 +7,13 @@ from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.paging import Page
 from chalicelib.core.principal import Principal, Role
 from chalicelib.organisations.leaving import add_removal
-from chalicelib.organisations.model import CLOSING_WAITS_FOR, Membership, Organisation, ServiceAccount
+from chalicelib.organisations.model import (
+    CLOSING_WAITS_FOR,
+    Membership,
+    Organisation,
+    ServiceAccount,
+    check_name,
+)
 from chalicelib.organisations.ports import (
     Created,
     Once,
@@ -45,9 +51,11 @@ def create_organisation(
 
     Raises:
         Forbidden: ``person_needed``.
+        InvalidInput: ``invalid_name``.
         IdempotencyMismatch: the key was used for another request.
     """
     user_id = require_person(principal)
+    check_name(name)
     replay = find_replay(ports, user_id, once)
     if replay is not None:
         return replay
@@ -70,8 +78,9 @@ def read_organisation(ports: OrganisationPorts, principal: Principal, account_id
 def rename_organisation(
     ports: OrganisationPorts, principal: Principal, account_id: str, name: str
 ) -> Organisation:
-    """Raises NotFound, Unavailable: it changed at the same time."""
+    """Raises NotFound, InvalidInput (``invalid_name``), Unavailable: it changed at the same time."""
     account = find_organisation(ports, principal, account_id)
+    check_name(name)
     if account.name == name:
         return _describe(account)
     renamed = replace(account, name=name)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.wiring.accounts import account_ports, rotation_ports
 from chalicelib.wiring.identity import find_verified_address, mailer
-from chalicelib.wiring.system import bind_tables, clock, public_url
+from chalicelib.wiring.system import bind_tables, clock, public_url, settings
 
 if TYPE_CHECKING:
     from chalicelib.organisations.ports import OrganisationPorts
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 def organisation_ports() -> "OrganisationPorts":
     from chalicelib.organisations.ports import OrganisationPorts
     from chalicelib.organisations.store import DynamoOrganisationStore
+    from chalicelib.storage.bucket_store import DynamoBucketStore
+    from chalicelib.storage.connection import bind
 
     return OrganisationPorts(
         DynamoOrganisationStore(),
         account_ports(),
         rotation_ports().idempotency,
         mailer(),
+        DynamoBucketStore(bind(settings().table_prefix, settings().aws_region)),
         find_verified_address,
         list_reasons,
         public_url,

@@ -46,6 +46,7 @@ from tests.fakes.ledger import (
     FakeUsageStore,
     FakeWalletStore,
 )
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
 from tests.fakes.organisations import FakeMailer, FakeOrganisationStore, list_reasons
 from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore, FakeStandings
@@ -86,6 +87,7 @@ class FakeCloud:
             lambda: self.pepper,
             self.organisation_store,
         )
+        self.mail_buckets = MemoryBuckets()
         #: What people proved is theirs.
         self.addresses: dict[str, str] = {}
         self.organisations = OrganisationPorts(
@@ -93,6 +95,7 @@ class FakeCloud:
             self.accounts,
             FakeIdempotencyStore(self.db),
             self.mailer,
+            self.mail_buckets,
             self.addresses.get,
             lambda account_id: list_reasons(self.db, account_id),
             lambda: "https://api.example/stage",
