@@ -119,6 +119,10 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"pc_(live|enrol)_([0-9a-hjkmnp-tv-z]{26})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 SECRET_LENGTH, CHECKSUM_LENGTH = 32, 6
 DAY_MS = 86_400_000
+#: Keys that one person or program has issued and that work: beyond it they issue no more.
+MAX_LIVE_KEYS = 50
+#: As many with those that a rotation has replaced and that still work. Removing somebody ends all in one act.
+MAX_LIVE_KEYS_IN_OVERLAP = 80
 _PREFIXES: Mapping[TokenKind, str] = {"live": "key", "enrol": "enr"}
 
 
@@ -165,6 +169,9 @@ class ApiKey:
 
     def is_expired(self, now_ms: int) -> bool:
         return self.limits.expires_at_ms is not None and now_ms >= self.limits.expires_at_ms
+
+    def is_live(self, now_ms: int) -> bool:
+        return self.revoked_at_ms is None and not self.is_expired(now_ms)
 
     def is_used_first_today(self, now_ms: int) -> bool:
         return self.last_used_at_ms is None or self.last_used_at_ms < start_day(now_ms)

@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chalicelib.accounts.limits import renew_limits
-from chalicelib.accounts.model import DAY_MS, ApiKey, build_token, compute_digest, derive_secret
+from chalicelib.accounts.model import (
+    DAY_MS,
+    MAX_LIVE_KEYS_IN_OVERLAP,
+    ApiKey,
+    build_token,
+    compute_digest,
+    derive_secret,
+)
 from chalicelib.accounts.service import (
     AccountPorts,
     IssuedKey,
@@ -63,7 +70,7 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
         NotFound: no such key, or not the caller's.
         Conflict: ``already_rotated``, ``key_not_live``: it is revoked or expired, ``operator_key``,
             ``host_key``: a host gets another by enrolling again, ``predecessor_live``: two keys of a line
-            work already.
+            work already, ``too_many_live_keys``: rotate without an overlap.
         Forbidden: ``key_exceeds_issuer``: the key, or its successor, may do more than the caller;
             ``key_of_another``.
         IdempotencyMismatch: the Idempotency-Key was used for another request, or by another key.
@@ -89,8 +96,9 @@ def rotate_key(ports: RotationPorts, principal: Principal, command: RotateKey) -
     )
     tx = accounts.transactions()
     ports.idempotency.add(tx, record, now_ms)
-    add_issued_key(accounts, tx, issued.key)
     ends_at_ms = _choose_end(key, now_ms + command.overlap_ms)
+    ended = key if ends_at_ms <= now_ms else None
+    add_issued_key(accounts, tx, issued.key, at_most=MAX_LIVE_KEYS_IN_OVERLAP, ended=ended)
     accounts.store.retire_key(tx, key.key_id, issued.key.key_id, ends_at_ms)
     add_audit(accounts, tx, key.account_id, principal.actor_id, "key.rotated", key.key_id)
     try:

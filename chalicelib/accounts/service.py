@@ -7,6 +7,7 @@ from typing import Protocol
 
 from chalicelib.accounts.limits import settle_limits
 from chalicelib.accounts.model import (
+    MAX_LIVE_KEYS,
     OWN_KEYS_ONLY,
     Account,
     ApiKey,
@@ -24,6 +25,8 @@ from chalicelib.core.ports import AuditEntry, AuditTrail, Clock, Ids, Transactio
 from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role, is_operator
 
 BOOTSTRAP_ACTOR = "bootstrap"
+#: Keys that are over and are taken off their issuer's list with the next one that is issued.
+FORGOTTEN_AT_ONCE = 50
 
 
 class AccountStore(Protocol):
@@ -43,8 +46,11 @@ class AccountStore(Protocol):
 
     def add_key(self, tx: Transaction, key: ApiKey) -> None: ...
     def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
-        """Every key of an account that ``issuer_id`` issued, read consistently."""
+        """Keys of an account that ``issuer_id`` issued, each that is live among them, read consistently."""
         ...
+
+    def forget_issued(self, tx: Transaction, key: ApiKey) -> None:
+        """Take a key that is over out of `list_issued_keys`."""
 
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None: ...
     def revoke_leaked_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
@@ -61,8 +67,12 @@ class AccountStore(Protocol):
         """
 
 
-#: Adds to a transaction what makes it fail with Forbidden unless the issuer still belongs to the account.
-IssuerGuard = Callable[[Transaction, str, str], None]
+class Issuers(Protocol):
+    """Who belongs to an account and issues its keys."""
+
+    def read_issued_count(self, account_id: str, issuer_id: str) -> int: ...
+    def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str, issued: int) -> None:
+        """Fails with Forbidden: they no longer belong to it; with Unavailable: they issued another since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class AccountPorts:
     clock: Clock
     ids: Ids
     read_pepper: Callable[[], bytes]
-    guard_issuer: IssuerGuard | None = None
+    issuers: Issuers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +146,8 @@ def create_key(
     Raises:
         NotFound: no such account, or not the caller's.
         InvalidInput, Forbidden: as `settle_limits`.
+        Conflict: ``too_many_live_keys``: whoever issues it has `MAX_LIVE_KEYS`.
+        Unavailable: they issue another at the same time; try again.
     """
     if principal.account_id != account_id and not principal.is_operator:
         raise NotFound("There is no such account.")
@@ -147,7 +159,7 @@ def create_key(
     issued_by = find_issuer(ports, principal)
     issued = build_key(ports, account_id, "renter", label, limits=settled, issued_by=issued_by)
     tx = ports.transactions()
-    add_issued_key(ports, tx, issued.key)
+    add_issued_key(ports, tx, issued.key, at_most=MAX_LIVE_KEYS)
     add_audit(ports, tx, account_id, principal.actor_id, "key.created", issued.key.key_id)
     tx.commit()
     return issued
@@ -165,6 +177,8 @@ def revoke_key(ports: AccountPorts, principal: Principal, key_id: str) -> None:
         return
     tx = ports.transactions()
     ports.store.revoke_key(tx, key_id, ports.clock.now_ms())
+    if key.issued_by is not None:
+        ports.store.forget_issued(tx, key)
     add_audit(ports, tx, key.account_id, principal.actor_id, "key.revoked", key_id)
     tx.commit()
 
@@ -233,11 +247,35 @@ def find_issuer(ports: AccountPorts, principal: Principal) -> str | None:
     return None if key is None else key.issued_by
 
 
-def add_issued_key(ports: AccountPorts, tx: Transaction, key: ApiKey) -> None:
-    """Store a key, unless whoever issued it has gone meanwhile (Forbidden)."""
+def add_issued_key(
+    ports: AccountPorts, tx: Transaction, key: ApiKey, *, at_most: int, ended: ApiKey | None = None
+) -> None:
+    """Store a key, unless whoever issued it has gone meanwhile (Forbidden); ``ended``: ends with it.
+
+    What they issued and is over is taken off their list, so that it stays as short as the bound.
+
+    Raises:
+        Conflict: ``too_many_live_keys``: they have ``at_most``. Two at once are not both let in by that.
+    """
     ports.store.add_key(tx, key)
-    if key.issued_by is not None and ports.guard_issuer is not None:
-        ports.guard_issuer(tx, key.account_id, key.issued_by)
+    if ended is not None and ended.issued_by is not None:
+        ports.store.forget_issued(tx, ended)
+    if key.issued_by is None or ports.issuers is None:
+        return
+    now_ms = ports.clock.now_ms()
+    # Read before the list: whatever is issued after this lets the transaction fail.
+    issued = ports.issuers.read_issued_count(key.account_id, key.issued_by)
+    listed = ports.store.list_issued_keys(key.account_id, key.issued_by)
+    others = [each for each in listed if ended is None or each.key_id != ended.key_id]
+    if sum(each.is_live(now_ms) for each in others) >= at_most:
+        raise Conflict(
+            f"Whoever issues this key has {at_most} that work; revoke one first.",
+            code="too_many_live_keys",
+            extra={"max": at_most},
+        )
+    for each in [each for each in others if not each.is_live(now_ms)][:FORGOTTEN_AT_ONCE]:
+        ports.store.forget_issued(tx, each)
+    ports.issuers.count_issued_key(tx, key.account_id, key.issued_by, issued)
 
 
 def build_key(

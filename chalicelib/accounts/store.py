@@ -116,8 +116,14 @@ class DynamoAccountStore:
 
     def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
         notes = IssuedKeyItem.query(keys.issuer(account_id, issuer_id), consistent_read=True)
-        issued = (self.get_key(keys.read_api_key(note.sk)) for note in notes)
-        return [key for key in issued if key is not None]
+        wanted = [(note.sk, note.sk) for note in notes]
+        found = ApiKeyItem.batch_get(wanted, consistent_read=True) if wanted else ()
+        return sorted((_read_key(item) for item in found), key=lambda key: key.key_id)
+
+    def forget_issued(self, tx: Transaction, key: ApiKey) -> None:
+        assert key.issued_by is not None, "only what somebody issued is noted"
+        note = (keys.issuer(key.account_id, key.issued_by), keys.api_key(key.key_id))
+        dynamo(tx).delete(IssuedKeyItem, note, None, unexpected("The key"))
 
     def revoke_key(self, tx: Transaction, key_id: str, at_ms: int) -> None:
         key = keys.api_key(key_id)

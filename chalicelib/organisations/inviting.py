@@ -1,13 +1,18 @@
-"""Invitations: a token by mail, for the person whose verified address it was sent to, once."""
+"""Invitations: a token by mail, for the person whose verified address it was sent to, once.
+
+Mails go from our domain to whomever an organisation names, so they are few: one an hour to an address, twenty
+at once of an organisation and of an inviter, and twenty more in a day.
+"""
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.accounts.model import PERMISSIONS
-from chalicelib.core.errors import Conflict, Forbidden, NotFound
+from chalicelib.core.errors import Conflict, Forbidden, NotFound, RateLimited
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Mail, Transaction
 from chalicelib.core.principal import Principal, Role
+from chalicelib.core.throttling import Grant, RateQuota, measure_wait_us
 from chalicelib.organisations.model import (
     INVITATION_LIFETIME_MS,
     Invitation,
@@ -34,6 +39,10 @@ from chalicelib.organisations.ports import (
 from chalicelib.organisations.service import require_person
 
 PATH = "/invitations/"
+#: Mails of an organisation to one address.
+ADDRESS_QUOTA = RateQuota(1, 3_600)
+#: Mails of an organisation, and of an inviter in all of them.
+DAY_QUOTA = RateQuota(20, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,15 @@ class Invite:
 def invite_member(ports: OrganisationPorts, principal: Principal, command: Invite, once: Once) -> Created:
     """Invite whoever owns an address; another invitation to it takes the place of the first.
 
-    The mail is sent after the commit, and again by a repeat of the request if it was not taken.
+    The mail is sent after the commit, and again by a repeat of the request if it was not taken. Within an
+    hour of a mail to the address none is sent: the link in it is good for the newer invitation then.
 
     Raises:
         NotFound: no such organisation.
         InvalidInput: ``invalid_email``, ``role_not_of_account``.
         Forbidden: ``role_exceeds_own``, ``membership_changed``.
         IdempotencyMismatch: the key was used for another request.
+        RateLimited: ``too_many_invitations``.
         Unavailable: the mail was not taken; send the request again.
     """
     accounts, account_id = ports.accounts, command.account_id
@@ -77,6 +88,7 @@ def invite_member(ports: OrganisationPorts, principal: Principal, command: Invit
             now_ms,
             now_ms + INVITATION_LIFETIME_MS,
         )
+        invitation = _pass_gates(ports, principal, invitation)
         tx = accounts.transactions()
         require_actor(ports, tx, principal, account_id)
         ports.store.put_invitation(tx, invitation)
@@ -84,6 +96,49 @@ def invite_member(ports: OrganisationPorts, principal: Principal, command: Invit
         created = commit_once(ports, tx, principal.account_id, once, invitation)
     _send(ports, organisation.name, address, token, invitation_id)
     return created
+
+
+def _pass_gates(ports: OrganisationPorts, principal: Principal, invitation: Invitation) -> Invitation:
+    """Return the invitation as it may be kept: to be mailed, or with the link of one that was mailed of late.
+
+    Raises:
+        RateLimited: ``too_many_invitations``.
+    """
+    account_id, now_ms = invitation.account_id, ports.accounts.clock.now_ms()
+    grant = _take(ports, f"invitation#{invitation.invitation_id}", ADDRESS_QUOTA)
+    if not grant.tokens:
+        before = ports.store.get_invitation(account_id, invitation.invitation_id)
+        if before is None or before.expires_at_ms <= now_ms:
+            # It was accepted or revoked since the mail, whose link is worth nothing any more.
+            raise _refuse(grant, ADDRESS_QUOTA, now_ms)
+        if before.mailed_at_ms is not None:
+            return replace(invitation, token_digest=before.token_digest, mailed_at_ms=before.mailed_at_ms)
+    inviters = [f"invitations#{account_id}"]
+    if not principal.is_operator:
+        inviters.append(f"invitations#{invitation.invited_by}")
+    for bucket in inviters:
+        grant = _take(ports, bucket, DAY_QUOTA)
+        if not grant.tokens:
+            raise _refuse(grant, DAY_QUOTA, now_ms)
+    return invitation
+
+
+def _take(ports: OrganisationPorts, bucket: str, quota: RateQuota) -> Grant:
+    return ports.buckets.take(bucket, quota, 1, ports.accounts.clock.now_ms() * 1_000, 0)
+
+
+def _refuse(grant: Grant, quota: RateQuota, now_ms: int) -> RateLimited:
+    wait_us = measure_wait_us(quota, grant.full_at_us, now_ms * 1_000, 1)
+    return RateLimited(
+        "Too many invitations were sent of late; try again later.",
+        code="too_many_invitations",
+        extra={
+            "policy": "invitations",
+            "quota": quota.tokens,
+            "window_seconds": quota.window_seconds,
+            "retry_after_seconds": max(1, -(-wait_us // 1_000_000)),
+        },
+    )
 
 
 def list_invitations(
@@ -184,11 +239,12 @@ def _send(ports: OrganisationPorts, organisation: str, address: str, token: str,
     digest = digest_invitation_token(token, ports.accounts.read_pepper())
     if stored is None or stored.token_digest != digest or stored.mailed_at_ms is not None:
         return
-    name = " ".join(organisation.split())
+    # A stranger's words: a name from before `check_name` may still have a link or a line in it.
+    name = " ".join(organisation.replace("://", " ").replace('"', "'").split())
     text = (
-        f"You are invited to the organisation {name}, as {stored.role}.\n\n"
+        f'You are invited to an organisation that calls itself "{name}", as {stored.role}.\n\n'
         f"Sign in with this address and accept within seven days:\n{ports.public_url()}{PATH}{token}\n\n"
         "If you do not know them, do nothing: the invitation then ends by itself.\n"
     )
-    ports.mailer.send(Mail(address, f"Invitation to {name}", text))
+    ports.mailer.send(Mail(address, "Invitation to an organisation", text))
     ports.store.note_mailed(stored, ports.accounts.clock.now_ms())

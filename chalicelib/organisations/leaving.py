@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from chalicelib.accounts.model import ApiKey
 from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.organisations.model import Membership
-from chalicelib.organisations.ports import OrganisationPorts, end_keys, is_live
+from chalicelib.organisations.ports import OrganisationPorts, end_keys
 
 MEMBERS_PER_PAGE = 100
 #: Keys that one transaction ends, with an entry for all of them.
@@ -88,7 +88,7 @@ def revoke_issued_keys(ports: OrganisationPorts, user_id: str, actor_id: str) ->
     now_ms, count = ports.accounts.clock.now_ms(), 0
     for member in _list_memberships(ports, user_id):
         keys = ports.accounts.store.list_issued_keys(member.account_id, user_id)
-        live = [key for key in keys if is_live(key, now_ms)]
+        live = [key for key in keys if key.is_live(now_ms)]
         for start in range(0, len(live), KEYS_PER_ACT):
             _revoke(ports, member, live[start : start + KEYS_PER_ACT], actor_id)
         count += len(live)
@@ -99,6 +99,7 @@ def _revoke(ports: OrganisationPorts, member: Membership, keys: list[ApiKey], ac
     tx = ports.accounts.transactions()
     for key in keys:
         ports.accounts.store.revoke_key(tx, key.key_id, ports.accounts.clock.now_ms())
+        ports.accounts.store.forget_issued(tx, key)
     _add_entry(ports, tx, member, actor_id, "member.keys_revoked", {"keys_revoked": len(keys)})
     tx.commit()
 

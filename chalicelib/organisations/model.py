@@ -15,11 +15,15 @@ from chalicelib.core.ids import RANDOM_BYTES, build_id, is_id
 from chalicelib.core.principal import MEMBER_ROLES, Role
 
 INVITATION_LIFETIME_MS = 7 * 86_400_000
+#: Reasons for which an erasure waits, and closing too. A payment or a debt is no such: a closed account pays.
+CLOSING_WAITS_FOR = frozenset({"rental_open", "reservation_open", "volume_kept", "money_held"})
 #: Labels of rentals that begin so are projects.
 PROJECT_PREFIX = "prj_"
 #: An owner is a person: somebody has to answer for the organisation.
 SERVICE_ROLES: frozenset[Role] = MEMBER_ROLES - {"owner"}
 MAX_ADDRESS = 254
+#: Controls, and what else begins a new line: no part of a name that stands in a mail.
+_NO_NAME = frozenset({"Cc", "Zl", "Zp"})
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]+@[^\s@<>\"(),:;\\\[\]]+\.[^\s@<>\"(),:;\\\[\]]+")
 _TOKEN_PARTS = 3
 
@@ -90,6 +94,16 @@ class Project:
     name: str
     created_at_ms: int
     archived_at_ms: int | None = None
+
+
+def check_name(name: str) -> None:
+    """Hold an organisation's name to what may stand in a mail of ours to somebody who does not know it.
+
+    Raises:
+        InvalidInput: ``invalid_name``: it has a link in it, or a character that is no part of a line.
+    """
+    if "://" in name or any(unicodedata.category(each) in _NO_NAME for each in name):
+        raise InvalidInput("A name has no links and no control characters.", code="invalid_name")
 
 
 def normalise_address(text: str) -> str:

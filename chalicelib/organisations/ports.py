@@ -1,11 +1,11 @@
 """What the use cases of organisations need, and what they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from chalicelib.accounts.model import PERMISSIONS, Account, ApiKey, select_permissions
+from chalicelib.accounts.model import MAX_LIVE_KEYS_IN_OVERLAP, PERMISSIONS, Account, select_permissions
 from chalicelib.accounts.service import AccountPorts
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from chalicelib.core.idempotency import (
@@ -18,10 +18,13 @@ from chalicelib.core.idempotency import (
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry, Mailer, Transaction
 from chalicelib.core.principal import MEMBER_ROLES, OPERATOR_ROLES, Principal, Role
+from chalicelib.core.throttling import Grant, RateQuota
 from chalicelib.organisations.model import Invitation, Membership, Project, ServiceAccount
 
-#: Keys that one act ends at most: a transaction has a hundred items.
-MAX_ENDED_KEYS = 80
+#: Keys that one act ends at most, which is as many as somebody may have.
+MAX_ENDED_KEYS = MAX_LIVE_KEYS_IN_OVERLAP
+#: Of the hundred items of a transaction, for keys and the notes of who issued them.
+ITEMS_FOR_KEYS = 90
 
 
 class OrganisationStore(Protocol):
@@ -50,8 +53,14 @@ class OrganisationStore(Protocol):
     ) -> None:
         """``change``: 1 or -1. Fails with Conflict (``last_owner``) when none would be left and has to be."""
 
-    def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str) -> None:
-        """Fails with Forbidden (``issuer_gone``): who issues it is no member, or disabled."""
+    def read_issued_count(self, account_id: str, issuer_id: str) -> int:
+        """How many keys somebody issued so far; 0: they are not there."""
+        ...
+
+    def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str, issued: int) -> None:
+        """Fails with Forbidden (``issuer_gone``): who issues it is no member, or disabled; with Unavailable:
+        there are no longer ``issued``.
+        """
 
     def get_invitation(self, account_id: str, invitation_id: str) -> Invitation | None: ...
     def list_invitations(self, account_id: str, limit: int, start: str | None) -> Page[Invitation]: ...
@@ -80,19 +89,28 @@ class OrganisationStore(Protocol):
         """Fails with Unavailable when ``old`` is no longer what is stored."""
 
 
+class Buckets(Protocol):
+    """Token buckets that all processes share, see `core.throttling`."""
+
+    def take(self, bucket: str, quota: RateQuota, most: int, now_us: int, full_at_us: int) -> Grant:
+        """Take ``most`` tokens or those that there are. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OrganisationPorts:
     """``find_verified_address`` returns a person's normalised address once they proved that it is theirs.
 
-    ``is_idle`` says that an account runs nothing.
+    ``list_reasons`` names what an account has under way, as an erasure waits for it (`privacy.requests`).
     """
 
     store: OrganisationStore
     accounts: AccountPorts
     idempotency: IdempotencyStore
     mailer: Mailer
+    buckets: Buckets
     find_verified_address: Callable[[str], str | None]
-    is_idle: Callable[[str], bool]
+    list_reasons: Callable[[str], Sequence[str]]
     public_url: Callable[[], str]
 
 
@@ -189,7 +207,7 @@ def end_keys(
     ended = [
         key
         for key in ports.accounts.store.list_issued_keys(account_id, issuer_id)
-        if is_live(key, now_ms) and not select_permissions(key.role, key.limits) <= left
+        if key.is_live(now_ms) and not select_permissions(key.role, key.limits) <= left
     ]
     if len(ended) > MAX_ENDED_KEYS:
         raise Conflict(
@@ -197,11 +215,10 @@ def end_keys(
         )
     for key in ended:
         ports.accounts.store.revoke_key(tx, key.key_id, now_ms)
+    # Notes that do not fit go with the next key that is issued, if ever one is.
+    for key in ended[: ITEMS_FOR_KEYS - len(ended)]:
+        ports.accounts.store.forget_issued(tx, key)
     return len(ended)
-
-
-def is_live(key: ApiKey, now_ms: int) -> bool:
-    return key.revoked_at_ms is None and not key.is_expired(now_ms)
 
 
 def add_audit(

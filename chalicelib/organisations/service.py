@@ -7,7 +7,13 @@ from chalicelib.core.errors import Conflict, Forbidden, NotFound
 from chalicelib.core.paging import Page
 from chalicelib.core.principal import Principal, Role
 from chalicelib.organisations.leaving import add_removal
-from chalicelib.organisations.model import Membership, Organisation, ServiceAccount
+from chalicelib.organisations.model import (
+    CLOSING_WAITS_FOR,
+    Membership,
+    Organisation,
+    ServiceAccount,
+    check_name,
+)
 from chalicelib.organisations.ports import (
     Created,
     Once,
@@ -45,9 +51,11 @@ def create_organisation(
 
     Raises:
         Forbidden: ``person_needed``.
+        InvalidInput: ``invalid_name``.
         IdempotencyMismatch: the key was used for another request.
     """
     user_id = require_person(principal)
+    check_name(name)
     replay = find_replay(ports, user_id, once)
     if replay is not None:
         return replay
@@ -70,8 +78,9 @@ def read_organisation(ports: OrganisationPorts, principal: Principal, account_id
 def rename_organisation(
     ports: OrganisationPorts, principal: Principal, account_id: str, name: str
 ) -> Organisation:
-    """Raises NotFound, Unavailable: it changed at the same time."""
+    """Raises NotFound, InvalidInput (``invalid_name``), Unavailable: it changed at the same time."""
     account = find_organisation(ports, principal, account_id)
+    check_name(name)
     if account.name == name:
         return _describe(account)
     renamed = replace(account, name=name)
@@ -83,19 +92,25 @@ def rename_organisation(
 
 
 def close_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> None:
-    """Close an organisation that runs nothing; closing twice changes nothing.
+    """Close an organisation that has nothing under way; closing twice changes nothing.
 
     It can be read and paid for from then on, as one that is suspended; an operator opens it again.
 
     Raises:
         NotFound: there is no such organisation, or it is not the caller's.
-        Conflict: ``organisation_in_use``.
+        Conflict: ``organisation_in_use``, with ``reasons``: what of `CLOSING_WAITS_FOR` there is.
     """
     account = find_organisation(ports, principal, account_id)
     if account.closed_at_ms is not None:
         return
-    if not ports.is_idle(account_id):
-        raise Conflict("The organisation still has GPUs; end its rentals first.", code="organisation_in_use")
+    left = [reason for reason in ports.list_reasons(account_id) if reason in CLOSING_WAITS_FOR]
+    if left:
+        # Nobody could end it afterwards: a closed account reads and pays.
+        raise Conflict(
+            f"The organisation still has something under way: {', '.join(left)}. End it first.",
+            code="organisation_in_use",
+            extra={"reasons": left},
+        )
     tx = ports.accounts.transactions()
     require_actor(ports, tx, principal, account_id)
     closed = replace(account, closed_at_ms=ports.accounts.clock.now_ms())

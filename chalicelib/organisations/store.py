@@ -40,7 +40,9 @@ def _last_owner(_old: Any) -> DomainError:
     return Conflict("An organisation keeps an owner; name another first.", code="last_owner")
 
 
-def _issuer_gone(_old: Any) -> DomainError:
+def _not_counted(old: Any) -> DomainError:
+    if old is not None and getattr(old, "disabled_at_ms", None) is None:
+        return Unavailable("Another key was issued at the same time; try again.")
     return Forbidden("Who issues this key no longer belongs to the account.", code="issuer_gone")
 
 
@@ -84,18 +86,27 @@ class DynamoOrganisationStore:
         others = OrganisationItem.owners > 1 if change < 0 and not may_be_none else None
         dynamo(tx).update(OrganisationItem, key, [OrganisationItem.owners.add(change)], others, _last_owner)
 
-    def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str) -> None:
+    def read_issued_count(self, account_id: str, issuer_id: str) -> int:
+        if keys.is_service_account(issuer_id):
+            program = self.get_service_account(issuer_id)
+            return 0 if program is None else program.issued_keys
+        member = self.get_membership(account_id, issuer_id)
+        return 0 if member is None else member.issued_keys
+
+    def count_issued_key(self, tx: Transaction, account_id: str, issuer_id: str, issued: int) -> None:
         if keys.is_service_account(issuer_id):
             key = keys.service_account(issuer_id)
-            live = (ServiceAccountItem.account_id == account_id) & (
-                ServiceAccountItem.disabled_at_ms.does_not_exist()
+            live = (
+                (ServiceAccountItem.account_id == account_id)
+                & ServiceAccountItem.disabled_at_ms.does_not_exist()
+                & (ServiceAccountItem.issued_keys == issued)
             )
             one = [ServiceAccountItem.issued_keys.add(1)]
-            dynamo(tx).update(ServiceAccountItem, (key, key), one, live, _issuer_gone)
+            dynamo(tx).update(ServiceAccountItem, (key, key), one, live, _not_counted)
             return
         member = (keys.organisation(account_id), keys.member(issuer_id))
         one = [MembershipItem.issued_keys.add(1)]
-        dynamo(tx).update(MembershipItem, member, one, MembershipItem.pk.exists(), _issuer_gone)
+        dynamo(tx).update(MembershipItem, member, one, MembershipItem.issued_keys == issued, _not_counted)
 
     def get_invitation(self, account_id: str, invitation_id: str) -> Invitation | None:
         item = _get(InvitationItem, keys.organisation(account_id), keys.invitation(invitation_id))

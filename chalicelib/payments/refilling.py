@@ -166,8 +166,13 @@ def refill_wallets(ports: PaymentPorts, deadline_ms: int) -> Refilled:
 
 
 def _begin(ports: PaymentPorts, order: AutoTopUp) -> AutoTopUp | None:
-    """Return the order with a new attempt, where one is due."""
+    """Return the order with a new attempt, where one is due; of an account that is barred none is.
+
+    What has begun comes to its end all the same: Stripe may have taken the money.
+    """
     rentals = ports.billing.rentals
+    if rentals.standings.is_barred(order.account_id):
+        return None
     now_ms = rentals.clock.now_ms()
     available_micros = find_balance(ports.billing, order.account_id).available_micros
     if not is_due(order, available_micros, now_ms):

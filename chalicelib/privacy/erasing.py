@@ -62,6 +62,8 @@ def revoke_keys(ports: PrivacyPorts, request: PrivacyRequest) -> int:
             if key.revoked_at_ms is None:
                 tx = ports.transactions()
                 ports.accounts.revoke_key(tx, key.key_id, now_ms)
+                if key.issued_by is not None:
+                    ports.accounts.forget_issued(tx, key)
                 add_audit(ports, tx, request, ACTOR, "privacy.key_revoked")
                 tx.commit()
                 revoked += 1

@@ -88,9 +88,7 @@ class DynamoRecords:
             raise Unavailable("It could not be erased; try again.") from error
 
     def list_reasons(self, account_id: str, now_ms: int) -> tuple[Reason, ...]:
-        reasons: set[Reason] = set()
-        if any(_is_open_rental(each) for each in _list_rentals(account_id)):
-            reasons.add("rental_open")
+        reasons = _find_rental_reasons(account_id)
         if any(each.state in _OPEN_RESERVATIONS for each in ReservationItem.by_account.query(account_id)):
             reasons.add("reservation_open")
         for top_up in TopUpItem.by_account.query(account_id):
@@ -122,6 +120,17 @@ def _read_value(value: Any) -> object:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return value
+
+
+def _find_rental_reasons(account_id: str) -> set[Reason]:
+    reasons: set[Reason] = set()
+    for rental in _list_rentals(account_id):
+        if _is_open_rental(rental):
+            reasons.add("rental_open")
+        if rental.kept:
+            # What it cost is to be charged yet.
+            reasons.add("volume_kept")
+    return reasons
 
 
 def _is_open_rental(item: RentalItem) -> bool:

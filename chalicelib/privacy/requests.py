@@ -16,6 +16,7 @@ Reason = Literal[
     "dispute_open",
     "balance_negative",
     "money_held",
+    "volume_kept",
     "owns_organisation",
 ]
 #: Who does what was asked for.

@@ -4,6 +4,8 @@ Running twice, at the same time, or not for an hour gives the same: each start i
 its ticket away.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from chalicelib.core.capacity import WhyNot
@@ -21,10 +23,12 @@ from chalicelib.rentals.ports import (
     RentalPorts,
     add_audit,
     add_event,
+    add_state_event,
 )
 from chalicelib.rentals.preemption import SpotStay, choose_victims
 from chalicelib.rentals.queue import Ticket, blocks_others, is_expired, note_dispatch, order_tickets
 from chalicelib.rentals.rules import WAITING_STATES
+from chalicelib.rentals.volumes import begin_keeping
 
 #: Tickets that are looked at in one go. What stands further back has its turn when these are served.
 PAGE = 100
@@ -43,6 +47,7 @@ class Dispatched:
 
     started: int = 0
     expired: int = 0
+    turned_away: int = 0
     preempted: int = 0
     waiting: int = 0
     #: Since when who has waited for longest has, of those that were looked at.
@@ -64,9 +69,9 @@ def dispatch_pool(ports: RentalPorts, pool: str) -> Dispatched:
     oldest_since_ms = min(ticket.since_ms for ticket in tickets)
     done, too_large = Dispatched(waiting=len(tickets), oldest_since_ms=oldest_since_ms), MAX_GPUS
     for ticket in order_tickets(tickets, used):
-        if is_expired(ticket, now_ms):
-            _expire(ports, ticket, now_ms)
-            done = replace(done, expired=done.expired + 1, waiting=done.waiting - 1)
+        without = _take_out(ports, ticket, done, now_ms)
+        if without is not None:
+            done = without
             continue
         if not ticket.is_bound and ticket.gpu_count >= too_large:
             continue
@@ -147,15 +152,68 @@ def _explain(ports: RentalPorts, waiting: tuple[Rental, ...], why: WhyNot) -> No
             continue
 
 
+def _take_out(ports: RentalPorts, ticket: Ticket, done: Dispatched, now_ms: int) -> Dispatched | None:
+    """Take a ticket that is to be served no more out of line; ``None``: it may be served."""
+    if is_expired(ticket, now_ms):
+        _expire(ports, ticket, now_ms)
+        return replace(done, expired=done.expired + 1, waiting=done.waiting - 1)
+    if ports.standings.is_barred(ticket.account_id):
+        _clear(ports, ticket, now_ms)
+        return replace(done, turned_away=done.turned_away + 1, waiting=done.waiting - 1)
+    return None
+
+
 def _expire(ports: RentalPorts, ticket: Ticket, now_ms: int) -> None:
+    for rental in _list_standing(ports, ticket):
+        with contextlib.suppress(Unavailable, Conflict):
+            leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
+
+
+def _clear(ports: RentalPorts, ticket: Ticket, now_ms: int) -> None:
+    for rental in _list_standing(ports, ticket):
+        with contextlib.suppress(Unavailable, Conflict):
+            turn_away(ports, rental, now_ms)
+
+
+def _list_standing(ports: RentalPorts, ticket: Ticket) -> Iterator[Rental]:
+    """Yield who stands in line with a ticket, each as it is when its turn comes."""
     for rental_id in ticket.rental_ids:
         rental = ports.store.get_rental(rental_id)
-        if rental is None or rental.waiting is None or rental.waiting.ticket_key != ticket.ticket_key:
-            continue
-        try:
-            leave_line(ports, rental, "deadline_passed", now_ms, SYSTEM_ACTOR)
-        except (Unavailable, Conflict):
-            continue
+        waiting = None if rental is None else rental.waiting
+        if rental is not None and waiting is not None and waiting.ticket_key == ticket.ticket_key:
+            yield rental
+
+
+def turn_away(ports: RentalPorts, rental: Rental, now_ms: int) -> None:
+    """Let a rental whose account may start nothing wait no longer, so that nobody stands behind it.
+
+    It ends, as nothing of it is lost by that; one that keeps a volume stops, and can be resumed once the
+    account may start something again.
+
+    Raises:
+        Unavailable: it changed at the same time.
+    """
+    if rental.volume_host_id is None:
+        leave_line(ports, rental, "account_suspended", now_ms, SYSTEM_ACTOR)
+        return
+    stopped = replace(
+        rental,
+        state="stopped",
+        desired_state="stopped",
+        reason="account_suspended",
+        waiting=None,
+        policies=replace(rental.policies, start_at_ms=None),
+    )
+    if rental.state == "queued":
+        # Since its stay was broken off the volume was kept for the place in line, and cost nothing.
+        stopped = begin_keeping(stopped, now_ms)
+    tx = ports.transactions()
+    ports.store.replace_rental(tx, rental, stopped)
+    if rental.waiting is not None:
+        ports.scheduling.remove_ticket(tx, rental.waiting.pools, rental.waiting.ticket_key)
+    add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.start_refused", {"code": "account_suspended"})
+    add_state_event(ports, tx, stopped)
+    tx.commit()
 
 
 def make_room(ports: RentalPorts, ticket: Ticket, pool: str) -> int:

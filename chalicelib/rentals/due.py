@@ -7,7 +7,7 @@ more.
 from dataclasses import replace
 
 from chalicelib.core.errors import Conflict, DomainError, Unavailable
-from chalicelib.rentals.dispatch import announce_end
+from chalicelib.rentals.dispatch import announce_end, turn_away
 from chalicelib.rentals.flexible import open_regions, start_as_planned
 from chalicelib.rentals.life import build_ticket, end_rental, leave_line, resume, wait_in_line
 from chalicelib.rentals.model import PlannedEnd, Rental
@@ -87,7 +87,10 @@ def _look_at_data_hold(ports: RentalPorts, rental: Rental, hold: DataHold, now_m
 
 
 def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
-    """Start a rental at its hour; without room it stands in line."""
+    """Start a rental at its hour; without room it stands in line. Of a suspended account nothing starts."""
+    if ports.standings.is_barred(rental.account_id):
+        _refuse_start(ports, rental, now_ms)
+        return True
     if rental.state == "queued" and rental.start_plan is not None:
         start_as_planned(ports, rental, rental.start_plan, now_ms)
         return True
@@ -110,6 +113,17 @@ def _start_on_schedule(ports: RentalPorts, rental: Rental, now_ms: int) -> bool:
     add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.queued")
     tx.commit()
     return True
+
+
+def _refuse_start(ports: RentalPorts, rental: Rental, now_ms: int) -> None:
+    if rental.state != "stopped":
+        turn_away(ports, rental, now_ms)
+        return
+    tx = ports.transactions()
+    missed = replace(rental, policies=replace(rental.policies, start_at_ms=None))
+    ports.store.replace_rental(tx, rental, missed)
+    add_audit(ports, tx, rental, SYSTEM_ACTOR, "rental.scheduled_start_failed", {"code": "account_suspended"})
+    tx.commit()
 
 
 def _note_missed_start(ports: RentalPorts, rental: Rental, error: DomainError) -> None:

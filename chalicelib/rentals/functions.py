@@ -74,13 +74,14 @@ def find_pool(image: Mapping[str, Any]) -> str | None:
 
 def _dispatch(pool: str) -> dispatch.Dispatched:
     done = dispatch.dispatch_pool(wiring.rental_ports(), pool)
-    if done.waiting or done.started:
+    if done.waiting or done.started or done.turned_away:
         get_logger().info(
             "line served",
             extra={
                 "pool": pool,
                 "started": done.started,
                 "expired": done.expired,
+                "turned_away": done.turned_away,
                 "preempted": done.preempted,
                 "waiting": done.waiting,
             },

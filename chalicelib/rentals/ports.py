@@ -170,6 +170,12 @@ class Wallets(Protocol):
         ...
 
 
+class Standings(Protocol):
+    def is_barred(self, account_id: str) -> bool:
+        """Say whether an account is suspended or closed: nothing of it starts then."""
+        ...
+
+
 class StartPlanner(Protocol):
     """Implemented by carbon, which stands above."""
 
@@ -190,6 +196,7 @@ class RentalPorts:
     catalog: CatalogStore
     cached_catalog: CachedCatalog
     wallets: Wallets
+    standings: Standings
     planner: StartPlanner
     idempotency: IdempotencyStore
     projects: ProjectReader

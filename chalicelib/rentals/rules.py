@@ -38,6 +38,7 @@ Reason = Literal[
     "reservation_ended",
     "deadline_passed",
     "start_impossible",
+    "account_suspended",
     "gpu_failed",
     "host_interrupted",
     "host_lost",
@@ -100,6 +101,8 @@ REASONS: Mapping[Reason, ReasonRule] = {
     "deadline_passed": ReasonRule("failed", billable=False),
     # What it waited for cannot come any more.
     "start_impossible": ReasonRule("failed", billable=False),
+    # Its account may start nothing. One that keeps a volume stops instead, see `rentals.dispatch`.
+    "account_suspended": ReasonRule("failed", billable=False),
     # Billed to the first evidence.
     "gpu_failed": ReasonRule("failed", credit=True, retry=True),
     "host_interrupted": ReasonRule("failed", credit=True, retry=True),

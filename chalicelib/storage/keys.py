@@ -393,5 +393,5 @@ def idempotency(account_id: str, key: str) -> str:
 
 
 def bucket(name: str) -> str:
-    """``name``: scope, identity and cost class of a rate limit."""
+    """``name``: scope, identity and cost class of a rate limit, or of what mails are counted by."""
     return f"BUCKET#{name}"

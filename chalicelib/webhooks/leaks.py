@@ -37,6 +37,8 @@ def report_leak(ports: LeakPorts, token: str, url: str | None) -> None:
         told["url"] = url
     tx = accounts.transactions()
     accounts.store.revoke_leaked_key(tx, key.key_id, now_ms)
+    if key.issued_by is not None:
+        accounts.store.forget_issued(tx, key)
     event = Event(accounts.ids.new_id("evt"), key.account_id, "key.leaked", now_ms, told)
     ports.outbox.add_event(tx, event)
     add_audit(accounts, tx, key.account_id, LEAK_ACTOR, "key.leaked", key.key_id)

@@ -28,7 +28,7 @@ def account_ports() -> "AccountPorts":
         clock(),
         ids(),
         read_pepper,
-        DynamoOrganisationStore().count_issued_key,
+        DynamoOrganisationStore(),
     )
 
 

@@ -5,29 +5,35 @@ from typing import TYPE_CHECKING
 
 from chalicelib.wiring.accounts import account_ports, rotation_ports
 from chalicelib.wiring.identity import find_verified_address, mailer
-from chalicelib.wiring.rentals import rental_ports
-from chalicelib.wiring.system import public_url
+from chalicelib.wiring.system import bind_tables, clock, public_url, settings
 
 if TYPE_CHECKING:
     from chalicelib.organisations.ports import OrganisationPorts
+    from chalicelib.privacy.requests import Reason
 
 
 @cache
 def organisation_ports() -> "OrganisationPorts":
     from chalicelib.organisations.ports import OrganisationPorts
     from chalicelib.organisations.store import DynamoOrganisationStore
+    from chalicelib.storage.bucket_store import DynamoBucketStore
+    from chalicelib.storage.connection import bind
 
     return OrganisationPorts(
         DynamoOrganisationStore(),
         account_ports(),
         rotation_ports().idempotency,
         mailer(),
+        DynamoBucketStore(bind(settings().table_prefix, settings().aws_region)),
         find_verified_address,
-        is_idle,
+        list_reasons,
         public_url,
     )
 
 
-def is_idle(account_id: str) -> bool:
-    """Say whether an account has no GPU."""
-    return rental_ports().scheduling.get_quota(account_id).used_gpus == 0
+def list_reasons(account_id: str) -> "tuple[Reason, ...]":
+    """What an account has under way: of closing and of erasure the same list."""
+    from chalicelib.privacy.record_store import DynamoRecords
+
+    bind_tables()
+    return DynamoRecords().list_reasons(account_id, clock().now_ms())

@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chalicelib.core.principal import Principal
+from chalicelib.wiring.accounts import standings
 from chalicelib.wiring.catalog import cached_catalog, catalog_ports
 from chalicelib.wiring.fleet import capacity_reader, fleet_store, watch_store
 from chalicelib.wiring.system import bind_tables, clock, ids, settings, sqs_client, start_transaction
@@ -41,6 +42,7 @@ def rental_ports() -> "RentalPorts":
         catalog=catalog_ports().store,
         cached_catalog=cached_catalog(),
         wallets=DynamoWalletStore(),
+        standings=standings(),
         planner=ForecastPlanner(DynamoIntensityStore()),
         idempotency=DynamoIdempotencyStore(),
         projects=DynamoOrganisationStore(),

@@ -20,6 +20,8 @@ _APPEND = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynam
 #: Lines, notes of who may be preempted, spread groups and marks of reports are taken away when they have
 #: served; a launch that has ended changes its key; a member who is removed is one no longer.
 _DELETABLE = frozenset({"scheduling", "scaling", "budgets", "marks", "organisations", "people"})
+#: Who revokes keys of people and programs: with a key goes the note of who issued it, and nothing else.
+FORGETS_ISSUED_KEYS = ("APIHandler", "RunPrivacyRequests")
 READS_SECRET = (
     "APIHandler",
     "BootstrapInstallation",
@@ -102,7 +104,7 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     """Return the whole policy of one function's role."""
     statements = [
         allow(("logs:CreateLogStream", "logs:PutLogEvents"), [resources.logs_arn]),
-        *_build_table_statements(function, resources.tables),
+        *_build_table_statements(function, resources.tables, resources.stage),
         *_build_queue_statements(function, resources),
     ]
     for readers, secret_arn in (
@@ -251,7 +253,7 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
     return statements
 
 
-def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any]]:
+def _build_table_statements(function: str, tables: Tables, stage: str) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, access in TABLE_ACCESS[function].items():
         actions = _choose_actions(name, access)
@@ -261,7 +263,18 @@ def _build_table_statements(function: str, tables: Tables) -> list[dict[str, Any
         grouped.setdefault(actions, []).append(arn)
         if access != "add" and any(spec.name == name and spec.indexes for spec in TABLES):
             grouped.setdefault(("dynamodb:Query",), []).append(f"{arn}/index/*")
-    return [allow(actions, arns) for actions, arns in grouped.items()]
+    statements = [allow(actions, arns) for actions, arns in grouped.items()]
+    if function in FORGETS_ISSUED_KEYS:
+        statements.append(_build_note_statement(tables.by_name["accounts"].table_arn, stage))
+    return statements
+
+
+def _build_note_statement(accounts_arn: str, stage: str) -> dict[str, Any]:
+    if stage == LAPTOP_STAGE:
+        # The embedded cloud does not tell whoever decides which keys a call touches.
+        return allow(("dynamodb:DeleteItem",), [accounts_arn])
+    notes = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "ISSUER#*"}}
+    return allow(("dynamodb:DeleteItem",), [accounts_arn], notes)
 
 
 def _choose_actions(name: str, access: Access) -> tuple[str, ...]:

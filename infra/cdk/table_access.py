@@ -7,6 +7,8 @@ from typing import Literal
 Access = Literal["read", "write", "add", "erase"]
 #: What puts a waiting rental on its GPUs.
 _PLACES: Mapping[str, Access] = {
+    # Whether who waits may start something.
+    "accounts": "read",
     "fleet": "write",
     "liveness": "read",
     "catalog": "read",
@@ -119,7 +121,6 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     # What runs on a lost host ends there, and is placed elsewhere at once.
     "OnWatch": {
         **_PLACES,
-        "accounts": "read",
         "liveness": "write",
         "incidents": "write",
         "metering": "write",
@@ -167,7 +168,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     "OnStripeEvent": _SETTLES,
     "HealPayments": _SETTLES,
     "ReconcilePayments": {**_SETTLES, "payments": "erase"},
-    "RefillWallets": _SETTLES,
+    "RefillWallets": {**_SETTLES, "accounts": "read"},
     "BuyRemovals": {**_SETTLES, "reports": "read"},
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},
     "RollUpEnergy": {

@@ -46,9 +46,10 @@ from tests.fakes.ledger import (
     FakeUsageStore,
     FakeWalletStore,
 )
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.money import FakeChargeQueue, FakeMeterStore, FakeRentalStore
-from tests.fakes.organisations import FakeMailer, FakeOrganisationStore
-from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore
+from tests.fakes.organisations import FakeMailer, FakeOrganisationStore, list_reasons
+from tests.fakes.records import FakeAccountStore, FakeAuditTrail, FakeIdempotencyStore, FakeStandings
 from tests.fakes.removals import FakeCertificateStore, FakeRemovalStore
 from tests.fakes.reports import FakePurchases, FakeReportStore
 from tests.fakes.reservations import FakeReservationStore
@@ -84,8 +85,9 @@ class FakeCloud:
             self.clock,
             self.ids,
             lambda: self.pepper,
-            self.organisation_store.count_issued_key,
+            self.organisation_store,
         )
+        self.mail_buckets = MemoryBuckets()
         #: What people proved is theirs.
         self.addresses: dict[str, str] = {}
         self.organisations = OrganisationPorts(
@@ -93,8 +95,9 @@ class FakeCloud:
             self.accounts,
             FakeIdempotencyStore(self.db),
             self.mailer,
+            self.mail_buckets,
             self.addresses.get,
-            lambda account_id: self.rentals.scheduling.get_quota(account_id).used_gpus == 0,
+            lambda account_id: list_reasons(self.db, account_id),
             lambda: "https://api.example/stage",
         )
         self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))
@@ -137,6 +140,7 @@ class FakeCloud:
             catalog=catalog_store,
             cached_catalog=CachedCatalog(catalog_store.read_catalog, self.clock, 60_000),
             wallets=wallets,
+            standings=FakeStandings(self.db),
             planner=ForecastPlanner(FakeIntensityStore(self.db)),
             idempotency=FakeIdempotencyStore(self.db),
             projects=self.organisation_store,

@@ -7,7 +7,9 @@ from chalicelib.core.errors import Conflict, DomainError, Forbidden, NotFound, U
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Mail
 from chalicelib.organisations.model import Invitation, Membership, Project, ServiceAccount
-from tests.fakes.database import MemoryStore
+from chalicelib.privacy.requests import Reason
+from chalicelib.rentals.rules import FINAL_STATES
+from tests.fakes.database import MemoryDatabase, MemoryStore
 
 
 class FakeOrganisationStore(MemoryStore):
@@ -49,20 +51,28 @@ class FakeOrganisationStore(MemoryStore):
 
         tx.add(check, lambda: rows.__setitem__(account_id, rows.get(account_id, 0) + change))
 
-    def count_issued_key(self, tx: Any, account_id: str, issuer_id: str) -> None:
-        is_program = issuer_id.startswith("sva_")
-        rows = self.db.table("service_accounts" if is_program else "members")
-        key = issuer_id if is_program else (account_id, issuer_id)
+    def read_issued_count(self, account_id: str, issuer_id: str) -> int:
+        rows, key = self._find_issuer(account_id, issuer_id)
+        return rows[key].issued_keys if key in rows else 0
+
+    def count_issued_key(self, tx: Any, account_id: str, issuer_id: str, issued: int) -> None:
+        rows, key = self._find_issuer(account_id, issuer_id)
 
         def check() -> DomainError | None:
             row = rows.get(key)
-            gone = row is None or row.account_id != account_id or getattr(row, "disabled_at_ms", None)
-            return Forbidden("gone", code="issuer_gone") if gone else None
+            if row is None or row.account_id != account_id or getattr(row, "disabled_at_ms", None):
+                return Forbidden("gone", code="issuer_gone")
+            return None if row.issued_keys == issued else Unavailable("another key was issued")
 
         def effect() -> None:
             rows[key] = replace(rows[key], issued_keys=rows[key].issued_keys + 1)
 
         tx.add(check, effect)
+
+    def _find_issuer(self, account_id: str, issuer_id: str) -> tuple[dict[Any, Any], Any]:
+        if issuer_id.startswith("sva_"):
+            return self.db.table("service_accounts"), issuer_id
+        return self.db.table("members"), (account_id, issuer_id)
 
     def get_invitation(self, account_id: str, invitation_id: str) -> Invitation | None:
         return self.db.table("invitations").get((account_id, invitation_id))
@@ -141,6 +151,25 @@ class FakeMailer:
         if self.is_down:
             raise Unavailable("mail")
         self.sent.append(mail)
+
+
+def list_reasons(db: MemoryDatabase, account_id: str) -> tuple[Reason, ...]:
+    """As `chalicelib.privacy.record_store.DynamoRecords.list_reasons`, of what closing waits for."""
+    reasons: set[Reason] = set()
+    for rental in db.table("rentals").values():
+        if rental.account_id == account_id:
+            over = rental.state in FINAL_STATES and rental.billing_state in {"not_started", "settled"}
+            reasons |= set() if over else {"rental_open"}
+            reasons |= {"volume_kept"} if rental.kept else set()
+    for reservation in db.table("reservations").values():
+        if reservation.account_id == account_id and reservation.state in {"confirmed", "active"}:
+            reasons.add("reservation_open")
+    balance = db.table("balances").get(account_id)
+    if balance is not None and balance.held_micros > 0:
+        reasons.add("money_held")
+    if balance is not None and balance.posted_micros < 0:
+        reasons.add("balance_negative")
+    return tuple(sorted(reasons))
 
 
 def _cut(rows: list[tuple[str, Any]], limit: int, start: str | None) -> Page[Any]:

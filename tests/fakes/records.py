@@ -68,6 +68,14 @@ class FakeIdempotencyStore(MemoryStore):
         tx.add(check, lambda: self.db.table("idempotency").__setitem__(key, record))
 
 
+class FakeStandings(MemoryStore):
+    """As `chalicelib.accounts.standing.Standings`, and forgets at once."""
+
+    def is_barred(self, account_id: str) -> bool:
+        account = self.db.table("accounts").get(account_id)
+        return account is None or account.is_barred
+
+
 class FakeAccountStore(MemoryStore):
     def get_installation(self) -> Installation | None:
         return self.db.table("installation").get("it")
@@ -107,10 +115,17 @@ class FakeAccountStore(MemoryStore):
 
     def add_key(self, tx: Any, key: ApiKey) -> None:
         tx.put_new("keys", key.key_id, key, Unavailable("key"))
+        if key.issued_by is not None:
+            note = (key.account_id, key.issued_by, key.key_id)
+            tx.put_new("issued_keys", note, key.key_id, Unavailable("key"))
 
     def list_issued_keys(self, account_id: str, issuer_id: str) -> list[ApiKey]:
-        rows = self.db.table("keys").values()
-        return [key for key in rows if (key.account_id, key.issued_by) == (account_id, issuer_id)]
+        notes = sorted(note for note in self.db.table("issued_keys") if note[:2] == (account_id, issuer_id))
+        return [self.db.table("keys")[key_id] for _, _, key_id in notes]
+
+    def forget_issued(self, tx: Any, key: ApiKey) -> None:
+        note = (key.account_id, key.issued_by, key.key_id)
+        tx.add(lambda: None, lambda: self.db.table("issued_keys").pop(note, None))
 
     def revoke_key(self, tx: Any, key_id: str, at_ms: int) -> None:
         rows = self.db.table("keys")

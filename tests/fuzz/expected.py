@@ -83,6 +83,12 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "invalid_period", "that an end comes after its beginning", ("export_audit",)),
     Refusal(400, "unknown_sequence", "how long a chain is, is a state", ("prove_audit",)),
     Refusal(400, "invalid_redirect_uri", "schemes and hosts in words", ("register_oauth_client",)),
+    Refusal(
+        400,
+        "invalid_name",
+        "that a link is nowhere in a text is not to be said by a pattern",
+        ("create_organisation", "rename_organisation"),
+    ),
     Refusal(400, "invalid_email", "what a mail address is takes more than a pattern", ("invite_member",)),
     Refusal(400, '"error": "', "which fields go together is the protocol's rule", _OAUTH),
     Refusal(

@@ -30,6 +30,9 @@ def test_erasing_cannot_take_away_what_the_law_keeps(template):
     }
     removed = set()
     for role, statement in list_statements(template):
+        if "Condition" in statement:
+            # Notes of who issued a key alone: see `test_template.py`.
+            continue
         if role == "RunPrivacyRequestsRole" and "dynamodb:DeleteItem" in as_list(statement["Action"]):
             removed |= {table for name, table in tables.items() if name in json.dumps(statement["Resource"])}
     assert removed == {

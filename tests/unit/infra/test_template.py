@@ -263,8 +263,42 @@ def test_nobody_can_change_or_remove_what_stands_in_the_books_or_the_audit_trail
     for role, statement in list_statements(template):
         # What it may take away stands in `infra.cdk.table_access`: nothing of books and trail.
         if "dynamodb:DeleteItem" in as_list(statement["Action"]) and role != "RunPrivacyRequestsRole":
+            if "Condition" in statement:
+                continue
             for each in as_list(statement["Resource"]):
                 assert any(name in json.dumps(each) for name in emptied)
+
+
+def test_of_accounts_and_keys_none_can_be_taken_away_but_the_notes_of_who_issued_them(template):
+    accounts = next(
+        name
+        for name, each in select(template, "AWS::DynamoDB::Table").items()
+        if each["Properties"]["TableName"] == "provocative-prod-accounts"
+    )
+    takers = {
+        role: statement.get("Condition")
+        for role, statement in list_statements(template)
+        if "dynamodb:DeleteItem" in as_list(statement["Action"])
+        and accounts in json.dumps(statement["Resource"])
+    }
+    notes = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "ISSUER#*"}}
+    assert takers == {"ApiHandlerRole": notes, "RunPrivacyRequestsRole": notes}
+
+
+def test_who_places_or_pays_by_itself_can_read_whether_the_account_may(template):
+    accounts = next(
+        name
+        for name, each in select(template, "AWS::DynamoDB::Table").items()
+        if each["Properties"]["TableName"] == "provocative-prod-accounts"
+    )
+    readers = {
+        role
+        for role, statement in list_statements(template)
+        if "dynamodb:GetItem" in as_list(statement["Action"])
+        and accounts in json.dumps(statement["Resource"])
+    }
+    placing = {"OnCapacityChangedRole", "SweepLinesRole", "ScalePoolsRole", "OnWatchRole"}
+    assert placing | {"RefillWalletsRole"} <= readers
 
 
 def test_who_writes_events_can_neither_read_nor_change_what_stands_there(template):

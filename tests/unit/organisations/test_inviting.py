@@ -1,18 +1,21 @@
 """An invitation is for one address, once, for seven days; no address of it is kept anywhere."""
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.accounts.service import create_account
-from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
+from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RateLimited, Unavailable
 from chalicelib.core.principal import MEMBER_ROLES
 from chalicelib.organisations import inviting, service
-from chalicelib.organisations.model import INVITATION_LIFETIME_MS, normalise_address
+from chalicelib.organisations.model import INVITATION_LIFETIME_MS, Membership, normalise_address
 from chalicelib.organisations.ports import Once
-from tests.factories import add_person, seed_cloud, sign_in
+from tests.factories import add_person, add_renter, seed_cloud, sign_in
 from tests.fakes import Crash
 
 ADA = "ada@lab.example"
+HOUR_S = 3_600
 
 
 class Office:
@@ -143,12 +146,130 @@ def test_a_revoked_one_is_gone(office):
 
 def test_inviting_twice_replaces_the_first(office):
     office.invite(role="admin")
+    office.cloud.clock.advance_seconds(HOUR_S)
     office.invite("ADA@lab.example", "viewer", key="twice")
     assert [each.role for each in office.list()] == ["viewer"]
     with pytest.raises(NotFound):
         office.accept(office.read_token(0))
     office.accept(office.read_token(1), key="second")
     assert office.find().role == "viewer"
+
+
+def test_within_an_hour_no_second_mail_goes_and_the_link_is_good_for_the_newer_invitation(office):
+    office.invite(role="admin")
+    answer = office.invite("ADA@lab.example", "viewer", key="twice")
+    assert (answer.status, answer.replayed) == (201, False)
+    office.invite(role="viewer", key="twice")
+    assert len(office.mailer.sent) == 1
+    assert [each.role for each in office.list()] == ["viewer"]
+    office.accept(office.read_token())
+    assert office.find().role == "viewer"
+
+
+@pytest.mark.parametrize("over_by", ["revoked", "accepted"])
+def test_a_link_that_is_worth_nothing_is_followed_by_no_other_mail_within_the_hour(office, over_by):
+    office.invite()
+    if over_by == "accepted":
+        office.accept(office.read_token())
+    else:
+        (invitation,) = office.list()
+        inviting.revoke_invitation(office.ports, office.owner, office.account_id, invitation.invitation_id)
+    office.cloud.clock.advance_seconds(HOUR_S - 1)
+    with pytest.raises(RateLimited) as refused:
+        office.invite(key="again")
+    assert (refused.value.code, refused.value.extra["retry_after_seconds"]) == ("too_many_invitations", 1)
+    office.cloud.clock.advance_seconds(1)
+    office.invite(key="again")
+    assert len(office.mailer.sent) == 2
+
+
+def test_another_organisation_may_invite_the_same_address(office):
+    office.invite()
+    other = add_renter(office.seeded, name="other", credit_micros=0).account_id
+    owner = add_person(office.seeded, "owner", account_id=other)
+    office.account_id = other
+    office.invite(by=owner)
+    assert [mail.to for mail in office.mailer.sent] == [ADA, ADA]
+
+
+def invite_many(office, count, by, first=0):
+    for number in range(first, first + count):
+        office.invite(f"{number}@lab.example", by=by, key=f"{by.user_id}{number}")
+
+
+def test_an_organisation_sends_twenty_mails_at_once_and_no_more(office):
+    other = add_person(office.seeded, "admin")
+    invite_many(office, 12, office.owner)
+    invite_many(office, 8, other, first=100)
+    with pytest.raises(RateLimited) as refused:
+        invite_many(office, 1, other, first=200)
+    assert refused.value.extra["retry_after_seconds"] == 86_400 // 20
+    assert len(office.mailer.sent) == 20
+    office.cloud.clock.advance_seconds(86_400 // 20)
+    invite_many(office, 1, other, first=300)
+
+
+def test_an_inviter_sends_twenty_however_many_organisations_they_have(office):
+    invite_many(office, 12, office.owner)
+    second = add_renter(office.seeded, name="second", credit_micros=0).account_id
+    office.account_id = second
+    there = sign_in(second, office.owner.user_id, "owner")
+    tx = office.cloud.db.begin()
+    office.cloud.organisation_store.add_membership(tx, Membership(second, there.user_id, "owner", 1))
+    tx.commit()
+    invite_many(office, 8, there, first=100)
+    with pytest.raises(RateLimited):
+        invite_many(office, 1, there, first=200)
+    invite_many(office, 1, add_person(office.seeded, "owner", account_id=second), first=300)
+
+
+def test_while_the_counters_do_not_answer_no_mail_goes(office):
+    office.cloud.mail_buckets.down = True
+    with pytest.raises(Unavailable):
+        office.invite()
+    office.cloud.mail_buckets.down = False
+    office.invite()
+    assert len(office.mailer.sent) == 1
+
+
+def test_a_mail_that_was_not_taken_does_not_shut_the_gate(office):
+    office.mailer.is_down = True
+    with pytest.raises(Unavailable):
+        office.invite()
+    office.mailer.is_down = False
+    office.invite(key="another")
+    office.accept(office.read_token())
+    assert office.find() is not None
+
+
+def test_no_bucket_is_named_by_an_address(office):
+    office.invite()
+    assert office.cloud.mail_buckets.calls
+    assert "ada" not in repr(office.cloud.mail_buckets.calls)
+
+
+def test_what_a_stranger_calls_itself_is_quoted_and_in_no_subject(office):
+    store, tx = office.cloud.accounts.store, office.cloud.db.begin()
+    account = store.get_account(office.account_id)
+    store.replace_account(tx, account, replace(account, name='Lab" \r\nhttps://evil.example'))
+    tx.commit()
+    office.invite()
+    (mail,) = office.mailer.sent
+    assert mail.subject == "Invitation to an organisation"
+    assert 'calls itself "Lab\' https evil.example"' in mail.text
+
+
+@pytest.mark.parametrize("name", ["see https://evil.example", "a\nb", "a\x00b", "a\u2028b", "://"])
+def test_a_name_has_no_link_and_is_one_line(office, name):
+    once = Once("named", "f", office.show)
+    for act in (
+        lambda: service.create_organisation(office.ports, office.owner, once, name=name, currency="USD"),
+        lambda: service.rename_organisation(office.ports, office.owner, office.account_id, name),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            act()
+        assert refused.value.code == "invalid_name"
+    service.rename_organisation(office.ports, office.owner, office.account_id, "Łódź & Sons: GPUs / 計算")
 
 
 def test_a_wrong_secret_a_wrong_form_and_a_missing_invitation_answer_the_same(office):
@@ -226,6 +347,7 @@ def test_what_an_inviter_promised_ends_with_their_role(office, fate):
 def test_a_member_is_not_made_one_twice(office):
     office.invite()
     office.accept(office.read_token())
+    office.cloud.clock.advance_seconds(HOUR_S)
     office.invite(key="again")
     with pytest.raises(Conflict) as refused:
         office.accept(office.read_token(), key="again")

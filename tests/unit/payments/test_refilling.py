@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.accounts.model import Account
+from chalicelib.accounts.standing import suspend_account, unsuspend_account
 from chalicelib.core.errors import InvalidInput, NotFound, Unavailable
 from chalicelib.payments.methods import list_methods, open_method_page, open_portal
 from chalicelib.payments.model import DOUBT_MS, KEY_LIFETIME_MS, TopUp
@@ -205,10 +207,35 @@ def test_one_that_fails_keeps_no_other_back_and_time_ends_a_run(standing):
     db = standing.seeded.cloud.db
     db.table("orders")["acc_other"] = AutoTopUp("acc_other", "USD", 1, AMOUNT, LIMIT, "pm_x", version=1)
     db.table("stripe_customers")["acc_other"] = "cus_x"
+    db.table("accounts")["acc_other"] = Account("acc_other", "Other", "USD", 1)
     done = standing.refill()
     assert (done.begun, len(done.failed), done.ended) == (2, 1, 1)
     assert db.table("orders")["acc_other"].paused == "declined"
     assert refill_wallets(standing.ports, standing.clock.now_ms()).left
+
+
+def suspend(standing):
+    operator = standing.seeded.operator
+    suspend_account(standing.seeded.cloud.accounts, operator, standing.account_id, "fraud")
+
+
+def test_of_an_account_that_is_suspended_no_card_is_charged_by_itself(standing):
+    suspend(standing)
+    assert standing.refill().begun == 0
+    assert (standing.posted, standing.list_top_ups(), standing.stripe.calls.count("charge")) == (0, [], 0)
+    unsuspend_account(
+        standing.seeded.cloud.accounts, standing.seeded.operator, standing.account_id, "mistaken"
+    )
+    assert standing.refill().begun == 1
+    assert standing.posted == AMOUNT
+
+
+def test_what_was_begun_before_a_suspension_comes_to_its_end(standing):
+    standing.stripe.down = 1
+    assert (standing.refill().begun, standing.state) == (1, "attempting")
+    suspend(standing)
+    assert standing.refill().ended == 1
+    assert (standing.state, standing.posted) == ("active", AMOUNT)
 
 
 def test_a_method_that_is_removed_pauses_what_is_paid_from_it(standing):

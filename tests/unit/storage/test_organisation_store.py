@@ -6,8 +6,10 @@ import pytest
 
 from chalicelib.accounts.model import Account, ApiKey
 from chalicelib.accounts.store import DynamoAccountStore
+from chalicelib.core.errors import Forbidden, Unavailable
 from chalicelib.organisations.model import Invitation, Membership, Project, ServiceAccount
-from chalicelib.organisations.store import DynamoOrganisationStore
+from chalicelib.organisations.store import DynamoOrganisationStore, _not_counted
+from chalicelib.storage.tables.organisations import MembershipItem
 from tests.unit.storage.wire import Wire, fill, list_writes
 
 MEMBER = Membership("acc_1", "usr_1", "admin", 100, 2)
@@ -90,16 +92,28 @@ def test_a_role_is_required_without_being_written(wire, store):
 @pytest.mark.parametrize(
     ("issuer", "pk", "condition"),
     [
-        ("usr_1", "ORGANISATION#acc_1", "attribute_exists (pk)"),
+        ("usr_1", "ORGANISATION#acc_1", "issued_keys = :"),
         ("sva_1", "SERVICE_ACCOUNT#sva_1", "attribute_not_exists (disabled_at_ms)"),
     ],
 )
 def test_whoever_issues_a_key_is_there_and_counts_it(wire, store, issuer, pk, condition):
-    store.count_issued_key(wire.tx, "acc_1", issuer)
+    store.count_issued_key(wire.tx, "acc_1", issuer, 2)
     write, told = commit(wire, "Update")
     assert write["Key"]["pk"] == {"S": pk}
     assert condition in told["ConditionExpression"]
+    assert "issued_keys = :" in told["ConditionExpression"]
     assert told["UpdateExpression"].startswith("ADD issued_keys")
+    assert {"N": "2"} in write["ExpressionAttributeValues"].values()
+
+
+def test_whoever_issued_another_key_meanwhile_comes_again_and_who_is_gone_does_not(wire, store):
+    for found, error in ((MEMBER_ROW, Unavailable), (None, Forbidden)):
+        failure = _not_counted(None if found is None else MembershipItem("pk", "sk"))
+        assert isinstance(failure, error)
+    wire.answers = [{"Item": MEMBER_ROW}, {}]
+    assert store.read_issued_count("acc_1", "usr_1") == 2
+    assert store.read_issued_count("acc_1", "usr_1") == 0
+    assert wire.last["ConsistentRead"]
 
 
 def test_an_invitation_is_kept_until_it_ends_and_taken_away_with_its_token_alone(wire, store):
@@ -174,9 +188,21 @@ def test_a_key_is_found_by_who_issued_it_consistently(wire):
     wire.tx.commit()
     puts = [write["Put"]["Item"] for write in wire.last["TransactItems"]]
     assert puts[1] == {"pk": {"S": "ISSUER#acc_1#usr_1"}, "sk": {"S": "KEY#key_1"}}
-    wire.answers = [{"Items": [puts[1]]}, {"Item": puts[0]}]
+    found = {"Responses": {"prefix-accounts": [puts[0]]}, "UnprocessedKeys": {}}
+    wire.answers = [{"Items": [puts[1]]}, found]
     assert accounts.list_issued_keys("acc_1", "usr_1") == [key]
-    assert all(asked["ConsistentRead"] for _, asked in wire.calls[-2:])
+    (listed, asked), (read, wanted) = wire.calls[-2:]
+    assert (listed, read) == ("Query", "BatchGetItem")
+    assert asked["ConsistentRead"]
+    assert wanted["RequestItems"]["prefix-accounts"]["ConsistentRead"]
+
+
+def test_the_note_of_a_key_that_is_over_is_taken_away(wire):
+    key = ApiKey("key_1", "acc_1", "renter", "ci", "d", 100, issued_by="usr_1")
+    DynamoAccountStore().forget_issued(wire.tx, key)
+    write, told = commit(wire, "Delete", "accounts")
+    assert write["Key"] == {"pk": {"S": "ISSUER#acc_1#usr_1"}, "sk": {"S": "KEY#key_1"}}
+    assert told == {}
 
 
 def test_an_account_is_suspended_as_it_was_read(wire):

@@ -186,6 +186,7 @@ def test_what_stands_open_is_a_reason(wire):
     for rental, reasons in (
         *((each, ("rental_open",)) for each in (running, unposted, RENTAL | later)),
         *((each, ()) for each in (RENTAL, free, RENTAL | later | {"settled_segment": {"N": "3"}})),
+        (RENTAL | {"kept": {"S": '[{"since_ms": 1}]'}}, ("volume_kept",)),
     ):
         wire.answers = [{"Items": [rental]}]
         assert RECORDS.list_reasons("acc_1", 0) == reasons
