@@ -1,12 +1,21 @@
 """A person is made by a password and a mail together, and nobody learns who has an account."""
 
 import json
+import unicodedata
 from dataclasses import asdict
 
 import pytest
 
 from chalicelib.core.errors import Conflict, InvalidInput, Unauthenticated
-from chalicelib.identity.model import DAY_MS, choose_path, label_agent, normalise_email
+from chalicelib.identity.model import (
+    DAY_MS,
+    MAX_TYPED_NAME,
+    choose_path,
+    clean_name,
+    label_agent,
+    normalise_email,
+)
+from chalicelib.identity.passwords import normalise_password
 from chalicelib.identity.service import find_session, get_session, get_user
 from chalicelib.identity.signing_up import SignUp, send_again, sign_up, verify_address
 from tests.unit.identity.people import AWAY, EMAIL, HOME, NAME, PASSWORD, People
@@ -149,6 +158,26 @@ def test_what_is_no_address_is_refused(text):
         return
     with pytest.raises(InvalidInput):
         normalise_email(text)
+
+
+#: Marks that a decomposition puts into order: in the square of their number, if anybody lets it.
+MARKS = "\u0301\u0316" * 16_000
+
+
+def test_what_is_too_long_is_refused_before_it_is_normalised(monkeypatch):
+    longest = []
+    real = unicodedata.normalize
+    monkeypatch.setattr(
+        unicodedata, "normalize", lambda form, text: longest.append(len(text)) or real(form, text)
+    )
+    for read in (normalise_email, clean_name, normalise_password):
+        with pytest.raises(InvalidInput):
+            read(MARKS)
+        with pytest.raises(InvalidInput):
+            read(f"a@b.{MARKS}")
+    assert max(longest, default=0) <= MAX_TYPED_NAME + 1
+    assert normalise_email("  ada@example.com" + " " * 200) == EMAIL
+    assert clean_name("Ada" + " " * 400 + "Byron") == NAME
 
 
 def test_one_address_has_one_spelling():
