@@ -37,7 +37,7 @@ class FakePeopleStore(MemoryStore):
         return self.db.table("emails").get(email_key)
 
     def add_person(self, tx: Any, person: Person) -> None:
-        tx.put_new("people", person.user_id, person, Unavailable("person"))
+        tx.put_new("people", person.user_id, person, Conflict("taken", code="email_taken"))
         tx.put_new("emails", person.email_key, person.user_id, Conflict("taken", code="email_taken"))
 
     def replace_person(self, tx: Any, before: Person, after: Person) -> None:
