@@ -140,6 +140,8 @@ class Passkeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IdentityPorts:
+    """``note_untold``: a person, by id, was not told of a change to their account."""
+
     store: PeopleStore
     vault: PersonVault
     mailer: Mailer
@@ -154,3 +156,4 @@ class IdentityPorts:
     ids: Ids
     read_pepper: Callable[[], bytes]
     public_url: Callable[[], str]
+    note_untold: Callable[[str], None]

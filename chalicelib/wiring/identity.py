@@ -82,7 +82,16 @@ def identity_ports() -> "IdentityPorts":
         ids(),
         read_pepper,
         public_url,
+        note_untold,
     )
+
+
+def note_untold(user_id: str) -> None:
+    """Say to those who run the cloud that a person was not told of a change to their account."""
+    from chalicelib.runtime.observability import get_logger, put_metrics
+
+    get_logger().warning("person not told of a change", extra={"user_id": user_id})
+    put_metrics(settings().stage, notices_untold=1)
 
 
 def find_verified_address(user_id: str) -> str | None:

@@ -98,6 +98,21 @@ def test_the_mail_is_sent_again_a_few_times_and_each_link_works():
             break
     assert len(people.mailer.sent) == 6
     verify_address(people.ports, first, PASSWORD, HOME)
+    # The last link is as good as the first was; there is somebody by now.
+    with pytest.raises(Conflict) as refused:
+        verify_address(people.ports, people.mailer.read_link(), PASSWORD, HOME)
+    assert refused.value.code == "email_taken"
+
+
+def test_a_sign_up_that_nobody_finishes_leaves_no_entry_in_the_trail():
+    people = People()
+    sign_up(people.ports, SignUp(EMAIL, PASSWORD, NAME), HOME)
+    latest_ms = people.clock.now_ms() + DAY_MS
+    assert not people.audit.entries
+    assert all(each.expires_at_ms <= latest_ms for each in people.db.table("tokens").values())
+    verify_address(people.ports, people.mailer.read_link(), PASSWORD, HOME)
+    sign_up(people.ports, SignUp(EMAIL, OTHER, NAME), AWAY)
+    assert [each.action for each in people.audit.entries] == ["person.signed_up", "person.signup_asked"]
 
 
 def test_an_address_that_is_known_is_told_so_by_mail_and_nowhere_else():
@@ -126,10 +141,11 @@ def test_a_known_address_costs_the_same_work_as_a_new_one():
 def test_nothing_personal_and_no_secret_is_stored_in_the_open():
     people = People()
     started = people.sign_up()
+    link = people.mailer.read_link()
     secret, enrolled = people.enrol(started)
     stored = repr({name: list(rows.items()) for name, rows in people.db.tables.items()})
     secrets = [started.cookie.partition(".")[2], enrolled.started.cookie.partition(".")[2], *enrolled.codes]
-    for text in (EMAIL, NAME, secret, people.mailer.read_link(), *secrets):
+    for text in (EMAIL, NAME, secret, link, *secrets):
         assert text not in stored
     assert not any(EMAIL in json.dumps(asdict(entry)) for entry in people.audit.entries)
 
