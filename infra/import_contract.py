@@ -230,6 +230,7 @@ KINDS = {
     "signing_up": "service",
     "signing_in": "service",
     "resetting": "service",
+    "telling": "service",
     "enrolling": "service",
     "passkeys": "service",
     "federating": "service",

@@ -17,8 +17,8 @@ _NOTICES = {
     "session": "The session has ended.",
     "totp": "The app is taken away.",
     "passkey": "Your passkeys are changed, and your other sessions have ended.",
-    "linked": "The sign-in is linked to your account.",
-    "unlinked": "The sign-in is no longer linked to your account.",
+    "linked": "The sign-in is linked to your account, and your other sessions have ended.",
+    "unlinked": "The sign-in is no longer linked to your account, and your other sessions have ended.",
 }
 
 

@@ -207,13 +207,18 @@ def show_new_password(visit: Visit) -> Answer[Html]:
 
 @page(api, "POST", "/reset/confirm")
 def reset_password(visit: Visit) -> Answer[Html]:
-    """Put the new password in place; who it is signs in with it, and with a code as ever."""
+    """Put the new password in place; who it is signs in with it, and with a code as ever.
+
+    What signs in without it is shown: whoever added one of those could not be shut out by a password.
+    """
     token = visit.read("token")
     try:
-        device = resetting.reset_password(wiring.identity_ports(), token, visit.read("password"))
+        done = resetting.reset_password(wiring.identity_ports(), token, visit.read("password"))
     except DomainError as error:
         return visit.show("identity_new_password.html", "Choose a new password", error, token=token)
-    visit.set_cookie(DEVICE_COOKIE, device, DEVICE_SECONDS)
+    visit.set_cookie(DEVICE_COOKIE, done.device, DEVICE_SECONDS)
+    if done.ways:
+        return visit.show("identity_ways.html", "Your password is changed", ways=done.ways)
     return visit.go("/signin", notice="reset")
 
 

@@ -21,11 +21,13 @@ from chalicelib.identity.service import (
     require_person,
 )
 from chalicelib.identity.signing_in import SignedIn, add_sign_in, find_ticket, hash_recovery
+from chalicelib.identity.telling import tell
 
 RECOVERY_CODES = 10
 #: 24 characters of 5 bits: 120 bits each, so that a fast digest of one cannot be searched.
 RECOVERY_GROUPS, GROUP_LENGTH = 4, 6
 ENROLMENT_MS = 15 * MINUTE_MS
+_ENROLLED = "An app for codes was set up for your account, with new recovery codes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def confirm_enrolment(
     started = renew_session(ports, tx, after, replace(session, methods=proven), browser)
     add_audit(ports, tx, user.user_id, "totp.enrolled", user.user_id)
     tx.commit()
+    tell(ports, user, _ENROLLED)
     return Enrolled(started, codes)
 
 
@@ -103,7 +106,7 @@ def enrol_at_sign_in(ports: IdentityPorts, ticket: str | None, code: str, browse
     if ports.store.get_factors(person.user_id).is_enrolled:
         raise Conflict("There is an app already; give its code.", code="already_enrolled")
     change, codes = _confirm(ports, person, code)
-    after = raise_epoch(person)
+    user, after = open_user(ports, person), raise_epoch(person)
     tx = ports.transactions()
     ports.store.use_token(tx, token, ports.clock.now_ms())
     ports.store.replace_factors(tx, *change)
@@ -113,6 +116,7 @@ def enrol_at_sign_in(ports: IdentityPorts, ticket: str | None, code: str, browse
     first: Method = "fed" if token.data["method"] == "fed" else "pwd"
     signed_in: SignedIn = add_sign_in(ports, tx, after, frozenset({first, "otp"}), browser)
     tx.commit()
+    tell(ports, user, _ENROLLED)
     return Enrolled(signed_in.started, codes, signed_in.device)
 
 
@@ -141,6 +145,7 @@ def disable_totp(ports: IdentityPorts, user: User, session: Session, browser: Br
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "totp.disabled", user.user_id)
     tx.commit()
+    tell(ports, user, "The app for codes was taken away from your account, with its recovery codes.")
     return started
 
 
@@ -161,6 +166,7 @@ def renew_recovery_codes(ports: IdentityPorts, user: User, session: Session) -> 
     ports.store.replace_factors(tx, factors, after)
     add_audit(ports, tx, user.user_id, "recovery_codes.renewed", user.user_id)
     tx.commit()
+    tell(ports, user, "New recovery codes were made for your account; those before are worth nothing.")
     return codes
 
 

@@ -31,13 +31,17 @@ from chalicelib.identity.service import (
     EMAIL,
     NAME,
     Browser,
+    StartedSession,
     add_audit,
     find_token,
     issue_token,
+    raise_epoch,
+    renew_session,
     require_fresh,
     require_person,
 )
 from chalicelib.identity.signing_in import SignedIn, Ticket, finish_first_factor
+from chalicelib.identity.telling import tell
 
 STATE_MS = 10 * MINUTE_MS
 CALLBACK = "/signin/callback"
@@ -121,9 +125,11 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """``outcome`` ``None``: a link was made for who was signed in. ``next``: where they were going."""
+    """``outcome``: of a sign-in, or, where a link was made for who was signed in, the session that replaces
+    theirs. ``next``: where they were going.
+    """
 
-    outcome: SignedIn | Ticket | None
+    outcome: SignedIn | Ticket | StartedSession
     next: str
 
 
@@ -188,16 +194,15 @@ def come_back(
     redirect_uri = f"{identity.public_url()}{CALLBACK}"
     claims = ports.client.redeem(provider, answer.code, derive_proofs(answer.state), redirect_uri)
     if linking is not None:
-        _link(identity, provider, claims, *linking)
-        return Returned(None, token.data["next"])
+        return Returned(_link(identity, provider, claims, linking, browser), token.data["next"])
     link = identity.store.get_link(claims.issuer, claims.subject)
     person = _sign_up(identity, provider, claims) if link is None else _find_person(identity, link)
     replaced = None if signed_in is None else signed_in[1]
     return Returned(finish_first_factor(identity, person, "fed", browser, replaced), token.data["next"])
 
 
-def unlink(ports: ProviderPorts, user: User, session: Session, name: str) -> None:
-    """Take a link away.
+def unlink(ports: ProviderPorts, user: User, session: Session, name: str, browser: Browser) -> StartedSession:
+    """Take a link away; every other session ends, as whoever signed in by it has one.
 
     Raises:
         Forbidden: ``step_up_needed``.
@@ -212,10 +217,16 @@ def unlink(ports: ProviderPorts, user: User, session: Session, name: str) -> Non
         raise NotFound("There is no such link.")
     if user.password_digest is None and len(links) == 1:
         raise Conflict("Choose a password first, or you could not sign in again.", code="last_sign_in")
+    person = require_person(identity, user.user_id)
+    after = raise_epoch(person)
     tx = identity.transactions()
     identity.store.remove_link(tx, link)
+    identity.store.replace_person(tx, person, after)
+    started = renew_session(identity, tx, after, session, browser)
     add_audit(identity, tx, user.user_id, "provider.unlinked", user.user_id, provider=name)
     tx.commit()
+    tell(identity, user, f"{name} is no longer linked to your account.")
+    return started
 
 
 def derive_proofs(state: str) -> Proofs:
@@ -247,12 +258,23 @@ def _find_person(ports: IdentityPorts, link: FederatedLink) -> Person:
     return person
 
 
-def _link(ports: IdentityPorts, provider: Provider, claims: Claims, user: User, session: Session) -> None:
+def _link(
+    ports: IdentityPorts, provider: Provider, claims: Claims, linking: tuple[User, Session], browser: Browser
+) -> StartedSession:
+    """Add a way in; every other session ends."""
+    user, session = linking
     require_fresh(ports, session)
+    person = require_person(ports, user.user_id)
+    after = raise_epoch(person)
     tx = ports.transactions()
     _add_link(ports, tx, provider, claims, user.user_id)
+    ports.store.replace_person(tx, person, after)
+    started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "provider.linked", user.user_id, provider=provider.name)
     tx.commit()
+    what = f"{provider.name} was linked to your account: it signs in without the password."
+    tell(ports, user, what)
+    return started
 
 
 def _sign_up(ports: IdentityPorts, provider: Provider, claims: Claims) -> Person:

@@ -70,4 +70,6 @@ def _act_for(user: User, session: Session) -> Principal:
 
 def _build_once(operation: str, given: str, key: str) -> Once:
     # The page reads what was made from where it stands; a replay needs no more than that it is one.
-    return Once(f"page:{key}", compute_fingerprint(operation, given.encode()), lambda _made: "")
+    # Whatever a form says of itself, its digest fits into a key.
+    digest = compute_fingerprint("page", key.encode())
+    return Once(f"page:{digest}", compute_fingerprint(operation, given.encode()), lambda _made: "")

@@ -1,8 +1,11 @@
 """What people are written. Plain text; nothing in it was chosen by somebody else than its reader."""
 
+from collections.abc import Sequence
+
 from chalicelib.core.ports import Mail
 
-_END = "\n\nProvocative Cloud\n"
+_GAP = "\n\n"
+_END = f"{_GAP}Provocative Cloud\n"
 
 
 def verify_address(to: str, url: str) -> Mail:
@@ -52,9 +55,13 @@ def confirm_change(to: str, url: str) -> Mail:
     return Mail(to, "Confirm your new address", text + _END)
 
 
-def tell_change(to: str, what: str, reset_url: str) -> Mail:
-    """``what`` is a whole sentence."""
+def tell_change(to: str, what: str, reset_url: str, account_url: str, ways: Sequence[str] = ()) -> Mail:
+    """``what`` is a whole sentence. ``ways``: what still signs in without the password."""
+    left = "".join(f"\n- {way}" for way in ways)
     text = (
-        f"{what}\n\nIf it was not you, choose a new password at once, which ends every session: {reset_url}"
+        f"{what}\n\n"
+        f"{left and f'These still sign in without the password:{left}{_GAP}'}"
+        f"If it was not you, choose a new password at once, which ends every session: {reset_url}\n"
+        f"Then take away what signs in without it and is not yours, such as a passkey: {account_url}"
     )
     return Mail(to, "A change to your account", text + _END)

@@ -29,6 +29,8 @@ IDLE_MS = HOUR_MS
 SEEN_EVERY_MS = MINUTE_MS
 MAX_EMAIL = 254
 MAX_NAME = 120
+#: Of what is typed. Normalising takes time in the square of a text's length, so that nothing longer is.
+MAX_TYPED_EMAIL, MAX_TYPED_NAME = 320, 4 * MAX_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +212,20 @@ def normalise_email(text: str) -> str:
     Raises:
         InvalidInput: ``invalid_email``: no mail would reach it.
     """
+    if len(text) > MAX_TYPED_EMAIL:
+        raise _refuse_email()
     address = unicodedata.normalize("NFKC", text).strip().casefold()
     local, at, domain = address.rpartition("@")
     proper = bool(at and local) and "." in domain and not domain.startswith(".") and not domain.endswith(".")
     if not proper or len(address) > MAX_EMAIL or any(not "!" <= c <= "~" for c in address):
-        raise InvalidInput("Give an e-mail address, such as name@example.com.", code="invalid_email")
+        raise _refuse_email()
     if any(c in address for c in '<>,;:"()[]\\') or "@" in local:
-        raise InvalidInput("Give an e-mail address, such as name@example.com.", code="invalid_email")
+        raise _refuse_email()
     return address
+
+
+def _refuse_email() -> InvalidInput:
+    return InvalidInput("Give an e-mail address, such as name@example.com.", code="invalid_email")
 
 
 def derive_email_key(email: str, pepper: bytes) -> str:
@@ -227,8 +235,8 @@ def derive_email_key(email: str, pepper: bytes) -> str:
 
 def clean_name(text: str) -> str:
     """Raises InvalidInput: ``invalid_name``: empty, too long, or not printable."""
-    name = " ".join(unicodedata.normalize("NFC", text).split())
-    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+    name = " ".join(unicodedata.normalize("NFC", text[: MAX_TYPED_NAME + 1]).split())
+    if len(text) > MAX_TYPED_NAME or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise InvalidInput(f"Give a name of 1 to {MAX_NAME} characters.", code="invalid_name")
     return name
 

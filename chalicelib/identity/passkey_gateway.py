@@ -16,6 +16,10 @@ from chalicelib.identity.ports import Credential
 
 RP_NAME = "Provocative Cloud"
 CHALLENGE_BYTES = 32
+#: Of an answer, in characters: an attestation that nobody asked for has some kilobytes.
+MAX_ANSWER = 16_384
+#: What parsers raise on what no browser sends; nesting that is too deep is the last of these.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class WebAuthnPasskeys:
@@ -65,6 +69,7 @@ class WebAuthnPasskeys:
         from webauthn import verify_registration_response
         from webauthn.helpers.exceptions import WebAuthnException
 
+        _check_length(answer)
         try:
             verified = verify_registration_response(
                 credential=answer,
@@ -73,7 +78,7 @@ class WebAuthnPasskeys:
                 expected_origin=self.origin,
                 require_user_verification=True,
             )
-        except (WebAuthnException, ValueError, KeyError, TypeError) as error:
+        except (WebAuthnException, *_MALFORMED) as error:
             raise _refuse() from error
         return Credential(
             _encode(verified.credential_id), _encode(verified.credential_public_key), verified.sign_count
@@ -91,17 +96,19 @@ class WebAuthnPasskeys:
         return options_to_json(options)
 
     def read_owner(self, answer: str) -> tuple[str, str]:
+        _check_length(answer)
         try:
             given = json.loads(answer)
             owner = _decode(given["response"]["userHandle"]).decode()
             return owner, _encode(_decode(given["id"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except _MALFORMED as error:
             raise _refuse() from error
 
     def verify_assertion(self, challenge: str, answer: str, passkey: Passkey) -> int:
         from webauthn import verify_authentication_response
         from webauthn.helpers.exceptions import WebAuthnException
 
+        _check_length(answer)
         try:
             verified = verify_authentication_response(
                 credential=answer,
@@ -112,9 +119,14 @@ class WebAuthnPasskeys:
                 credential_current_sign_count=passkey.sign_count,
                 require_user_verification=True,
             )
-        except (WebAuthnException, ValueError, KeyError, TypeError) as error:
+        except (WebAuthnException, *_MALFORMED) as error:
             raise _refuse() from error
         return verified.new_sign_count
+
+
+def _check_length(answer: str) -> None:
+    if len(answer) > MAX_ANSWER:
+        raise _refuse()
 
 
 def _refuse() -> InvalidInput:

@@ -19,6 +19,7 @@ from chalicelib.identity.service import (
     require_person,
 )
 from chalicelib.identity.signing_in import SignedIn, add_sign_in
+from chalicelib.identity.telling import tell
 
 CHALLENGE_MS = 5 * MINUTE_MS
 MAX_PASSKEYS = 10
@@ -95,6 +96,7 @@ def finish_registration(
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "passkey.registered", hash_secret(credential.credential_id)[:16])
     tx.commit()
+    tell(ports, user, "A passkey was added to your account: it signs in without the password.")
     return started
 
 
@@ -122,6 +124,7 @@ def remove_passkey(
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "passkey.removed", hash_secret(credential_id)[:16])
     tx.commit()
+    tell(ports, user, "A passkey was taken away from your account.")
     return started
 
 

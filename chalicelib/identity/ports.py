@@ -15,7 +15,7 @@ class PeopleStore(Protocol):
     def get_person(self, user_id: str) -> Person | None: ...
     def find_user_id(self, email_key: str) -> str | None: ...
     def add_person(self, tx: Transaction, person: Person) -> None:
-        """Also the pointer from its address. Fails with Conflict ``email_taken``."""
+        """Also the pointer from its address. Fails with Conflict ``email_taken``, also for who is there."""
 
     def replace_person(self, tx: Transaction, before: Person, after: Person) -> None:
         """Moves the pointer where the address changes. Fails with Unavailable when ``before`` is no more,
@@ -140,6 +140,8 @@ class Passkeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IdentityPorts:
+    """``note_untold``: a person, by id, was not told of a change to their account."""
+
     store: PeopleStore
     vault: PersonVault
     mailer: Mailer
@@ -154,3 +156,4 @@ class IdentityPorts:
     ids: Ids
     read_pepper: Callable[[], bytes]
     public_url: Callable[[], str]
+    note_untold: Callable[[str], None]

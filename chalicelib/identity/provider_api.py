@@ -6,6 +6,7 @@ from chalicelib.identity import federating
 from chalicelib.identity.api import HOME, go_on
 from chalicelib.identity.guard import Visit, page
 from chalicelib.identity.model import choose_path
+from chalicelib.identity.service import StartedSession
 from chalicelib.runtime.http import Answer, Api, Html
 from chalicelib.runtime.pages import redirect
 
@@ -57,7 +58,10 @@ def leave_to_link(visit: Visit, provider: str) -> Answer[Html]:
 @page(api, "POST", "/account/unlink", who="fresh")
 def unlink(visit: Visit) -> Answer[Html]:
     """Take a link away."""
-    federating.unlink(wiring.provider_ports(), visit.user, visit.session, visit.read("provider"))
+    started = federating.unlink(
+        wiring.provider_ports(), visit.user, visit.session, visit.read("provider"), visit.browser
+    )
+    visit.sign_in(started)
     return visit.go(HOME, notice="unlinked")
 
 
@@ -72,7 +76,8 @@ def come_back(visit: Visit) -> Answer[Html]:
     signed_in = None if visit.user_ is None else (visit.user, visit.session)
     answer = federating.Callback(kept, query.get("state"), query.get("code"), query.get("iss"))
     found = federating.come_back(wiring.provider_ports(), answer, visit.browser, signed_in)
-    if found.outcome is None:
+    if isinstance(found.outcome, StartedSession):
+        visit.sign_in(found.outcome)
         return visit.go(HOME, notice="linked")
     visit.fields = {"next": choose_path(found.next, "")}
     return go_on(visit, found.outcome)

@@ -1,6 +1,6 @@
 """Back in by mail, and other changes of password and address. None of them skips the second factor."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from chalicelib.core.errors import InvalidInput, Unauthenticated
 from chalicelib.identity import messages
@@ -9,6 +9,7 @@ from chalicelib.identity.model import (
     HOUR_MS,
     Person,
     Session,
+    Token,
     User,
     derive_email_key,
     normalise_email,
@@ -28,9 +29,19 @@ from chalicelib.identity.service import (
     require_fresh,
     require_person,
 )
+from chalicelib.identity.signing_in import NOBODY
+from chalicelib.identity.telling import list_ways, tell
 
 RESET_MS = HOUR_MS
 CHANGE_MS = HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """``device`` makes this browser known. ``ways``: what still signs in without the password."""
+
+    device: str = field(repr=False)
+    ways: tuple[str, ...] = ()
 
 
 def ask_reset(ports: IdentityPorts, email: str, browser: Browser) -> None:
@@ -45,33 +56,39 @@ def ask_reset(ports: IdentityPorts, email: str, browser: Browser) -> None:
     # Apart from sign-ups, which send the owner no link: nobody uses up the owner's mails with those.
     pass_gates(ports, [("mails", browser.address), ("mail", f"reset#{email_key}")])
     user_id = ports.store.find_user_id(email_key)
+    person = ports.store.get_person(user_id or NOBODY)
     tx = ports.transactions()
     # Without a person the link is written too, and sent to nobody: the work is the same.
-    subject = user_id or ports.ids.new_id("usr")
-    data = {"email_key": email_key}
+    data = {"email_key": email_key, "epoch": str(0 if person is None else person.epoch)}
     secret = issue_token(ports, tx, "reset", lasts_ms=RESET_MS, user_id=user_id, data=data)
-    add_audit(ports, tx, subject, "password.reset_asked", subject)
+    if user_id is None:
+        # As much work as an entry of the trail, which never goes, and which nobody is there to have.
+        issue_token(ports, tx, "reset", lasts_ms=RESET_MS)
+    else:
+        add_audit(ports, tx, user_id, "password.reset_asked", user_id)
     tx.commit()
     base = ports.public_url()
     known = messages.reset_password(address, f"{base}/reset/confirm?token={secret}")
     ports.mailer.send(known if user_id else messages.tell_unknown(address, f"{base}/signup"))
 
 
-def reset_password(ports: IdentityPorts, secret: str, password: str) -> str:
-    """Put a new password in place of the old and end every session; return a secret for this browser.
+def reset_password(ports: IdentityPorts, secret: str, password: str) -> Reset:
+    """Put a new password in place of the old and end every session.
 
     It signs nobody in: who has a second factor gives it at the next sign-in, as ever. By the secret that
     sign-in is counted apart, so that whoever guesses meanwhile shuts nobody out.
 
     Raises:
-        Unauthenticated: ``link_expired``.
+        Unauthenticated: ``link_expired``: also when the person changed since the link was asked for. Who had
+            the mail then and has it no longer gets nothing by what was kept.
         InvalidInput: as `check_password`.
     """
     token = find_token(ports, "reset", secret)
     person = None if token.user_id is None else ports.store.get_person(token.user_id)
-    if person is None or person.email_key != token.data["email_key"] or person.status != "active":
+    if person is None or person.status != "active" or not _is_as_asked(token, person):
         raise Unauthenticated("This is no longer valid. Begin again.", code="link_expired")
-    after = _with_password(ports, person, password)
+    user, ways = open_user(ports, person), list_ways(ports, person.user_id)
+    after = _with_password(ports, person, user, password)
     tx = ports.transactions()
     ports.store.use_token(tx, token, ports.clock.now_ms())
     ports.store.replace_person(tx, person, after)
@@ -79,8 +96,8 @@ def reset_password(ports: IdentityPorts, secret: str, password: str) -> str:
     device = issue_token(ports, tx, "device", lasts_ms=DEVICE_MS, user_id=person.user_id, data=data)
     add_audit(ports, tx, person.user_id, "password.reset", person.user_id)
     tx.commit()
-    _tell(ports, person, "Your password was reset by mail.")
-    return device
+    tell(ports, user, "Your password was reset by mail.", ways)
+    return Reset(device, ways)
 
 
 def change_password(
@@ -97,13 +114,13 @@ def change_password(
     pass_gates(ports, [("code", f"{user.user_id}#password")])
     if not ports.hasher.verify(person.password_digest, normalise_password(current)):
         raise Unauthenticated("The current password is not right.")
-    after = _with_password(ports, person, password)
+    after = _with_password(ports, person, user, password)
     tx = ports.transactions()
     ports.store.replace_person(tx, person, after)
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "password.changed", user.user_id)
     tx.commit()
-    _tell(ports, person, "Your password was changed.")
+    tell(ports, user, "Your password was changed.")
     return started
 
 
@@ -160,12 +177,17 @@ def change_address(
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "email.changed", user.user_id)
     tx.commit()
-    _tell(ports, person, "The address of your account was changed; this one is no longer used.")
+    tell(ports, user, "The address of your account was changed; this one is no longer used.")
     return started
 
 
-def _with_password(ports: IdentityPorts, person: Person, text: str) -> Person:
-    user, password = open_user(ports, person), normalise_password(text)
+def _is_as_asked(token: Token, person: Person) -> bool:
+    """Neither moved to another address nor otherwise changed by who could end what was granted before."""
+    return token.data["email_key"] == person.email_key and token.data.get("epoch") == str(person.epoch)
+
+
+def _with_password(ports: IdentityPorts, person: Person, user: User, text: str) -> Person:
+    password = normalise_password(text)
     second = ports.store.get_factors(person.user_id).is_enrolled
     own = [each for each in (user.email, user.name) if each]
     check_password(password, second_factor=second, own_words=own, is_common=ports.is_common)
@@ -174,9 +196,3 @@ def _with_password(ports: IdentityPorts, person: Person, text: str) -> Person:
         password_digest=ports.hasher.hash(password),
         password_is_long=is_long_enough_alone(password),
     )
-
-
-def _tell(ports: IdentityPorts, person: Person, what: str) -> None:
-    email = open_user(ports, person).email
-    if email is not None:
-        ports.mailer.send(messages.tell_change(email, what, f"{ports.public_url()}/reset"))

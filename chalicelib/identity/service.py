@@ -183,7 +183,12 @@ def renew_session(
     """Write a session of the person's new epoch in place of one, for who has just ended all the others.
 
     It is as old and as fresh as the one that it replaces.
+
+    Raises:
+        Unauthenticated: that one ended since it was read, as all of its epoch did.
     """
+    if session.epoch != person.epoch - 1:
+        raise Unauthenticated("You are signed out. Sign in again.")
     now_ms = ports.clock.now_ms()
     session_id, secret = ports.ids.new_id("ses"), ports.ids.new_secret()
     renewed = replace(

@@ -71,7 +71,11 @@ def sign_up(ports: IdentityPorts, command: SignUp, browser: Browser) -> str:
     tx = ports.transactions()
     again = issue_token(ports, tx, "signup", lasts_ms=VERIFY_MS, user_id=user_id, data=data)
     verify = issue_token(ports, tx, "verify", lasts_ms=VERIFY_MS, user_id=user_id, data=data)
-    add_audit(ports, tx, user_id, "person.signup_asked", user_id)
+    if known is None:
+        # As much work as an entry of the trail, which never goes, and which nobody is there yet to have.
+        issue_token(ports, tx, "signup", lasts_ms=VERIFY_MS)
+    else:
+        add_audit(ports, tx, user_id, "person.signup_asked", user_id)
     tx.commit()
     ports.mailer.send(_write(ports, email, verify, known=known is not None))
     return again

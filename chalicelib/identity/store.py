@@ -53,7 +53,8 @@ class DynamoPeople:
             return None
 
     def add_person(self, tx: Transaction, person: Person) -> None:
-        dynamo(tx).put(_write(person), PersonItem.pk.does_not_exist(), unexpected("The person"))
+        # An id is of one sign-up: who is there already came by another link of it.
+        dynamo(tx).put(_write(person), PersonItem.pk.does_not_exist(), _taken)
         assert person.email_key is not None
         self._add_email(tx, person.email_key, person.user_id)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FORM_TYPE = "application/x-www-form-urlencoded"
-MAX_FORM_FIELDS = 50
+#: The largest that anybody fills in is what a passkey answers: some kilobytes.
+MAX_FORM_FIELDS, MAX_FIELD = 50, 16_384
 
 
 def render_page(
@@ -59,7 +59,7 @@ def redirect(url: str, headers: Mapping[str, str] | None = None) -> Answer[Html]
 
 
 def read_form(call: Call) -> Mapping[str, str]:
-    """Return the fields of a form, each given once.
+    """Return the fields of a form, each given once, of `MAX_FIELD` characters at most.
 
     Raises:
         InvalidInput: ``unsupported_media_type``, or no form.
@@ -79,15 +79,20 @@ def read_form(call: Call) -> Mapping[str, str]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise InvalidInput("A field of the form is given more than once.", code="invalid_form")
+    if any(len(name) > MAX_FIELD or len(value) > MAX_FIELD for name, value in pairs):
+        raise InvalidInput(f"A field has {MAX_FIELD} characters at most.", code="invalid_form")
     return fields
 
 
 def read_cookie(call: Call, name: str) -> str | None:
-    try:
-        found = SimpleCookie(call.headers.get("cookie", "")).get(name)
-    except CookieError:
-        return None
-    return None if found is None else found.value
+    """Return a cookie as it was sent; ``None``: there is none, or two, of which one is not ours.
+
+    Pairs end at ``;`` alone (RFC 6265, section 4.2.1): no cookie that another host of our domain may set
+    holds one of ours within its value, and no other's form keeps ours from being read.
+    """
+    pairs = (each.partition("=") for each in call.headers.get("cookie", "").split(";"))
+    found = [value.strip(" \t") for key, equals, value in pairs if equals and key.strip(" \t") == name]
+    return found[0] if len(found) == 1 else None
 
 
 def set_cookie(name: str, value: str, *, lasts_seconds: int) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from chalicelib.core.principal import OPERATOR_ROLES
 from chalicelib.wiring.system import (
     aws_client,
     bind_tables,
@@ -36,20 +37,22 @@ class LazyMailer:
         SesMailer(aws_client("sesv2"), settings().mail_from).send(mail)
 
 
-#: Roles in an organisation that ask for a second factor.
-STRICT_ROLES = frozenset({"owner", "admin", "billing"})
+#: Roles that ask for a second factor: what pays or appoints in an organisation, and all that run the cloud.
+STRICT_ROLES = frozenset[str]({"owner", "admin", "billing"}) | OPERATOR_ROLES
 
 
 @dataclass(frozen=True, slots=True)
 class OrganisationRoles:
-    """`chalicelib.identity.ports.Memberships`."""
+    """`chalicelib.identity.ports.Memberships`. The index says where to look; roles are read consistently."""
 
     def needs_second_factor(self, user_id: str) -> bool:
         from chalicelib.organisations.service import list_memberships_of
         from chalicelib.wiring.organisations import organisation_ports
 
-        memberships = list_memberships_of(organisation_ports(), user_id)
-        return any(each.role in STRICT_ROLES for each in memberships)
+        ports = organisation_ports()
+        hints = list_memberships_of(ports, user_id)
+        found = (ports.store.get_membership(each.account_id, user_id) for each in hints)
+        return any(each is not None and each.role in STRICT_ROLES for each in found)
 
 
 @cache
@@ -79,7 +82,16 @@ def identity_ports() -> "IdentityPorts":
         ids(),
         read_pepper,
         public_url,
+        note_untold,
     )
+
+
+def note_untold(user_id: str) -> None:
+    """Say to those who run the cloud that a person was not told of a change to their account."""
+    from chalicelib.runtime.observability import get_logger, put_metrics
+
+    get_logger().warning("person not told of a change", extra={"user_id": user_id})
+    put_metrics(settings().stage, notices_untold=1)
 
 
 def find_verified_address(user_id: str) -> str | None:

@@ -63,6 +63,7 @@ WATCHED = (
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched("CarbonReportsFailed", "carbon_reports_failed", "a carbon report that is due cannot be made"),
     Watched("PrivacyFailed", "privacy_requests_failed", "an export or an erasure cannot be done", minutes=30),
+    Watched("NoticesUntold", "notices_untold", "a person was not told of a change to their account"),
     Watched("GridFailing", "grid_series_failing", "a provider of grid intensity gives no figure for long"),
     Watched(
         "PromisesAtRisk", "reservations_at_risk", "a host cannot keep a reservation, and no other has room"

@@ -37,7 +37,7 @@ class FakePeopleStore(MemoryStore):
         return self.db.table("emails").get(email_key)
 
     def add_person(self, tx: Any, person: Person) -> None:
-        tx.put_new("people", person.user_id, person, Unavailable("person"))
+        tx.put_new("people", person.user_id, person, Conflict("taken", code="email_taken"))
         tx.put_new("emails", person.email_key, person.user_id, Conflict("taken", code="email_taken"))
 
     def replace_person(self, tx: Any, before: Person, after: Person) -> None:
@@ -199,10 +199,15 @@ class FakeVault:
 
 
 class FakeMailer:
+    """Takes nothing while it ``is_down``."""
+
     def __init__(self) -> None:
         self.sent: list[Mail] = []
+        self.is_down = False
 
     def send(self, mail: Mail) -> None:
+        if self.is_down:
+            raise Unavailable("mail")
         self.sent.append(mail)
 
     def read_link(self) -> str:
@@ -249,6 +254,8 @@ class FakePeople:
         self.mailer, self.hasher, self.memberships = FakeMailer(), FakeHasher(), FakeMemberships()
         self.audit, self.codes = FakeAuditTrail(self.db), TotpCodes()
         self.public_url = PUBLIC_URL
+        #: Persons who were not told of a change to their account.
+        self.untold: list[str] = []
         self.ports = IdentityPorts(
             self.store,
             self.vault,
@@ -264,13 +271,14 @@ class FakePeople:
             self.ids,
             lambda: b"pepper of the tests",
             lambda: self.public_url,
+            self.untold.append,
         )
 
     def count_work(self) -> tuple[int, ...]:
-        """Calls made so far: hashes, reads and writes of the store, seals, mails, commits."""
+        """Calls made so far: hashes, reads and writes of the store and the trail, seals, mails, commits."""
         return (
             self.hasher.work,
-            sum(self.store.calls.values()),
+            sum(self.store.calls.values()) + len(self.audit.entries),
             sum(self.vault.calls.values()),
             len(self.mailer.sent),
             self.db.commits,

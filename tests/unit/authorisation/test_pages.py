@@ -43,7 +43,6 @@ READS = {
 }
 #: Form -> to whom it is open, and the entries that it writes. The callback of a provider is a link.
 FORMS = {
-    "POST /signup": ("anyone", ("person.signup_asked",)),
     "POST /verify": ("anyone", ("person.signed_up",)),
     "POST /signin": ("anyone", ("person.signed_in",)),
     "POST /signin/code": ("anyone", ("person.signed_in",)),
@@ -72,7 +71,8 @@ FORMS = {
 }
 #: Form -> to whom it is open, and why it writes no entry.
 UNWRITTEN = {
-    "POST /signup/resend": ("anyone", "it sends the mail again that `person.signup_asked` tells of"),
+    "POST /signup": ("anyone", "nobody is there yet, and perhaps never; `person.signed_up` follows"),
+    "POST /signup/resend": ("anyone", "it sends the mail of a sign-up again"),
     "POST /signin/passkey": ("anyone", "it draws a challenge; nobody has said yet who they are"),
     "POST /signin/with/{provider}": ("anyone", "it draws a state, and sends the browser elsewhere"),
     "POST /account/passkeys/new": ("fresh", "it draws a challenge; `passkey.registered` follows"),

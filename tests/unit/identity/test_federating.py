@@ -88,7 +88,8 @@ def test_a_link_is_made_by_who_is_freshly_signed_in(world):
     assert code_of(world.come_back, leaving, found) == "step_up_needed"
     assert code_of(world.leave, linking=found) == "step_up_needed"
     found = world.people.find(world.people.sign_in().started)
-    assert world.come_back(world.leave(linking=found), found).outcome is None
+    linked = world.come_back(world.leave(linking=found), found).outcome
+    assert world.people.find(linked)[0].user_id == found[0].user_id
     assert world.sign_in().started.session.user_id == found[0].user_id
 
 
@@ -123,14 +124,38 @@ def test_who_is_erased_leaves_no_link_and_may_come_again(world):
 
 def test_a_link_is_taken_away_unless_it_is_the_last_way_in(world):
     found = world.people.find(world.sign_in().started)
-    assert code_of(federating.unlink, world.ports, *found, "Example") == "last_sign_in"
+    assert code_of(federating.unlink, world.ports, *found, "Example", HOME) == "last_sign_in"
     ada = world.people.find(world.people.sign_up("ada@other.example"))
     with pytest.raises(NotFound):
-        federating.unlink(world.ports, *ada, "Example")
+        federating.unlink(world.ports, *ada, "Example", HOME)
     world.idp.claims = {"sub": "subject-2"}
-    world.come_back(world.leave(linking=ada), ada)
-    federating.unlink(world.ports, *ada, "Example")
+    ada = world.people.find(world.come_back(world.leave(linking=ada), ada).outcome)
+    federating.unlink(world.ports, *ada, "Example", HOME)
     assert not world.people.store.list_links(ada[0].user_id)
+
+
+def test_a_link_made_or_taken_away_ends_the_other_sessions_and_is_told(world):
+    started = world.people.sign_up()
+    for act, told in (
+        (lambda ada: world.come_back(world.leave(linking=ada), ada).outcome, "Example was linked"),
+        (lambda ada: federating.unlink(world.ports, *ada, "Example", HOME), "no longer linked"),
+    ):
+        other = world.people.sign_in(browser=AWAY).started
+        renewed = act(world.people.find(started))
+        for ended in (started, other):
+            assert service.find_session(world.people.ports, ended.cookie) is None
+        started = renewed
+        assert world.people.find(started)
+        assert world.people.mailer.sent[-1].to == EMAIL
+        assert told in world.people.mailer.sent[-1].text
+
+
+def test_who_was_signed_out_while_the_provider_answered_links_nothing(world):
+    ada = world.people.find(world.people.sign_up())
+    leaving = world.leave(linking=ada)
+    service.end_all_sessions(world.people.ports, ada[0])
+    assert code_of(world.come_back, leaving, ada) == "invalid_credentials"
+    assert not world.people.db.table("links")
 
 
 def test_an_answer_is_taken_once_in_time_and_from_the_browser_that_asked(world):
@@ -268,13 +293,31 @@ def test_the_pages_lead_to_a_provider_and_back(site):
     assert other.get(f"/signin/callback?code=c&state={state}").status == 401
 
 
-def test_the_pages_link_and_unlink_a_provider(site):
-    visitor = site.visit()
-    visitor.sign_up()
+def link(visitor):
     page = visitor.post("/account/links/Example")
     state = visitor.read_query(page.location)["state"]
     visitor.get(f"/signin/callback?code=c&state={state}")
-    assert "Unlink Example" in visitor.follow().text
+    return visitor.follow()
+
+
+def test_after_a_reset_the_page_names_what_signs_in_without_the_password(site):
+    visitor = site.visit()
+    visitor.sign_up()
+    link(visitor)
+    visitor.get("/reset")
+    visitor.post("/reset", email=EMAIL)
+    visitor.get(f"/reset/confirm?token={site.mailer.read_link()}")
+    page = visitor.post("/reset/confirm", token=visitor.page.field("token"), password="another good password")
+    assert (page.status, page.find(r"<li>(Example), linked on [0-9-]{10}</li>")) == (200, ["Example"])
+    assert f'href="{site.public_url}/signin?next=%2Faccount"' in page.text
+    assert "__Host-device" in visitor.cookies
+    assert "- Example, linked on" in site.mailer.sent[-1].text
+
+
+def test_the_pages_link_and_unlink_a_provider(site):
+    visitor = site.visit()
+    visitor.sign_up()
+    assert "Unlink Example" in link(visitor).text
     visitor.post("/account/unlink", provider="Example")
     assert "no longer linked" in visitor.follow().text
     assert isinstance(site.providers, FakeProviders)

@@ -120,11 +120,9 @@ def test_a_reset_by_mail_lets_the_owner_in_while_somebody_guesses():
     people.sign_up()
     attack(people)
     resetting.ask_reset(people.ports, EMAIL, HOME)
-    device = resetting.reset_password(
-        people.ports, people.mailer.read_link(), "an entirely different sentence"
-    )
+    done = resetting.reset_password(people.ports, people.mailer.read_link(), "an entirely different sentence")
     signed_in = people.sign_in(
-        password="an entirely different sentence", browser=Browser("192.0.2.99", device=device)
+        password="an entirely different sentence", browser=Browser("192.0.2.99", device=done.device)
     )
     assert isinstance(signed_in, SignedIn)
 

@@ -43,7 +43,8 @@ def test_a_mail_that_was_not_taken_is_asked_for_again():
         messages.reset_password("a@b.cd", LINK),
         messages.tell_unknown("a@b.cd", LINK),
         messages.confirm_change("a@b.cd", LINK),
-        messages.tell_change("a@b.cd", "Your password was changed.", LINK),
+        messages.tell_change("a@b.cd", "Your password was changed.", LINK, LINK),
+        messages.tell_change("a@b.cd", "Your password was reset by mail.", LINK, LINK, ["a passkey"]),
     ],
 )
 def test_every_mail_has_a_link_and_says_what_to_do_if_it_was_somebody_else(mail):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from chalicelib.core.clock import format_instant
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
-from chalicelib.identity import passkeys, service
+from chalicelib.identity import passkeys, resetting, service
+from chalicelib.identity.passkey_gateway import MAX_ANSWER
 from chalicelib.identity.service import find_session
-from tests.unit.identity.authenticator import Authenticator
+from tests.unit.identity.authenticator import Authenticator, encode
 from tests.unit.identity.people import AWAY, HOME, People
 
 ORIGIN = "http://127.0.0.1:8000"
@@ -52,6 +54,57 @@ def test_a_passkey_signs_in_alone_and_counts_as_both_factors(owner):
     signed_in = owner.finish(asked, owner.key.get(asked.options))
     user, session = owner.people.find(signed_in.started)
     assert (user.user_id, session.methods) == (owner.user.user_id, {"hwk"})
+
+
+def test_a_passkey_that_comes_or_goes_is_told_by_mail(owner):
+    assert "A passkey was added" in owner.people.mailer.sent[-1].text
+    (passkey,) = owner.people.store.list_passkeys(owner.user.user_id)
+    passkeys.remove_passkey(owner.people.ports, owner.user, owner.session, passkey.credential_id, HOME)
+    assert "A passkey was taken away" in owner.people.mailer.sent[-1].text
+    assert owner.people.mailer.sent[-1].to == owner.user.email
+
+
+def test_what_signs_in_without_the_password_is_named_after_a_reset(owner):
+    resetting.ask_reset(owner.people.ports, owner.user.email, HOME)
+    link = owner.people.mailer.read_link()
+    done = resetting.reset_password(owner.people.ports, link, "an entirely different sentence")
+    day = format_instant(owner.people.clock.now_ms())[:10]
+    assert done.ways == (f"a passkey that was added on {day}",)
+    text = owner.people.mailer.sent[-1].text
+    assert f"- {done.ways[0]}\n" in text
+    # In words that nobody but us chose: not by a label, which is whatever somebody typed.
+    assert "Laptop" not in text
+    assert f"{owner.people.public_url}/account" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10_000, '{"a":' * 3_000, "x" * (MAX_ANSWER + 1), '{"response": [], "id": 7}', "7", '"text"', ""],
+)
+def test_whatever_else_is_sent_in_place_of_an_answer_is_refused(owner, text):
+    name = encode(owner.key.credential_id)
+    deep = _wrap("[" * 5_000, owner.key.handle)
+    nested = json.dumps({"id": name, "rawId": name, "type": "public-key", "response": deep})
+    for answer in (text, nested):
+        with pytest.raises(Unauthenticated):
+            owner.finish(owner.ask(), answer)
+        asked = passkeys.begin_registration(owner.people.ports, owner.user, owner.session)
+        with pytest.raises(InvalidInput):
+            passkeys.finish_registration(
+                owner.people.ports, owner.user, owner.session, asked.secret, answer, "x", HOME
+            )
+
+
+def _wrap(text, handle):
+    """An answer of both kinds whose client data are a text."""
+    data = encode(text.encode())
+    return {
+        "clientDataJSON": data,
+        "attestationObject": data,
+        "authenticatorData": data,
+        "signature": "YQ",
+        "userHandle": encode(handle),
+    }
 
 
 def test_options_name_our_host_and_nobody(owner):

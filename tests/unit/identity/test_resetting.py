@@ -1,10 +1,11 @@
 """A reset by mail ends what was, skips no second factor, and tells nobody who has an account."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
-from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
+from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, Unauthenticated, Unavailable
 from chalicelib.identity import enrolling, resetting, service
 from chalicelib.identity.service import Browser, find_session
 from chalicelib.identity.signing_in import SignedIn, Ticket
@@ -23,6 +24,12 @@ def people():
 def reset(people, password=NEW):
     resetting.ask_reset(people.ports, EMAIL, HOME)
     return resetting.reset_password(people.ports, people.mailer.read_link(), password)
+
+
+def refuse_link(people, link):
+    with pytest.raises(Unauthenticated) as refused:
+        resetting.reset_password(people.ports, link, NEW)
+    return refused.value.code
 
 
 def test_a_reset_ends_every_session_and_raises_the_epoch(people):
@@ -75,10 +82,76 @@ def test_an_unknown_address_costs_the_same_work_and_gets_a_mail_without_a_link(p
     assert "token=" not in people.mailer.sent[-1].text
 
 
-def test_a_link_for_nobody_changes_nobody(people):
+def test_a_link_for_nobody_changes_nobody_and_leaves_nothing_that_does_not_expire(people):
+    known, entries = dict.fromkeys(people.db.table("tokens")), len(people.audit.entries)
     resetting.ask_reset(people.ports, "nobody@example.com", HOME)
-    digest = list(people.db.table("tokens"))[-1]
-    assert people.db.table("tokens")[digest].user_id is None
+    written = [each for digest, each in people.db.table("tokens").items() if digest not in known]
+    assert [each.user_id for each in written] == [None, None]
+    latest_ms = people.clock.now_ms() + resetting.RESET_MS
+    assert all(each.expires_at_ms == latest_ms for each in written)
+    assert len(people.audit.entries) == entries
+    resetting.ask_reset(people.ports, EMAIL, HOME)
+    asked = list(people.db.table("tokens").values())[-1]
+    assert set(asked.data) == set(written[0].data)
+
+
+def test_a_link_ends_with_whatever_ends_what_was_granted_before(people):
+    def end_all(user, _session):
+        service.end_all_sessions(people.ports, user)
+
+    def change(user, session):
+        return resetting.change_password(people.ports, user, session, PASSWORD, NEW, HOME)
+
+    def change_back(user, session):
+        return resetting.change_password(people.ports, user, session, NEW, PASSWORD, HOME)
+
+    for act in (end_all, change, change_back):
+        resetting.ask_reset(people.ports, EMAIL, AWAY)
+        kept = people.mailer.read_link()
+        act(*people.find(people.sign_in(password=NEW if act is change_back else PASSWORD).started))
+        assert refuse_link(people, kept) == "link_expired"
+        people.clock.advance_seconds(3_600)
+    resetting.ask_reset(people.ports, EMAIL, AWAY)
+    first = people.mailer.read_link()
+    people.clock.advance_seconds(1_800)
+    reset(people)
+    assert refuse_link(people, first) == "link_expired"
+
+
+def test_a_mail_that_is_not_taken_undoes_nothing_and_is_said(people):
+    user, session = people.find(people.started)
+    people.mailer.is_down = True
+    renewed = resetting.change_password(people.ports, user, session, PASSWORD, NEW, HOME)
+    assert people.find(renewed)
+    assert people.untold == [user.user_id]
+    people.mailer.is_down = False
+    resetting.ask_reset(people.ports, EMAIL, HOME)
+    link = people.mailer.read_link()
+    people.mailer.is_down = True
+    assert resetting.reset_password(people.ports, link, PASSWORD).device
+    assert people.untold == [user.user_id] * 2
+    assert people.sign_in().started
+    with pytest.raises(Unavailable):
+        resetting.ask_reset(people.ports, EMAIL, HOME)
+
+
+def test_a_notice_that_was_not_sent_is_counted_where_an_alarm_looks(monkeypatch, capsys):
+    from chalicelib.wiring.identity import note_untold
+    from tests.fakes.metrics import read_metrics
+    from tests.fakes.wiring import rewire
+
+    rewire(monkeypatch, settings=SimpleNamespace(stage="test"))
+    note_untold("usr_1")
+    assert read_metrics(capsys) == {"notices_untold": 1}
+
+
+def test_who_was_signed_out_meanwhile_changes_nothing(people):
+    user, session = people.find(people.started)
+    service.end_all_sessions(people.ports, user)
+    with pytest.raises(Unauthenticated) as refused:
+        resetting.change_password(people.ports, user, session, PASSWORD, NEW, HOME)
+    assert refused.value.code == "invalid_credentials"
+    people.sign_in()
 
 
 def test_mails_to_an_address_are_few_whoever_asks(people):

@@ -277,6 +277,26 @@ def test_a_step_up_is_a_session_with_another_id_and_ends_the_one_before(people):
     assert find_session(people.ports, people.started.cookie) is None
 
 
+def test_what_a_second_factor_becomes_is_told_by_mail(people):
+    def read_mail():
+        assert people.mailer.sent[-1].to == EMAIL
+        return people.mailer.sent[-1].text
+
+    _, done = people.enrol(people.started)
+    assert "An app for codes was set up" in read_mail()
+    user, session = people.find(done.started)
+    enrolling.renew_recovery_codes(people.ports, user, session)
+    assert "New recovery codes were made" in read_mail()
+    enrolling.disable_totp(people.ports, user, session, HOME)
+    assert "was taken away" in read_mail()
+    people.memberships.strict.add(user.user_id)
+    ticket = people.sign_in()
+    secret = enrolling.begin_enrolment(people.ports, user.user_id).secret
+    people.clock.advance_seconds(60)
+    enrolling.enrol_at_sign_in(people.ports, ticket.secret, people.code(secret), HOME)
+    assert "An app for codes was set up" in read_mail()
+
+
 def test_a_role_or_a_short_password_keeps_the_second_factor(people):
     _, done = people.enrol(people.started)
     user, session = people.find(done.started)

@@ -1,12 +1,21 @@
 """A person is made by a password and a mail together, and nobody learns who has an account."""
 
 import json
+import unicodedata
 from dataclasses import asdict
 
 import pytest
 
 from chalicelib.core.errors import Conflict, InvalidInput, Unauthenticated
-from chalicelib.identity.model import DAY_MS, choose_path, label_agent, normalise_email
+from chalicelib.identity.model import (
+    DAY_MS,
+    MAX_TYPED_NAME,
+    choose_path,
+    clean_name,
+    label_agent,
+    normalise_email,
+)
+from chalicelib.identity.passwords import normalise_password
 from chalicelib.identity.service import find_session, get_session, get_user
 from chalicelib.identity.signing_up import SignUp, send_again, sign_up, verify_address
 from tests.unit.identity.people import AWAY, EMAIL, HOME, NAME, PASSWORD, People
@@ -89,6 +98,21 @@ def test_the_mail_is_sent_again_a_few_times_and_each_link_works():
             break
     assert len(people.mailer.sent) == 6
     verify_address(people.ports, first, PASSWORD, HOME)
+    # The last link is as good as the first was; there is somebody by now.
+    with pytest.raises(Conflict) as refused:
+        verify_address(people.ports, people.mailer.read_link(), PASSWORD, HOME)
+    assert refused.value.code == "email_taken"
+
+
+def test_a_sign_up_that_nobody_finishes_leaves_no_entry_in_the_trail():
+    people = People()
+    sign_up(people.ports, SignUp(EMAIL, PASSWORD, NAME), HOME)
+    latest_ms = people.clock.now_ms() + DAY_MS
+    assert not people.audit.entries
+    assert all(each.expires_at_ms <= latest_ms for each in people.db.table("tokens").values())
+    verify_address(people.ports, people.mailer.read_link(), PASSWORD, HOME)
+    sign_up(people.ports, SignUp(EMAIL, OTHER, NAME), AWAY)
+    assert [each.action for each in people.audit.entries] == ["person.signed_up", "person.signup_asked"]
 
 
 def test_an_address_that_is_known_is_told_so_by_mail_and_nowhere_else():
@@ -117,10 +141,11 @@ def test_a_known_address_costs_the_same_work_as_a_new_one():
 def test_nothing_personal_and_no_secret_is_stored_in_the_open():
     people = People()
     started = people.sign_up()
+    link = people.mailer.read_link()
     secret, enrolled = people.enrol(started)
     stored = repr({name: list(rows.items()) for name, rows in people.db.tables.items()})
     secrets = [started.cookie.partition(".")[2], enrolled.started.cookie.partition(".")[2], *enrolled.codes]
-    for text in (EMAIL, NAME, secret, people.mailer.read_link(), *secrets):
+    for text in (EMAIL, NAME, secret, link, *secrets):
         assert text not in stored
     assert not any(EMAIL in json.dumps(asdict(entry)) for entry in people.audit.entries)
 
@@ -149,6 +174,26 @@ def test_what_is_no_address_is_refused(text):
         return
     with pytest.raises(InvalidInput):
         normalise_email(text)
+
+
+#: Marks that a decomposition puts into order: in the square of their number, if anybody lets it.
+MARKS = "\u0301\u0316" * 16_000
+
+
+def test_what_is_too_long_is_refused_before_it_is_normalised(monkeypatch):
+    longest = []
+    real = unicodedata.normalize
+    monkeypatch.setattr(
+        unicodedata, "normalize", lambda form, text: longest.append(len(text)) or real(form, text)
+    )
+    for read in (normalise_email, clean_name, normalise_password):
+        with pytest.raises(InvalidInput):
+            read(MARKS)
+        with pytest.raises(InvalidInput):
+            read(f"a@b.{MARKS}")
+    assert max(longest, default=0) <= MAX_TYPED_NAME + 1
+    assert normalise_email("  ada@example.com" + " " * 200) == EMAIL
+    assert clean_name("Ada" + " " * 400 + "Byron") == NAME
 
 
 def test_one_address_has_one_spelling():

@@ -371,7 +371,8 @@ def test_each_metric_that_functions_put_has_an_alarm_of_its_own_stage(template):
     alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
     own = {each["MetricName"]: each for each in alarms if each["Namespace"] == METRICS_NAMESPACE}
     put = set()
-    for path in (ROOT / "chalicelib").rglob("functions.py"):
+    code = ROOT / "chalicelib"
+    for path in (*code.rglob("functions.py"), *(code / "wiring").glob("*.py")):
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "put_metrics":
                 put |= {keyword.arg for keyword in call.keywords}

@@ -133,6 +133,7 @@ def test_a_person_is_found_by_id_and_by_address(stores):
     assert stores.people.get_person("usr_1") == ADA
     assert stores.people.find_user_id("key-1") == "usr_1"
     assert refused(stores, ("add_person", replace(ADA, user_id="usr_2"))) == "email_taken"
+    assert refused(stores, ("add_person", ADA)) == "email_taken"
     assert stores.people.get_person("usr_2") is None
 
 
