@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from chalicelib.core.principal import STRICT_ROLES
 from chalicelib.wiring.system import (
     aws_client,
     bind_tables,
@@ -34,10 +35,6 @@ class LazyMailer:
         from chalicelib.identity.mail_gateway import SesMailer
 
         SesMailer(aws_client("sesv2"), settings().mail_from).send(mail)
-
-
-#: Roles in an organisation that ask for a second factor.
-STRICT_ROLES = frozenset({"owner", "admin", "billing"})
 
 
 @dataclass(frozen=True, slots=True)
