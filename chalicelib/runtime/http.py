@@ -42,7 +42,13 @@ from chalicelib.runtime.request_parts import (
     require_identity,
     require_json,
 )
-from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
+from chalicelib.runtime.security_log import (
+    Refusal,
+    describe_caller,
+    log_refusal,
+    log_told_refusal,
+    note_caller,
+)
 from chalicelib.runtime.system import SystemClock
 from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
@@ -120,6 +126,8 @@ class Answer(Generic[T_co]):
     status: HTTPStatus = HTTPStatus.OK
     #: A list, as of several cookies, is sent as that many headers.
     headers: Mapping[str, Any] = field(default_factory=dict)
+    #: Of an attempt that failed, where the answer is no problem document: the security log is told.
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +270,8 @@ class Api:
                 scope = name_scope(account_id, view.__name__, parameters, call.query)
                 call = _open_cursor(call, scope)
             answer = view(call, **{name: decode_parameter(value) for name, value in parameters.items()})
+            if answer.refusal is not None:
+                log_told_refusal(request.to_original_event(), request_id, answer.refusal)
             response = _render(_sign_cursor(answer, scope) if scope else answer, request_id)
         except DomainError as error:
             log_refusal(request.to_original_event(), request_id, error)
