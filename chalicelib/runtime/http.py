@@ -37,7 +37,6 @@ from chalicelib.runtime.request_parts import (
     NO_QUERY,
     decode_parameter,
     read_query,
-    read_source,
     require_address,
     require_identity,
     require_json,
@@ -73,7 +72,7 @@ class Call:
     headers: Mapping[str, str]
     request_id: str
     _body: RequestBody | None = None
-    #: Of the caller, as API Gateway saw it.
+    #: Whom to count it to: the caller's address, as API Gateway saw it, of IPv6 the network of one customer.
     address: str = ""
 
     @property
@@ -321,7 +320,7 @@ class Api:
             require_identity(request.headers.get("content-encoding", ""))
             require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        address = read_source(event)
+        address = read_address(event)
         query = read_query(event, operation.query)
         return Call(principal, raw, query, request.headers, request_id, parsed, address)
 
