@@ -26,6 +26,9 @@ OPERATOR_ROLES: frozenset[Role] = frozenset(
 )
 #: What a member of an organisation may be.
 MEMBER_ROLES: frozenset[Role] = frozenset({"owner", "admin", "billing", "developer", "viewer", "auditor"})
+#: What is anybody's only with a second factor: who pays or appoints in an organisation, and all who run the
+#: cloud. Holds for a browser's session and for a token alike.
+STRICT_ROLES: frozenset[Role] = frozenset({*OPERATOR_ROLES, "owner", "admin", "billing"})
 
 
 #: How long ago a person may have signed in, at most, for what cannot be taken back.

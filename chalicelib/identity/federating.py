@@ -44,6 +44,8 @@ from chalicelib.identity.signing_in import SignedIn, Ticket, finish_first_factor
 from chalicelib.identity.telling import tell
 
 STATE_MS = 10 * MINUTE_MS
+#: A provider's clock may be behind ours by this much.
+AGAIN_LEEWAY_MS = MINUTE_MS
 CALLBACK = "/signin/callback"
 
 
@@ -60,13 +62,14 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an id token said, once it was verified."""
+    """What an id token said, once it was verified. ``authenticated_at_ms``: when the provider last asked."""
 
     issuer: str
     subject: str
     email: str | None
     email_verified: bool
     name: str | None
+    authenticated_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,10 @@ class ProviderClient(Protocol):
     """OpenID Connect, with the provider's metadata and keys as it publishes them."""
 
     def build_url(self, provider: Provider, proofs: Proofs, redirect_uri: str, *, again: bool) -> str:
-        """``again``: the provider is to ask, whoever is signed in there. Raises Unavailable."""
+        """``again``: the provider is to ask, whoever is signed in there, and to say when it did.
+
+        The browser may change the address that it is given; `Claims` say what came of it. Raises Unavailable.
+        """
         ...
 
     def redeem(self, provider: Provider, code: str, proofs: Proofs, redirect_uri: str) -> Claims:
@@ -157,6 +163,8 @@ def leave(
         require_fresh(identity, linking[1])
         user_id = linking[0].user_id
     data = {"provider": name, "next": next_path}
+    if again and linking is None:
+        data["again"] = "1"
     tx = identity.transactions()
     purpose: Purpose = "federation" if linking is None else "link"
     state = issue_token(identity, tx, purpose, lasts_ms=STATE_MS, user_id=user_id, data=data)
@@ -175,7 +183,8 @@ def come_back(
     Raises:
         Unauthenticated: ``link_expired``: the state is not this browser's, old or used; ``provider_refused``.
         Conflict: ``link_taken``: somebody is linked already; ``email_taken``: sign in, and link it there.
-        Forbidden: ``step_up_needed``; ``email_not_verified``: the provider does not vouch for the address.
+        Forbidden: ``step_up_needed``; ``email_not_verified``: the provider does not vouch for the address;
+            ``step_up_not_proved``: it was to ask again, and does not say that it did.
     """
     identity = ports.identity
     if not answer.state or not answer.code or answer.kept != answer.state:
@@ -195,10 +204,14 @@ def come_back(
     claims = ports.client.redeem(provider, answer.code, derive_proofs(answer.state), redirect_uri)
     if linking is not None:
         return Returned(_link(identity, provider, claims, linking, browser), token.data["next"])
+    if "again" in token.data:
+        _require_asked(claims, token.created_at_ms)
     link = identity.store.get_link(claims.issuer, claims.subject)
     person = _sign_up(identity, provider, claims) if link is None else _find_person(identity, link)
     replaced = None if signed_in is None else signed_in[1]
-    return Returned(finish_first_factor(identity, person, "fed", browser, replaced), token.data["next"])
+    proved_at_ms = _bound_proof(claims, identity.clock.now_ms())
+    outcome = finish_first_factor(identity, person, "fed", browser, replaced, proved_at_ms)
+    return Returned(outcome, token.data["next"])
 
 
 def unlink(ports: ProviderPorts, user: User, session: Session, name: str, browser: Browser) -> StartedSession:
@@ -249,6 +262,21 @@ def _find(ports: ProviderPorts, name: str) -> Provider:
     if provider is None:
         raise NotFound("There is no such provider.")
     return provider
+
+
+def _require_asked(claims: Claims, since_ms: int) -> None:
+    """Who sits at a browser that is signed in there proves nothing: the provider must have asked since."""
+    if claims.authenticated_at_ms is None or claims.authenticated_at_ms < since_ms - AGAIN_LEEWAY_MS:
+        raise Forbidden(
+            "The provider does not say that it asked you just now. Confirm with your password or a passkey; "
+            "who has no password chooses one by a reset.",
+            code="step_up_not_proved",
+        )
+
+
+def _bound_proof(claims: Claims, now_ms: int) -> int:
+    """Return since when a session counts as fresh: never, where the provider does not say when it asked."""
+    return min(claims.authenticated_at_ms or 0, now_ms)
 
 
 def _find_person(ports: IdentityPorts, link: FederatedLink) -> Person:

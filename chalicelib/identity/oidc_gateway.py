@@ -91,7 +91,8 @@ class OidcClient:
         from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
         from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-        more = {"prompt": "login"} if again else {}
+        # By max_age the provider owes auth_time. Source: OpenID Connect Core 1.0, section 3.1.2.1.
+        more = {"prompt": "login", "max_age": "0"} if again else {}
         return str(
             prepare_grant_uri(
                 self._discover(provider)["authorization_endpoint"],
@@ -161,6 +162,7 @@ class OidcClient:
             # Cognito says it as a text.
             verified is True or verified == "true",
             name if isinstance(name, str) else None,
+            _read_instant_ms(claims.get("auth_time")),
         )
 
     def _find_keys(self, metadata: Mapping[str, Any], id_token: str) -> Any:
@@ -208,6 +210,13 @@ class OidcClient:
 
 
 MAX_SUBJECT = 255
+#: Some 3,000 years of seconds: what is beyond is no instant.
+MAX_SECONDS = 10**11
+
+
+def _read_instant_ms(seconds: object) -> int | None:
+    fine = type(seconds) in {int, float} and 0 < seconds < MAX_SECONDS  # type: ignore[operator]
+    return int(seconds * 1000) if fine else None  # type: ignore[operator]
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

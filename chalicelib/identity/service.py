@@ -155,8 +155,12 @@ def add_session(
     methods: frozenset[Method],
     browser: Browser,
     replaced: Session | None = None,
+    proved_at_ms: int | None = None,
 ) -> StartedSession:
-    """Write a session under a new id and a new secret; ``replaced``, of the same browser, ends with it."""
+    """Write a session under a new id and a new secret; ``replaced``, of the same browser, ends with it.
+
+    ``proved_at_ms``: when who it is was proved, if not now.
+    """
     now_ms = ports.clock.now_ms()
     session_id, secret = ports.ids.new_id("ses"), ports.ids.new_secret()
     session = Session(
@@ -164,7 +168,7 @@ def add_session(
         user_id=person.user_id,
         epoch=person.epoch,
         created_at_ms=now_ms,
-        authenticated_at_ms=now_ms,
+        authenticated_at_ms=now_ms if proved_at_ms is None else proved_at_ms,
         methods=methods,
         expires_at_ms=now_ms + SESSION_MS,
         seen_at_ms=now_ms,

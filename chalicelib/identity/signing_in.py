@@ -80,9 +80,17 @@ def sign_in(
 
 
 def finish_first_factor(
-    ports: IdentityPorts, person: Person, method: Method, browser: Browser, replaced: Session | None = None
+    ports: IdentityPorts,
+    person: Person,
+    method: Method,
+    browser: Browser,
+    replaced: Session | None = None,
+    proved_at_ms: int | None = None,
 ) -> SignedIn | Ticket:
-    """Begin a session, or hand out a ticket to who has a second factor or must have one."""
+    """Begin a session, or hand out a ticket to who has a second factor or must have one.
+
+    ``proved_at_ms``: when the factor was given, if not now; a code that follows is given now.
+    """
     factors = ports.store.get_factors(person.user_id)
     if factors.is_enrolled or ports.memberships.needs_second_factor(person.user_id):
         tx = ports.transactions()
@@ -90,7 +98,7 @@ def finish_first_factor(
         secret = issue_token(ports, tx, "signin", lasts_ms=TICKET_MS, user_id=person.user_id, data=data)
         tx.commit()
         return Ticket(secret, factors.is_enrolled)
-    return begin_session(ports, person, frozenset({method}), browser, replaced)
+    return begin_session(ports, person, frozenset({method}), browser, replaced, proved_at_ms)
 
 
 def find_ticket(ports: IdentityPorts, secret: str | None) -> tuple[Token, Person]:
@@ -161,10 +169,11 @@ def begin_session(
     methods: frozenset[Method],
     browser: Browser,
     replaced: Session | None = None,
+    proved_at_ms: int | None = None,
 ) -> SignedIn:
     """Sign a person in who has given all that is asked."""
     tx = ports.transactions()
-    signed_in = add_sign_in(ports, tx, person, methods, browser, replaced)
+    signed_in = add_sign_in(ports, tx, person, methods, browser, replaced, proved_at_ms)
     tx.commit()
     return signed_in
 
@@ -176,10 +185,11 @@ def add_sign_in(
     methods: frozenset[Method],
     browser: Browser,
     replaced: Session | None = None,
+    proved_at_ms: int | None = None,
 ) -> SignedIn:
     """Write a session, and a token for a browser that this person did not come with before."""
     own = replaced if replaced is not None and replaced.user_id == person.user_id else None
-    started = add_session(ports, tx, person, methods, browser, own)
+    started = add_session(ports, tx, person, methods, browser, own, proved_at_ms)
     email_key, device = person.email_key or "", None
     if choose_gates(ports, email_key, browser)[0][0] != "device":
         data = {"email_key": email_key}

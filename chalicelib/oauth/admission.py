@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.core.ids import is_id
-from chalicelib.core.principal import NO_LIMITS, KeyLimits, Principal, Role
+from chalicelib.core.principal import NO_LIMITS, STRICT_ROLES, KeyLimits, Principal, Role
+from chalicelib.identity.model import SECOND_FACTORS
 from chalicelib.oauth.keyring import LEEWAY_SECONDS
 from chalicelib.oauth.model import (
     ACCESS_TOKEN_SECONDS,
     GRANT_PREFIX,
     SECOND_MS,
     AccessClaims,
+    Consent,
     Grant,
     RevokedToken,
     select_permissions,
@@ -122,7 +124,17 @@ def find_role(ports: "OAuthPorts", claims: AccessClaims) -> Role | None:
     consent = grant.consent
     if (consent.user_id, consent.account_id, grant.client_id) != (claims.sub, claims.org, claims.client_id):
         return None
-    return find_person_role(ports, claims.sub, claims.org, claims.epoch)
+    return find_granted_role(ports, consent, claims.epoch)
+
+
+def find_granted_role(ports: "OAuthPorts", consent: Consent, epoch: int | None) -> Role | None:
+    """Return the role now of who consented; ``None``: no standing, or one that asks for more than was proved.
+
+    Who came to a strict role since has to sign in again with a second factor, as in a browser.
+    """
+    role = find_person_role(ports, consent.user_id, consent.account_id, epoch)
+    short = role in STRICT_ROLES and SECOND_FACTORS.isdisjoint(consent.methods)
+    return None if short else role
 
 
 def find_person_role(ports: "OAuthPorts", user_id: str, account_id: str, epoch: int | None) -> Role | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 from chalicelib import wiring
@@ -12,11 +13,14 @@ from chalicelib.oauth.ports import EndpointCall, Reply
 from chalicelib.runtime.http import Answer, Api, Call, Json
 from chalicelib.runtime.pages import read_form
 from chalicelib.runtime.problems import get_status
+from chalicelib.runtime.security_log import Refusal
 
 api = Api(__name__, refusals="oauth")
 
 #: Refusals have the shape of RFC 6749, section 5.2, and are no problem documents.
 _GIVEN = (HTTPStatus.OK,)
+#: A client, or a secret text that it showed, was not good (RFC 6749, section 5.2).
+_FAILURES = frozenset({"invalid_client", "invalid_grant"})
 _PUBLISHED = {"Cache-Control": f"public, max-age={PUBLISHED_CACHE_SECONDS}"}
 
 
@@ -57,12 +61,23 @@ def introspect_oauth_token(call: Call) -> Answer[Json]:
 
 
 def _serve(call: Call, answer: Callable[[EndpointCall], Reply]) -> Answer[Json]:
+    asked = EndpointCall("POST", {}, call.headers.get("authorization", ""), call.address)
     try:
-        asked = EndpointCall("POST", read_form(call), call.headers.get("authorization", ""), call.address)
+        asked = replace(asked, fields=read_form(call))
         reply = answer(asked)
     except InvalidInput as error:
         reply = Reply(400, {"error": "invalid_request", "error_description": error.detail})
     except DomainError as error:
         reply = Reply(get_status(error).value, {"error": error.code, "error_description": error.detail})
     headers = {"Pragma": "no-cache", **reply.headers}
-    return Answer(json.dumps(dict(reply.body)), HTTPStatus(reply.status), headers)
+    return Answer(
+        json.dumps(dict(reply.body)), HTTPStatus(reply.status), headers, _find_refusal(asked, reply)
+    )
+
+
+def _find_refusal(asked: EndpointCall, reply: Reply) -> Refusal | None:
+    """Return what the security log is told of an answer; ``None``: nobody tried what is not theirs."""
+    error = str(reply.body.get("error", ""))
+    if error not in _FAILURES and reply.status != HTTPStatus.UNAUTHORIZED:
+        return None
+    return Refusal(error, {} if asked.client_id is None else {"attempted_client": asked.client_id})

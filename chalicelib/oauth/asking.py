@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Forbidden
+from chalicelib.core.ids import is_id
 from chalicelib.identity.model import SESSION_COOKIE, Session, derive_form_token, is_form_token
 from chalicelib.oauth.model import SECOND_MS, Client, Consent
 
@@ -76,7 +77,8 @@ def build_consent(
     ports: "OAuthPorts", person: Person, client: Client, account_id: str, scope: str
 ) -> Consent:
     """Return what a person agrees to. Raises Forbidden: not for this organisation."""
-    member = ports.standing.get_membership(account_id, person.user_id)
+    known = is_id(account_id, "acc")
+    member = ports.standing.get_membership(account_id, person.user_id) if known else None
     if member is None or not (client.is_first_party or client.account_id == account_id):
         raise Forbidden("You do not belong to this organisation, or the program does not.")
     session = person.session

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from authlib.oauth2.rfc6749 import ClientMixin, InvalidRequestError
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, ClientCredentialsGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc8628 import DeviceCodeGrant
@@ -178,10 +178,13 @@ class ServedDevice:
 class PollingGrant(DeviceCodeGrant):  # type: ignore[misc,unused-ignore]
     TOKEN_ENDPOINT_AUTH_METHODS = ALL_METHODS
 
-    def query_device_credential(self, device_code: str) -> ServedDevice | None:
+    def query_device_credential(self, device_code: str) -> ServedDevice:
         device = devices.find_device(self.server.ports, device_code)
         self.device = device
-        return None if device is None else ServedDevice(self.server.ports, device)
+        if device is None:
+            # Authlib would call it a malformed request.
+            raise InvalidGrantError
+        return ServedDevice(self.server.ports, device)
 
     def query_user_grant(self, _user_code: str) -> tuple[Subject | None, bool] | None:
         device = self.device

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.ports import Transaction
-from chalicelib.oauth.admission import find_person_role
+from chalicelib.oauth.admission import find_granted_role
 from chalicelib.oauth.model import (
     ACCESS_TOKEN_SECONDS,
     CODE_MS,
@@ -118,8 +118,8 @@ def store_grant(ports: "OAuthPorts", tx: Transaction, grant: Grant) -> None:
 
 
 def is_consent_good(ports: "OAuthPorts", consent: Consent) -> bool:
-    """Say whether who agreed is still active, of the same epoch, and a member."""
-    return find_person_role(ports, consent.user_id, consent.account_id, consent.epoch) is not None
+    """Say whether who agreed is still active, of the same epoch, and a member by what was proved then."""
+    return find_granted_role(ports, consent, consent.epoch) is not None
 
 
 def find_refresh(ports: "OAuthPorts", text: str, client_id: str) -> Refresh | None:

@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from chalicelib.core.errors import InvalidInput
+from chalicelib.core.ids import is_id
 
 SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
@@ -45,13 +46,18 @@ CLI_CLIENT_ID = "cli"
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 #: The version of a refresh token's text stands in its prefix: scanners look for it.
 _REFRESH_TOKEN = re.compile(r"prt_([0-9a-hjkmnp-tv-z]{26})_([0-9A-Za-z]{32,64})_([0-9a-f]{32})", re.ASCII)
-GRANT_PREFIX = "ogr"
+CLIENT_PREFIX, SERVICE_PREFIX, GRANT_PREFIX = "oac", "sva", "ogr"
 
 ClientKind = Literal["public", "confidential", "service"]
 DeviceState = Literal["pending", "approved", "denied", "used"]
 #: RFC 6749, section 8.3 and RFC 8628, section 3.4.
 CODE_GRANT, REFRESH_GRANT, CREDENTIALS_GRANT = "authorization_code", "refresh_token", "client_credentials"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def is_client_id(text: str) -> bool:
+    """Say whether a text has the form of a client's id; nothing else is looked up, or fit for a log."""
+    return text == CLI_CLIENT_ID or is_id(text, CLIENT_PREFIX) or is_id(text, SERVICE_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Pages on which people decide: whether a program may act in their name, and which device asks."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
 
@@ -15,6 +16,7 @@ from chalicelib.oauth.service import find_client
 from chalicelib.runtime.http import Answer, Api, Call, Html
 from chalicelib.runtime.pages import read_cookie, read_form, redirect, render_page
 from chalicelib.runtime.request_parts import ANY_QUERY
+from chalicelib.runtime.security_log import Refusal
 
 api = Api(__name__, refusals="page")
 
@@ -47,9 +49,10 @@ def decide_oauth_consent(call: Call) -> Answer[Html]:
     form = read_form(call)
     person = _find_person(call)
     if person is None:
-        return _show_message(
+        page = _show_message(
             "Signed out", "Sign in again, and start anew from the program.", HTTPStatus.FORBIDDEN
         )
+        return replace(page, refusal=Refusal("signed_out"))
     asked = EndpointCall("POST", {name: value for name, value in form.items() if name not in _OWN_FIELDS})
     try:
         asking.check_form(read_cookie(call, asking.COOKIE), form.get("form_token", ""))
@@ -62,7 +65,7 @@ def decide_oauth_consent(call: Call) -> Answer[Html]:
             ports = wiring.oauth_ports()
             consent = asking.build_consent(ports, person, question.client, account_id, question.scope)
     except Forbidden as error:
-        return _show_message("Not possible", error.detail, HTTPStatus.FORBIDDEN)
+        return _show_refusal(person, error)
     return _go_on(wiring.oauth_server().answer_authorization(asked, consent))
 
 
@@ -86,11 +89,13 @@ def decide_device(call: Call) -> Answer[Html]:
         asking.check_form(read_cookie(call, asking.COOKIE), form.get("form_token", ""))
         return _take_code(call, person, form)
     except NotFound as error:
-        return _show_entry(person, error.detail, HTTPStatus.NOT_FOUND)
+        page = _show_entry(person, error.detail, HTTPStatus.NOT_FOUND)
+        return replace(page, refusal=_tell(person, "wrong_user_code"))
     except devices.TooManyGuesses as error:
-        return _show_entry(person, error.detail, HTTPStatus.TOO_MANY_REQUESTS)
+        page = _show_entry(person, error.detail, HTTPStatus.TOO_MANY_REQUESTS)
+        return replace(page, refusal=_tell(person, error.code))
     except Forbidden as error:
-        return _show_message("Not possible", error.detail, HTTPStatus.FORBIDDEN)
+        return _show_refusal(person, error)
 
 
 def _take_code(call: Call, person: Person, form: Fields) -> Answer[Html]:
@@ -182,6 +187,15 @@ def _show_device(person: Person, client: Client, device: DeviceAuthorization, co
         user_code=code,
         form_token=person.form_token,
     )
+
+
+def _show_refusal(person: Person, error: Forbidden) -> Answer[Html]:
+    page = _show_message("Not possible", error.detail, HTTPStatus.FORBIDDEN)
+    return replace(page, refusal=_tell(person, error.code))
+
+
+def _tell(person: Person, reason: str) -> Refusal:
+    return Refusal(reason, {"actor": person.user_id})
 
 
 def _show_message(title: str, text: str, status: HTTPStatus = HTTPStatus.OK) -> Answer[Html]:

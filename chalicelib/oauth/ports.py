@@ -1,5 +1,6 @@
 """What the authorization server needs of others: records, keys that sign, and the standing of who asks."""
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -19,6 +20,7 @@ from chalicelib.oauth.model import (
     RevokedToken,
     Secrets,
     UserCode,
+    is_client_id,
 )
 from chalicelib.organisations.model import Membership, ServiceAccount
 
@@ -129,12 +131,28 @@ def add_audit(
 
 @dataclass(frozen=True, slots=True)
 class EndpointCall:
-    """A request of one of the protocol's endpoints. ``address``: the caller's, as the gateway saw it."""
+    """A request of one of the protocol's endpoints. ``address``: as of `chalicelib.runtime.http.Call`."""
 
     method: str
     fields: Mapping[str, str]
     authorization: str = ""
     address: str = ""
+
+    @property
+    def client_id(self) -> str | None:
+        """Whom it says it is of, if that has the form of a client's id: what else stands there is no id."""
+        given = _read_basic(self.authorization) or self.fields.get("client_id", "")
+        return given if is_client_id(given) else None
+
+
+def _read_basic(authorization: str) -> str:
+    """Return the name of RFC 7617; empty: there is none."""
+    scheme, _, credentials = authorization.partition(" ")
+    try:
+        text = base64.b64decode(credentials, validate=True).decode("ascii")
+    except ValueError:
+        return ""
+    return text.partition(":")[0] if scheme.lower() == "basic" else ""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from chalicelib.core.ids import is_id
 from chalicelib.core.paging import Page
 from chalicelib.core.principal import Principal
 from chalicelib.oauth.granting import end_grant
@@ -11,8 +12,10 @@ from chalicelib.oauth.model import (
     ALL_SCOPE,
     CLI,
     CLI_CLIENT_ID,
+    CLIENT_PREFIX,
     MAX_LIVE_SECRETS,
     MAX_REDIRECT_URIS,
+    SERVICE_PREFIX,
     Client,
     ClientKind,
     Grant,
@@ -20,6 +23,7 @@ from chalicelib.oauth.model import (
     Secrets,
     check_redirect_uri,
     compute_digest,
+    is_client_id,
 )
 from chalicelib.oauth.ports import add_audit
 
@@ -55,7 +59,9 @@ def find_client(ports: "OAuthPorts", client_id: str) -> Client | None:
     """Return a client that may ask now: registered, built in, or a service account that is not disabled."""
     if client_id == CLI_CLIENT_ID:
         return CLI
-    if client_id.startswith("sva_"):
+    if not is_client_id(client_id):
+        return None
+    if is_id(client_id, SERVICE_PREFIX):
         service = ports.standing.get_service_account(client_id)
         if service is None or service.disabled_at_ms is not None:
             return None
@@ -86,7 +92,7 @@ def register_client(
             f"A client has 1 to {MAX_REDIRECT_URIS} redirect URIs.", code="invalid_redirect_uri"
         )
     client = Client(
-        client_id=ports.ids.new_id("oac"),
+        client_id=ports.ids.new_id(CLIENT_PREFIX),
         account_id=principal.account_id,
         name=command.name,
         kind=command.kind,

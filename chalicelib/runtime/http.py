@@ -37,12 +37,17 @@ from chalicelib.runtime.request_parts import (
     NO_QUERY,
     decode_parameter,
     read_query,
-    read_source,
     require_address,
     require_identity,
     require_json,
 )
-from chalicelib.runtime.security_log import describe_caller, log_refusal, note_caller
+from chalicelib.runtime.security_log import (
+    Refusal,
+    describe_caller,
+    log_refusal,
+    log_told_refusal,
+    note_caller,
+)
 from chalicelib.runtime.system import SystemClock
 from chalicelib.runtime.throttling import Gate, Limiter, read_address
 
@@ -67,7 +72,7 @@ class Call:
     headers: Mapping[str, str]
     request_id: str
     _body: RequestBody | None = None
-    #: Of the caller, as API Gateway saw it.
+    #: Whom to count it to: the caller's address, as API Gateway saw it, of IPv6 the network of one customer.
     address: str = ""
 
     @property
@@ -120,6 +125,8 @@ class Answer(Generic[T_co]):
     status: HTTPStatus = HTTPStatus.OK
     #: A list, as of several cookies, is sent as that many headers.
     headers: Mapping[str, Any] = field(default_factory=dict)
+    #: Of an attempt that failed, where the answer is no problem document: the security log is told.
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +269,8 @@ class Api:
                 scope = name_scope(account_id, view.__name__, parameters, call.query)
                 call = _open_cursor(call, scope)
             answer = view(call, **{name: decode_parameter(value) for name, value in parameters.items()})
+            if answer.refusal is not None:
+                log_told_refusal(request.to_original_event(), request_id, answer.refusal)
             response = _render(_sign_cursor(answer, scope) if scope else answer, request_id)
         except DomainError as error:
             log_refusal(request.to_original_event(), request_id, error)
@@ -311,7 +320,7 @@ class Api:
             require_identity(request.headers.get("content-encoding", ""))
             require_json(request.headers.get("content-type", ""))
             parsed = parse_body(raw, body)
-        address = read_source(event)
+        address = read_address(event)
         query = read_query(event, operation.query)
         return Call(principal, raw, query, request.headers, request_id, parsed, address)
 

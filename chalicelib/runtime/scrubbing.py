@@ -11,14 +11,28 @@ from typing import Any
 
 #: Longer texts are cut: a log is no archive.
 MAX_CHARACTERS = 16_384
+#: Both cases, and a digit or many capitals.
+_MIXED = r"(?=[0-9A-Z]*+[a-z])(?=[0-9a-z]*+[A-Z])(?=[A-Za-z]*+[0-9]|(?:[a-z]*+[A-Z]){8})"
 _KINDS: tuple[tuple[str, str], ...] = (
     # Ours: keys, enrolment tokens and whatever else begins as they do.
     ("key", r"pc_[a-z]{2,12}_[0-9A-Za-z_]{8,}"),
+    # Ours of OAuth: refresh tokens, clients' secrets, codes.
+    ("oauth", r"p(?:rt|cs|cc)_[0-9A-Za-z_]{8,}"),
+    # Ours, behind the ids of what they open: sessions and invitations.
+    ("secret", r"[a-z]{2,5}_[0-9a-z]{26}(?:\.[a-z]{2,5}_[0-9a-z]{26})?\.[0-9A-Za-z]{32,}"),
+    # What a device shows, and what somebody wrote down for the day without an app.
+    ("user_code", r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}"),
+    ("recovery", r"[2-7a-z]{6}(?:-[2-7a-z]{6}){3}"),
     # Stripe's: secret, restricted and publishable keys, secrets of webhooks. Source: Stripe API, keys.
     ("stripe", r"(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{8,}"),
     ("whsec", r"whsec_[0-9A-Za-z+/=_-]{8,}"),
     # AWS: ids of keys. Source: IAM user guide, unique identifiers.
     ("aws", r"(?:AKIA|ASIA)[0-9A-Z]{16}"),
+    # Ours without a prefix: what mails link to, states, devices' codes. Digests and ids mix no cases, and the
+    # long names of errors have no digits and few capitals.
+    ("text", rf"(?<![0-9A-Za-z]){_MIXED}[0-9A-Za-z]{{32,}}"),
+    # The secret of an app for codes.
+    ("totp", r"[2-7A-Z]{32,}"),
 )
 _FOUND = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS))
 #: Words of base64url with dots between them, from the first one on: each character is looked at once.
@@ -32,9 +46,19 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"\b(?P<name>bearer|basic)(?P<mark> {1,4})[0-9A-Za-z._~+/=-]{4,}", re.IGNORECASE)
+#: A field of a form, a query or JSON in a text, by how its name ends. ``code`` is an error's too, in JSON.
+_FIELD = re.compile(
+    r"(?P<name>token|secret|password|verifier|signature|(?:user|device)_code|recovery|\bcode(?==))"
+    r"(?P<mark>=|[\"']\s{0,4}:\s{0,4}[\"'])[^\s&\"']{6,4096}",
+    re.IGNORECASE,
+)
 #: Fields that hold nothing else, however they are written.
 _NAMES = frozenset(
-    {"authorization", "cookie", "set-cookie", "token", "secret", "password", "api_key", "x-api-key"}
+    {
+        *("authorization", "cookie", "set-cookie", "api_key", "x-api-key"),
+        *("token", "access_token", "refresh_token", "id_token", "form_token"),
+        *("secret", "client_secret", "password", "code_verifier", "device_code", "user_code"),
+    }
 )
 
 
@@ -44,7 +68,8 @@ def scrub(text: str) -> str:
     cut = _WORDS.sub(_cut_token, cut)
     cut = _FOUND.sub(lambda found: f"[{found.lastgroup}]", cut)
     cut = _HEADER.sub(_keep_name, cut)
-    return _SCHEME.sub(_keep_name, cut)
+    cut = _SCHEME.sub(_keep_name, cut)
+    return _FIELD.sub(_keep_name, cut)
 
 
 def serialize(record: Mapping[str, Any]) -> str:

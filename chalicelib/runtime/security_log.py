@@ -1,12 +1,13 @@
 """Who was refused what, when, from where: one line a refusal, with a reason code and no secret.
 
-What a caller sends is in no field but these: the address that API Gateway saw, and the id of a key, which is
-public. JSON keeps what is in them on its line. Instants are UTC.
+What a caller sends is in no field but these: the address that API Gateway saw, and the id of a key or of a
+client, which is public. JSON keeps what is in them on its line. Instants are UTC.
 """
 
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.core.errors import DomainError, Forbidden, Unauthenticated
@@ -16,6 +17,14 @@ from chalicelib.runtime.observability import get_logger
 #: The id in a key, whatever its secret is.
 _KEY_ID = re.compile(r"bearer\s+pc_[a-z]{1,8}_([0-9a-hjkmnp-tv-z]{26})_", re.IGNORECASE)
 _caller: ContextVar[Principal | None] = ContextVar("caller", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was refused in another shape than a problem's. ``known``: ``actor``, or whom it was tried as."""
+
+    reason: str
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
 def note_caller(principal: Principal | None) -> None:
@@ -35,19 +44,23 @@ def log_refusal(event: Mapping[str, Any], request_id: str, error: DomainError) -
     """Write down an authentication that failed, or an act that was denied; nothing for other errors."""
     if not isinstance(error, Unauthenticated | Forbidden):
         return
-    context = event.get("requestContext") or {}
     known = describe_caller()
-    kind = "access_denied" if known else "authentication_failed"
+    log_told_refusal(event, request_id, Refusal(error.code, known or _describe_attempt(event)))
+
+
+def log_told_refusal(event: Mapping[str, Any], request_id: str, refusal: Refusal) -> None:
+    """As `log_refusal`, of what a view answered itself."""
+    context = event.get("requestContext") or {}
     get_logger().warning(
         "security",
         extra={
-            "security_event": kind,
-            "reason": error.code,
+            "security_event": "access_denied" if "actor" in refusal.known else "authentication_failed",
+            "reason": refusal.reason,
             "request_id": request_id,
             "method": event.get("httpMethod"),
             "resource": event.get("resource"),
             "source_ip": (context.get("identity") or {}).get("sourceIp"),
-            **(known or _describe_attempt(event)),
+            **refusal.known,
         },
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chalicelib.core.principal import OPERATOR_ROLES
+from chalicelib.core.principal import STRICT_ROLES
 from chalicelib.wiring.system import (
     aws_client,
     bind_tables,
@@ -35,10 +35,6 @@ class LazyMailer:
         from chalicelib.identity.mail_gateway import SesMailer
 
         SesMailer(aws_client("sesv2"), settings().mail_from).send(mail)
-
-
-#: Roles that ask for a second factor: what pays or appoints in an organisation, and all that run the cloud.
-STRICT_ROLES = frozenset[str]({"owner", "admin", "billing"}) | OPERATOR_ROLES
 
 
 @dataclass(frozen=True, slots=True)

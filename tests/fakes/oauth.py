@@ -6,6 +6,7 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pynamodb.exceptions import GetError
 
 from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.core.errors import Unavailable
@@ -23,6 +24,8 @@ from tests.fakes.database import START_MS, FakeClock, FakeIds, MemoryDatabase, M
 from tests.fakes.records import FakeAuditTrail
 
 ISSUER = "https://api.provocative.test"
+#: Bytes of a partition key, the prefix of its kind among them. Source: DynamoDB, quotas.
+MAX_KEY = 2048
 
 
 class FakeOAuthStore(MemoryStore):
@@ -34,6 +37,7 @@ class FakeOAuthStore(MemoryStore):
 
     def get(self, kind, key):
         self.reads[kind.__name__] += 1
+        _check_key(key)
         return self.db.table("oauth").get((kind, key))
 
     def add(self, tx, record):
@@ -60,6 +64,11 @@ class FakeOAuthStore(MemoryStore):
         mine = [(key, row) for key, row in rows if is_mine(row) and (start is None or key > start)]
         more = len(mine) > limit
         return Page([row for _, row in mine[:limit]], mine[limit - 1][0] if more else None)
+
+
+def _check_key(key):
+    if not 0 < len(key.encode()) <= MAX_KEY:
+        raise GetError("One or more parameter values were invalid: size of hashkey")
 
 
 def _key(record):
@@ -109,6 +118,7 @@ class FakeStanding:
 
     def get_membership(self, account_id, user_id):
         self.reads["Membership"] += 1
+        _check_key(account_id)
         return self.members.get((account_id, user_id))
 
     def list_memberships(self, user_id):
@@ -116,6 +126,7 @@ class FakeStanding:
 
     def get_service_account(self, service_account_id):
         self.reads["ServiceAccount"] += 1
+        _check_key(service_account_id)
         return self.services.get(service_account_id)
 
     def name_account(self, account_id):

@@ -22,7 +22,7 @@ def sign_in(account_id: str) -> SignedIn:
     organisations.store.add_membership(tx, Membership(account_id, owner_id, "owner", now_ms))
     organisations.store.count_owner(tx, account_id, 1)
     organisations.store.add_membership(tx, Membership(account_id, member_id, "viewer", now_ms))
-    consent = Consent(owner_id, account_id, "all", _EPOCH, now_ms, ("pwd",), ports.ids.new_id("ses"))
+    consent = Consent(owner_id, account_id, "all", _EPOCH, now_ms, ("otp", "pwd"), ports.ids.new_id("ses"))
     grant, _ = open_grant(ports, ports.ids.new_id("ogr"), "cli", consent)
     ports.store.add(tx, grant)
     tx.commit()

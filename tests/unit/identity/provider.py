@@ -68,6 +68,7 @@ class MemoryProvider:
             "aud": "client",
             "iat": now,
             "exp": now + 300,
+            "auth_time": now,
             "nonce": asked["nonce"],
             "email": "ada@example.com",
             "email_verified": True,

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -78,6 +79,75 @@ def test_an_address_that_somebody_has_links_nobody_even_when_it_is_verified(worl
     assert code_of(world.sign_in) == "email_taken"
     assert not world.people.db.table("links")
     assert len(world.people.db.table("people")) == 1
+
+
+def read_query(url):
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def test_a_step_up_asks_the_provider_to_ask_again_and_to_say_when(world):
+    asked = read_query(world.leave(again=True).url)
+    assert (asked["prompt"], asked["max_age"]) == ("login", "0")
+    assert not {"prompt", "max_age"} & set(read_query(world.leave().url))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds_ago", "good"),
+    [
+        (True, 60, True),
+        (True, 61, False),
+        (True, 86_400, False),
+        (False, 0, False),
+    ],
+)
+def test_a_step_up_is_what_the_provider_says_that_it_asked_for_since(world, said, seconds_ago, good):
+    found = world.people.find(world.sign_in().started)
+    world.people.clock.advance_seconds(3_000)
+    left_at = world.people.clock.now_ms() // 1000
+    # Whoever is at the browser takes "prompt" and "max_age" out of the address: the provider asks nobody.
+    leaving = world.leave(again=True)
+    world.people.clock.advance_seconds(200)
+    world.idp.claims = {"auth_time": left_at - seconds_ago}
+    world.idp.drop = () if said else ("auth_time",)
+    if not good:
+        assert code_of(world.come_back, leaving, found) == "step_up_not_proved"
+        assert not service.get_session(world.people.ports, found[1].session_id).is_fresh(
+            world.people.clock.now_ms()
+        )
+        return
+    _, session = world.people.find(world.come_back(leaving, found).outcome.started)
+    assert session.authenticated_at_ms == (left_at - seconds_ago) * 1000
+    assert session.is_fresh(world.people.clock.now_ms())
+
+
+@pytest.mark.parametrize("said", [None, 0, -1, True, 10**11, 1e300])
+def test_a_time_that_is_none_proves_nothing(world, said):
+    found = world.people.find(world.sign_in().started)
+    world.idp.claims = {"auth_time": said}
+    assert code_of(world.come_back, world.leave(again=True), found) == "step_up_not_proved"
+
+
+def test_a_sign_in_is_as_fresh_as_the_provider_says_so_that_signing_out_first_is_no_way_around(world):
+    now = world.people.clock.now_ms() // 1000
+    world.idp.claims = {"auth_time": now - 301}
+    _, session = world.people.find(world.sign_in().started)
+    assert not session.is_fresh(world.people.clock.now_ms())
+    world.idp.drop = ("auth_time",)
+    _, session = world.people.find(world.sign_in().started)
+    assert not session.is_fresh(world.people.clock.now_ms())
+    world.idp.drop, world.idp.claims = (), {"auth_time": now + 50}
+    _, session = world.people.find(world.sign_in().started)
+    assert session.authenticated_at_ms == world.people.clock.now_ms()
+
+
+def test_a_link_asks_again_and_is_made_also_where_the_provider_does_not_say_when(world):
+    world.idp.drop = ("auth_time",)
+    world.idp.claims = {"sub": "subject-2"}
+    found = world.people.find(world.people.sign_up())
+    leaving = world.leave(linking=found, again=True)
+    assert read_query(leaving.url)["prompt"] == "login"
+    world.come_back(leaving, found)
+    assert len(world.people.store.list_links(found[0].user_id)) == 1
 
 
 def test_a_link_is_made_by_who_is_freshly_signed_in(world):

@@ -1,6 +1,7 @@
 """A browser without scripts: keeps cookies, follows redirects when told to, sends what it was shown."""
 
 import re
+from dataclasses import replace
 from html import unescape
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -26,7 +27,7 @@ class FakeProviders:
 
     def redeem(self, provider, code, proofs, redirect_uri):
         self.asked.append(SimpleNamespace(code=code, proofs=proofs, redirect_uri=redirect_uri))
-        return self.claims
+        return replace(self.claims, authenticated_at_ms=self.ports.identity.clock.now_ms())
 
 
 class Page:

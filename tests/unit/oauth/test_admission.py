@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.errors import Unauthenticated, Unavailable
+from chalicelib.core.principal import OPERATOR_ROLES, STRICT_ROLES
 from chalicelib.oauth.admission import authenticate_token
 from chalicelib.oauth.granting import (
     end_grant,
@@ -96,6 +97,31 @@ def test_what_ends_a_standing_acts_on_the_next_request(world):
         end_grant(world.ports, grant.grant_id, world.user_id, "revoked")
         with pytest.raises(Unauthenticated):
             authenticate_token(world.ports, token)
+
+
+def test_every_role_that_pays_appoints_or_runs_the_cloud_is_strict():
+    assert OPERATOR_ROLES | {"owner", "admin", "billing"} == STRICT_ROLES
+
+
+@pytest.mark.parametrize("role", sorted(STRICT_ROLES))
+def test_who_is_promoted_to_a_strict_role_is_nobody_by_what_was_granted_without_a_second_factor(world, role):
+    short = [give_token(world, methods=methods)[1] for methods in (("pwd",), ("fed",), ())]
+    full = [give_token(world, methods=methods)[1] for methods in (("otp", "pwd"), ("fed", "otp"), ("hwk",))]
+    for token in (*short, *full):
+        authenticate_token(world.ports, token)
+    world.join(world.account_id, role)
+    for token in short:
+        with pytest.raises(Unauthenticated):
+            authenticate_token(world.ports, token)
+    assert {authenticate_token(world.ports, token).role for token in full} == {role}
+    world.join(world.account_id, "developer")
+    assert {authenticate_token(world.ports, token).role for token in short} == {"developer"}
+
+
+def test_a_strict_role_asks_no_program_for_a_second_factor(world):
+    service = world.standing.services[world.service_id]
+    world.standing.services[world.service_id] = replace(service, role="admin")
+    assert authenticate_token(world.ports, give_service_token(world)).role == "admin"
 
 
 def test_a_programs_token_ends_with_its_account_or_by_itself(world):

@@ -102,7 +102,7 @@ def test_a_code_of_another_client_or_none_is_refused(flow):
     status, body = flow.post(
         "token", grant_type="urn:ietf:params:oauth:grant-type:device_code", device_code="x", client_id="cli"
     )
-    assert (status, body["error"]) == (400, "invalid_request")
+    assert (status, body["error"]) == (400, "invalid_grant")
     assert flow.poll(begun)[1]["error"] == "authorization_pending"
 
 

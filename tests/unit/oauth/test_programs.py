@@ -8,6 +8,7 @@ import pytest
 from chalicelib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from chalicelib.core.principal import Principal
 from chalicelib.oauth.admission import authenticate_token
+from chalicelib.oauth.model import Client
 from chalicelib.oauth.service import (
     RegisterClient,
     create_secret,
@@ -74,6 +75,26 @@ def test_a_disabled_program_gets_no_tokens(flow):
         old.service_account_id, old.account_id, old.name, old.role, old.created_at_ms, disabled_at_ms=1
     )
     assert get_token(flow, issued)[1]["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    ["x" * 8000, "sva_" + "0" * 8000, "oac_" + "0" * 27, "oac_" + "U" * 26, "sva_", "CLI", "ogr_" + "0" * 26],
+)
+def test_what_has_not_the_form_of_a_clients_id_is_an_unknown_client_and_looked_up_nowhere(flow, client_id):
+    secret = "pcs_" + "x" * 32
+    flow.world.forget_reads()
+    for header, fields in (
+        ("", {"client_id": client_id}),
+        ("", {"client_id": client_id, "client_secret": secret}),
+        (basic(client_id, secret), {}),
+    ):
+        status, body = flow.post("token", header, grant_type="refresh_token", refresh_token="x", **fields)
+        assert (status in {400, 401}, body["error"]) == (True, "invalid_client")
+        assert flow.post("device", header, **fields)[1]["error"] == "invalid_client"
+    asked = flow.authorize(client=Client(client_id, None, "", "public", (), 0))
+    assert (asked.status, asked.body["error"]) == (400, "invalid_client")
+    assert flow.world.count_reads() == 0
 
 
 def test_a_program_cannot_use_the_flows_of_people_nor_people_the_programs(flow):

@@ -1,5 +1,7 @@
 """Refresh tokens: who lost an answer gets it again, and who stole a token ends what it was of."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -53,6 +55,17 @@ def test_after_ten_seconds_a_used_token_is_a_stolen_one_and_ends_all(flow):
     assert not is_good(flow, second)
     assert flow.refresh(second["refresh_token"])[1]["error"] == "invalid_grant"
     assert "oauth.ended.refresh_token_reused" in [each.action for each in flow.world.audit.entries]
+
+
+def test_who_is_promoted_to_a_strict_role_refreshes_nothing_without_a_second_factor(flow):
+    world = flow.world
+    world.standing.sessions[world.session.session_id] = replace(world.session, methods=frozenset({"pwd"}))
+    token, code = flow.sign_in(), flow.get_code()
+    world.join(world.account_id, "owner")
+    assert not is_good(flow, token)
+    assert flow.redeem(code)[1]["error"] == "invalid_grant"
+    assert flow.refresh(token["refresh_token"])[1]["error"] == "invalid_grant"
+    assert "oauth.ended.standing_lost" in [each.action for each in world.audit.entries]
 
 
 def test_once_its_successor_was_used_a_retry_is_a_theft(flow):

@@ -157,6 +157,38 @@ def test_a_key_held_to_networks_is_good_from_there_alone_whatever_a_header_says(
     assert (answered, body.get("code")) == (status, None if status == 200 else "address_not_allowed")
 
 
+@pytest.mark.parametrize(("address", "status"), [("2001:db8:1:2::9", 200), ("2001:db8:1:2::a", 403)])
+def test_a_key_is_held_to_the_whole_address_also_of_ipv6(monkeypatch, address, status):
+    held = replace(RENTER, limits=KeyLimits(networks=("2001:db8:1:2::9/128",)))
+    monkeypatch.setattr("tests.unit.runtime.gateway.RENTER", held)
+
+    def declare(api: Api) -> None:
+        @api.route("GET", THINGS, permission="things:read")
+        def list_things(request):
+            return Answer("{}")
+
+    event = build_event("GET", THINGS)
+    event["requestContext"]["identity"] = {"sourceIp": address}
+    assert call(build_api(declare), event)[0] == status
+
+
+def test_what_a_view_counts_by_is_the_part_of_ipv6_that_one_customer_has():
+    seen = []
+
+    def declare(api: Api) -> None:
+        @api.route("POST", "/v1/open", public=True)
+        def count(request):
+            seen.append(request.address)
+            return Answer("{}")
+
+    tested = build_api(declare)
+    for address in ("2001:db8:1:2::9", "2001:db8:1:2:3:4:5:6", "192.0.2.1"):
+        event = build_event("POST", "/v1/open")
+        event["requestContext"]["identity"] = {"sourceIp": address}
+        assert call(tested, event)[0] == 200
+    assert seen == ["2001:db8:1:2::/64", "2001:db8:1:2::/64", "192.0.2.1"]
+
+
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic good", "good", "Bearer bad"])
 def test_without_a_good_key_nothing_is_read_or_done(app, state, authorization):
     # A body that would be refused: who may not come in is not told what is wrong with it.

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,26 @@ CANARIES = {
     "restricted": "rk_" + "test_" + _SECRET,
     "webhook": "whsec_" + _SECRET,
     "jwt": "eyJhbGciOiJFZERTQSJ9." + _SECRET + "." + _SECRET,
+    # A grant's id has no prefix here, see `build_refresh_token`.
+    "refresh token": f"prt_{_ID}_" + _SECRET + "_" + "0a" * 16,
+    "client secret": "pcs_" + _SECRET,
+    "authorization code": "pcc_" + _SECRET,
+    "session": f"ses_{_ID}." + _SECRET,
+    "invitation": f"acc_{_ID}.inv_{_ID}." + "0a1b" * 16,
+    # Of a sign-up, a reset, another address, a sign-in elsewhere; a browser that is known.
+    "mailed": _SECRET[:16] + _SECRET[:10].lower() + _SECRET[26:],
+    "mailed, without a digit": _SECRET[:20] + _SECRET[:12].lower(),
+    "device code": _SECRET[:20] + _SECRET[:22].lower(),
+    "user code": "BCDF-" + "GHJK",
+    "recovery code": "abcdef-ghijkl-" + "mnopqr-stuvw2",
+    "app": _SECRET[:26] + "234567",
 }
+#: What goes into each place of each request at once: all of it in one text.
+PLANTED = (
+    *((kind,) for kind in ("key", "enrolment", "stripe", "restricted", "webhook", "jwt")),
+    ("refresh token", "client secret", "authorization code", "device code", "user code"),
+    ("session", "invitation", "mailed", "mailed, without a digit", "recovery code", "app"),
+)
 #: What makes a line of its own, or colours a terminal.
 INJECTED = 'x\r\n{"level":"FORGED"}\x1b[31m\u2028\x00'
 
@@ -54,6 +74,10 @@ def plant(value, canary):
         yield canary
 
 
+FORM_FIELDS = (
+    *("grant_type", "client_id", "client_secret", "refresh_token", "code", "device_code", "code_verifier"),
+    *("token", "user_code", "password", "email", "name", "form", "next", "organisation", "provider"),
+)
 HEADERS = ("Cookie", "X-Request-Id", "Idempotency-Key", "User-Agent", "Content-Type", "If-Match")
 
 
@@ -75,6 +99,10 @@ def list_requests(operation, canary):
         yield good | {"query": {name: [canary]}}
     for planted in plant(good["body"], canary):
         yield good | {"body": planted}
+    if operation.method == "POST" and operation.body is None:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        for fields in (dict.fromkeys(FORM_FIELDS, canary), {canary: "x"}, {"token": f"x{canary}"}):
+            yield good | {"headers": good["headers"] | headers, "raw": urlencode(fields)}
 
 
 def list_events(canary):
@@ -85,19 +113,23 @@ def list_events(canary):
                 yield build_event(operation.method, operation.path, **parts)
 
 
-@pytest.mark.parametrize("kind", CANARIES)
-def test_no_field_of_any_request_writes_a_credential_into_the_log(monkeypatch, lines, kind):
+@pytest.mark.parametrize("kinds", PLANTED, ids=lambda kinds: kinds[0])
+def test_no_field_of_any_request_writes_a_credential_into_the_log(monkeypatch, lines, kinds):
     Platform(monkeypatch)
-    canary = CANARIES[kind]
+    canaries = [CANARIES[kind] for kind in kinds]
     asked = 0
-    for event in list_events(canary):
+    for event in list_events(" ".join(canaries)):
         app.app(event, Context())
         asked += 1
     written = lines.getvalue()
     assert asked > 1000
     assert len(written.splitlines()) >= asked
-    assert canary not in written
+    assert not [canary for canary in canaries if canary in written]
     assert _SECRET not in written
+
+
+def test_every_kind_is_planted():
+    assert sorted(kind for kinds in PLANTED for kind in kinds) == sorted(CANARIES)
 
 
 @pytest.mark.parametrize("kind", CANARIES)
@@ -116,6 +148,7 @@ def test_an_error_that_tells_a_credential_is_logged_without_it(lines, kind):
     assert call(tested, build_event("GET", "/v1/things"))[0] == 500
     assert call(tested, build_event("GET", "/v1/others"))[0] == 200
     assert "cannot use" in lines.getvalue()
+    assert CANARIES[kind] not in lines.getvalue()
     assert _SECRET not in lines.getvalue()
     assert "a=b" not in lines.getvalue()
 
@@ -137,6 +170,18 @@ def test_no_text_ends_a_line_or_colours_it(lines):
         ("sent basic dXNlcjpwYXNz again", "sent basic [removed] again"),
         ("AKIA" + "A" * 16, "[aws]"),
         ("rental rent_01jd3r8m2k9qv5w7x1y4z6a8bc ended", "rental rent_01jd3r8m2k9qv5w7x1y4z6a8bc ended"),
+        ("grant_type=password&password=hunter22&x=1", "grant_type=password&password=[removed]&x=1"),
+        ("/verify?token=abcdef123456 was asked for", "/verify?token=[removed] was asked for"),
+        ("next=%2Freset%3Ftoken%3D" + "aB3d" * 8, "next=%2Freset%3Ftoken%[text]"),
+        ('{"client_secret": "abcdef1", "x": 1}', '{"client_secret": "[removed]", "x": 1}'),
+        ("{'device_code': 'abcdef1'}", "{'device_code': '[removed]'}"),
+        ("code=123456&state=x", "code=[removed]&state=x"),
+        ("[{'Code': 'ConditionalCheckFailed'}]", "[{'Code': 'ConditionalCheckFailed'}]"),
+        ("a digest " + "0a1b" * 16, "a digest " + "0a1b" * 16),
+        ("a ProvisionedThroughputExceededException", "a ProvisionedThroughputExceededException"),
+        ("error_code=ConditionalCheckFailed", "error_code=ConditionalCheckFailed"),
+        ("exit code 1, bad token, no secret", "exit code 1, bad token, no secret"),
+        ("request 1b4e28ba-2fa1-11d2-883f-0016d3cca427", "request 1b4e28ba-2fa1-11d2-883f-0016d3cca427"),
     ],
 )
 def test_what_is_removed_says_what_it_was(text, left):
@@ -155,6 +200,18 @@ def test_a_long_text_is_cut_before_anything_looks_at_it():
 ADVERSARIAL = (
     *("pc_live_", "sk_live_", "eyJ", "eyJaaaaaaaa.", ".", "a.", "A", "="),
     *("cookie", "cookie: ", "bearer ", " \t" * 3),
+    *(
+        "prt_",
+        "ses_" + "0" * 26 + ".",
+        "BCDF-",
+        "abcdef-",
+        "Aa",
+        "token",
+        "token=",
+        "'token': '",
+        " code=",
+        "a1",
+    ),
 )
 
 
