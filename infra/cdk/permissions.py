@@ -88,7 +88,9 @@ class Resources:
     keys_arn: str
     host_role_arn: str
     command_queues_arn: str
-    logs_arn: str
+    #: Of a function's log group up to what CloudFormation adds to its name: its own name is not known to
+    #: its role, which is made before it.
+    logs_arn_prefix: str
     stage: str
     #: ``arn:aws:ec2:*:account``: a pool may be in any region.
     ec2_arn_prefix: str
@@ -101,7 +103,7 @@ class Resources:
 def build_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
     """Return the whole policy of one function's role."""
     statements = [
-        allow(("logs:CreateLogStream", "logs:PutLogEvents"), [resources.logs_arn]),
+        allow(("logs:CreateLogStream", "logs:PutLogEvents"), [f"{resources.logs_arn_prefix}-{function}-*"]),
         *_build_table_statements(function, resources.tables),
         *_build_queue_statements(function, resources),
     ]

@@ -14,9 +14,11 @@ from infra.cdk.alarms import Alarms
 from infra.cdk.functions import Functions
 from infra.cdk.outer_ring import OuterRing, build_method_settings
 from infra.cdk.permissions import Resources, build_host_statements
+from infra.cdk.log_groups import LogGroups
 from infra.cdk.queues import Queues
 from infra.cdk.tables import Tables
 
+from infra.cdk.table_access import TABLE_ACCESS
 APP_NAME = "provocative"
 #: As long as books are kept.
 SEALS_KEPT = Duration.days(3653)
@@ -71,7 +73,8 @@ class PlatformStack(Stack):
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         synthesizer = DefaultStackSynthesizer(generate_bootstrap_version_rule=stage.name != "local")
-        super().__init__(scope, stage.name, synthesizer=synthesizer)
+        # CloudFormation takes a megabyte, and two fifths of the template would be blanks.
+        super().__init__(scope, stage.name, synthesizer=synthesizer, suppress_template_indentation=True)
         self.stage = stage
         self.tables = Tables(self, "Tables", prefix=stage.prefix, protected=stage.protected)
         self.queues = Queues(self, "Queues", prefix=stage.prefix, enforce_tls=stage.enforce_tls)
@@ -133,7 +136,7 @@ class PlatformStack(Stack):
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
             command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
-            logs_arn=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}-*"),
+            logs_arn_prefix=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}"),
             stage=stage.name,
             ec2_arn_prefix=f"arn:{self.partition}:ec2:*:{self.account}",
             images_arn=f"arn:{self.partition}:ec2:*::image/*",
@@ -149,6 +152,8 @@ class PlatformStack(Stack):
         )
         # Of this function alone: the API's own functions cannot name the API.
         self.functions.get_resource("ScalePools").add_property_override(
+        function_names = {name: self.functions.get_resource(name).ref for name in TABLE_ACCESS}
+        LogGroups(self, "LogGroups", names=function_names, protected=stage.protected)
             "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
         )
         for name in ("OnEventRecorded", "DeliverDueEvents"):
@@ -167,12 +172,14 @@ class PlatformStack(Stack):
         )
         if stage.outer_ring:
             self._add_outer_ring()
-        Alarms(
+        self.alarms = Alarms(
             self,
             "Alarms",
             dead=self.queues.dead_letter_queues,
             stage=stage.name,
-            scale_pools_name=self.functions.get_resource("ScalePools").ref,
+            prefix=stage.prefix,
+            enforce_tls=stage.enforce_tls,
+            functions=function_names,
         )
         self._add_outputs()
 
@@ -343,3 +350,4 @@ class PlatformStack(Stack):
             CfnOutput(self, name, value=value).override_logical_id(
                 f"{name}Output" if name == "RestApiId" else name
             )
+            "AlarmsTopicArn": self.alarms.topic.topic_arn,
