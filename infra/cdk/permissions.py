@@ -285,11 +285,13 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnStripeEvent": queues.payments,
     }
     sent = {
-        "APIHandler": [queues.payments],
+        # An operator gives up a wipe: the stay is over, and charged for the last time.
+        "APIHandler": [queues.payments, queues.charges],
         "OnStripeEvent": [queues.payments_dead],
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
         "OnTelemetry": [queues.telemetry_dead, queues.charges],
-        "OnCharge": [queues.charges_dead],
+        # The minute's charge ends a stay whose host went as it was announced.
+        "OnCharge": [queues.charges_dead, queues.charges],
         "DispatchCharges": [queues.charges],
         "ScalePools": [queues.charges],
         "ScheduleWatches": [queues.watches],
