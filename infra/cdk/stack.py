@@ -1,6 +1,8 @@
 """The platform as one stack per stage. The stack's id is the stage: Chalice names its stage after it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_iam as iam
@@ -12,13 +14,13 @@ from constructs import Construct
 
 from infra.cdk.alarms import Alarms
 from infra.cdk.functions import Functions
+from infra.cdk.log_groups import LogGroups
 from infra.cdk.outer_ring import OuterRing, build_method_settings
 from infra.cdk.permissions import Resources, build_host_statements
-from infra.cdk.log_groups import LogGroups
 from infra.cdk.queues import Queues
+from infra.cdk.table_access import TABLE_ACCESS
 from infra.cdk.tables import Tables
 
-from infra.cdk.table_access import TABLE_ACCESS
 APP_NAME = "provocative"
 #: As long as books are kept.
 SEALS_KEPT = Duration.days(3653)
@@ -150,10 +152,10 @@ class PlatformStack(Stack):
             architecture=stage.architecture,
             resources=self.resources,
         )
-        # Of this function alone: the API's own functions cannot name the API.
-        self.functions.get_resource("ScalePools").add_property_override(
         function_names = {name: self.functions.get_resource(name).ref for name in TABLE_ACCESS}
         LogGroups(self, "LogGroups", names=function_names, protected=stage.protected)
+        # Of this function alone: the API's own functions cannot name the API.
+        self.functions.get_resource("ScalePools").add_property_override(
             "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
         )
         for name in ("OnEventRecorded", "DeliverDueEvents"):
@@ -293,7 +295,7 @@ class PlatformStack(Stack):
         """Seals of the ledger; where data is protected nobody can shorten their time, nor the root user."""
         stage = self.stage
         locked = s3.ObjectLockRetention.compliance(SEALS_KEPT) if stage.protected else None
-        return s3.Bucket(
+        bucket = s3.Bucket(
             self,
             "Seals",
             bucket_name=f"{stage.prefix}-seals-{self.account}",
@@ -305,6 +307,13 @@ class PlatformStack(Stack):
             object_lock_default_retention=locked,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
+        if stage.protected:
+            # A lock keeps versions; these keep others, and marks of deletion, from being put over them.
+            documents = bucket.arn_for_objects("*")
+            unconditional = {"Null": {"s3:if-none-match": "true"}}
+            bucket.add_to_resource_policy(_deny(("s3:PutObject",), documents, unconditional))
+            bucket.add_to_resource_policy(_deny(("s3:DeleteObject", "s3:DeleteObjectVersion"), documents))
+        return bucket
 
     def _add_host_role(self) -> None:
         document = iam.PolicyDocument.from_json(
@@ -344,10 +353,23 @@ class PlatformStack(Stack):
             "ChargesQueueUrl": self.queues.charges.queue_url,
             "CommandQueuePrefix": f"{self.stage.prefix}-commands-",
             "HostRoleArn": self.resources.host_role_arn,
+            "AlarmsTopicArn": self.alarms.topic.topic_arn,
             "BootstrapFunctionName": self.functions.get_resource("BootstrapInstallation").ref,
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value).override_logical_id(
                 f"{name}Output" if name == "RestApiId" else name
             )
-            "AlarmsTopicArn": self.alarms.topic.topic_arn,
+
+
+def _deny(
+    actions: Sequence[str], resource: str, conditions: Mapping[str, Any] | None = None
+) -> iam.PolicyStatement:
+    """Refuse it to everybody, whatever their own policies allow."""
+    return iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=list(actions),
+        resources=[resource],
+        conditions=conditions,
+    )
