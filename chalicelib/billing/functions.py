@@ -63,7 +63,7 @@ def handle_charge(message: Message) -> None:
 
 @functions.schedule(Rate(1, unit=Rate.HOURS), name="seal_ledger")
 def seal_ledger(_event: CloudWatchEvent) -> None:
-    """Seal the days that are over; a run that finds nothing to do costs one read."""
+    """Seal the days that are over, and look whether anything was put over the last seal."""
     ports, stage = wiring.seal_ports(), wiring.settings().stage
     mismatches = 0
     try:
@@ -76,6 +76,10 @@ def seal_ledger(_event: CloudWatchEvent) -> None:
         get_logger().error("ledger not sealed", extra={"detail": error.detail, **error.extra})
     finally:
         put_metrics(stage, seal_mismatches=mismatches, days_unsealed=sealing.count_unsealed(ports))
+    covered = sealing.find_covered(ports)
+    if covered:
+        put_metrics(stage, seal_mismatches=len(covered))
+        get_logger().error("seals covered", extra={"documents": covered})
 
 
 @functions.lambda_function(name="verify_seals")

@@ -33,7 +33,7 @@ from chalicelib.billing.seals import (
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound
 from chalicelib.core.ports import Clock, Transaction, Transactions
 
-#: Of accounts that are named in an error.
+#: Of accounts or documents that are named in an error.
 NAMED = 20
 
 
@@ -62,11 +62,19 @@ class SealStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The first document of a name. ``covered``: somebody put another over it, or marked it as deleted."""
+
+    body: bytes
+    covered: bool = False
+
+
 class Vault(Protocol):
     """Documents that nobody can change or remove."""
 
-    def read(self, name: str) -> bytes | None:
-        """Raises Unavailable."""
+    def read(self, name: str) -> Kept | None:
+        """Return the first of that name, whatever came after. Raises Unavailable."""
         ...
 
     def keep(self, name: str, body: bytes) -> bytes:
@@ -117,6 +125,15 @@ def count_unsealed(ports: SealPorts) -> int:
     return 0 if last is None else max(0, count_days(last.day, today) - 1)
 
 
+def find_covered(ports: SealPorts) -> list[str]:
+    """Return the documents of the last seal over which somebody has put something.
+
+    No reason to stop: what was first is read, and what is locked over it can be taken away by nobody.
+    """
+    last = ports.store.get_last_seal()
+    return [] if last is None else _list_covered(ports, last.day)
+
+
 def prove_head(ports: SealPorts, account_id: str, day: str) -> Proof:
     """Prove which head the account's chain had when ``day`` was sealed.
 
@@ -143,14 +160,20 @@ def verify_seals(ports: SealPorts, first_day: str, last_day: str) -> str:
     Raises:
         InvalidInput: ``invalid_day``.
         NotFound: a day is not sealed.
-        SealMismatch: with the accounts that it is about.
+        SealMismatch: with the accounts that it is about; or something was put over what is kept.
     """
     _check_day(first_day)
     _check_day(last_day)
     previous = ports.store.get_seal(move_day(first_day, -1))
     root = SEALS_START if previous is None else previous.root
+    covered: list[str] = []
     for days in range(count_days(first_day, last_day) + 1):
         root = _verify_seal(ports, move_day(first_day, days), root)
+        covered += _list_covered(ports, move_day(first_day, days))
+    if covered:
+        raise SealMismatch(
+            f"Something was put over {', '.join(covered[:NAMED])}; what was first agrees with the ledger."
+        )
     return root
 
 
@@ -184,9 +207,11 @@ def _seal_day(ports: SealPorts, day: str, last: Seal | None, deadline_ms: int) -
         if ports.clock.now_ms() >= deadline_ms:
             return None
         name = name_heads(day, number)
-        body = ports.vault.read(name)
-        if body is None:
+        kept = ports.vault.read(name)
+        if kept is None:
             body = ports.vault.keep(name, render_heads(_take_heads(ports, number, last)))
+        else:
+            body = kept.body
         documents.append(read_heads(body))
     seal = Seal(
         day,
@@ -224,15 +249,22 @@ def _take_heads(ports: SealPorts, number: int, last: Seal | None) -> HeadsDocume
 
 
 def _read_part(ports: SealPorts, seal: Seal, number: int) -> list[ChainHead]:
-    body = ports.vault.read(name_heads(seal.day, number))
-    document = None if body is None else read_heads(body)
+    kept = ports.vault.read(name_heads(seal.day, number))
+    document = None if kept is None else read_heads(kept.body)
     if document is None or document.part != seal.parts[number]:
         raise SealMismatch(f"Heads of {seal.day} are not those that were sealed.")
     return list(document.heads)
 
 
+def _list_covered(ports: SealPorts, day: str) -> list[str]:
+    names = [name_seal(day), *(name_heads(day, number) for number in range(PARTS))]
+    read = {name: ports.vault.read(name) for name in names}
+    return [name for name, kept in read.items() if kept is not None and kept.covered]
+
+
 def _check_document(ports: SealPorts, seal: Seal) -> None:
-    if ports.vault.read(name_seal(seal.day)) != render_seal(seal):
+    kept = ports.vault.read(name_seal(seal.day))
+    if kept is None or kept.body != render_seal(seal):
         raise SealMismatch(f"The seal of {seal.day} is not the one that is kept.")
 
 

@@ -58,8 +58,8 @@ def measure_anchor_age_ms(ports: ChainPorts) -> int:
 
 
 def _check_kept(ports: ChainPorts, anchor: Anchor) -> None:
-    body = ports.vault.read(name_anchor(anchor.number))
-    if body is None or read_document(body).anchor != anchor:
+    kept = ports.vault.read(name_anchor(anchor.number))
+    if kept is None or read_document(kept.body).anchor != anchor:
         raise AnchorMismatch(f"Anchor {anchor.number} is not the one that is kept.")
 
 
@@ -67,17 +67,18 @@ def _write_anchor(ports: ChainPorts, last: Anchor | None) -> tuple[Anchor, list[
     """Return the anchor, whose mark is wrong, and whether there may be more to anchor."""
     number, previous_root = (1, ANCHORS_START) if last is None else (last.number + 1, last.root)
     wrong: list[str] = []
-    body = ports.vault.read(name_anchor(number))
-    stood = body is not None
-    if body is None:
+    kept = ports.vault.read(name_anchor(number))
+    if kept is None:
         heads, wrong = _take_heads(ports)
         draft = AnchorDocument(number, ports.clock.now_ms(), previous_root, tuple(heads))
         body = ports.vault.keep(name_anchor(number), render_document(draft))
+    else:
+        body = kept.body
     document = read_document(body)
     if (document.number, document.previous_root) != (number, previous_root):
         raise AnchorMismatch(f"What is kept as anchor {number} does not follow the one before.")
     _record(ports, document)
-    return document.anchor, wrong, stood or len(document.heads) == HEADS
+    return document.anchor, wrong, kept is not None or len(document.heads) == HEADS
 
 
 def _take_heads(ports: ChainPorts) -> tuple[list[AccountHead], list[str]]:

@@ -122,8 +122,8 @@ def _find_anchor(ports: ChainPorts, account_id: str, last: int) -> AnchorProof |
         row = ports.store.find_last_anchored(account_id)
     if row is None:
         return None
-    body = ports.vault.read(name_anchor(row.number))
-    proof = None if body is None else build_proof(read_document(body), account_id)
+    kept = ports.vault.read(name_anchor(row.number))
+    proof = None if kept is None else build_proof(read_document(kept.body), account_id)
     if proof is None:
         raise Unavailable(f"Anchor {row.number} does not hold the account's chain; verify it first.")
     return proof

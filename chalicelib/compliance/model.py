@@ -29,6 +29,7 @@ ProblemKind = Literal[
     "anchor_contradicted",
     "anchor_changed",
     "anchor_missing",
+    "anchor_covered",
 ]
 
 

@@ -249,12 +249,14 @@ def _contradict(ports: ChainPorts, proof: AnchorProof, found: Findings) -> Ancho
 
 
 def _read_kept(ports: ChainPorts, number: int, found: Findings) -> AnchorDocument | None:
-    body = ports.vault.read(name_anchor(number))
-    if body is None:
+    kept = ports.vault.read(name_anchor(number))
+    if kept is None:
         found.add([Problem("anchor_missing", "", number)])
         return None
+    if kept.covered:
+        found.add([Problem("anchor_covered", "", number)])
     try:
-        document = read_document(body)
+        document = read_document(kept.body)
     except AnchorMismatch:
         document = None
     if document is None or document.number != number:

@@ -1,9 +1,13 @@
-"""Alarms: what waits for a person. Each is described in docs/runbook.md."""
+"""Alarms: what waits for a person. Each is described in docs/runbook.md, and tells one topic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -12,13 +16,17 @@ from chalicelib.runtime.observability import METRICS_NAMESPACE
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """An alarm on a metric of `put_metrics`: so high at every minute of ``minutes``."""
+    """An alarm on a metric of `put_metrics`: so high in every run of ``minutes``.
+
+    ``every_minutes``: how often a run puts it, where more than one run counts.
+    """
 
     name: str
     metric: str
     means: str
     threshold: int = 1
     minutes: int = 1
+    every_minutes: int = 1
 
 
 WATCHED = (
@@ -62,7 +70,13 @@ WATCHED = (
     ),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched("CarbonReportsFailed", "carbon_reports_failed", "a carbon report that is due cannot be made"),
-    Watched("PrivacyFailed", "privacy_requests_failed", "an export or an erasure cannot be done", minutes=30),
+    Watched(
+        "PrivacyFailed",
+        "privacy_requests_failed",
+        "an export or an erasure cannot be done",
+        minutes=30,
+        every_minutes=5,
+    ),
     Watched("NoticesUntold", "notices_untold", "a person was not told of a change to their account"),
     Watched("GridFailing", "grid_series_failing", "a provider of grid intensity gives no figure for long"),
     Watched(
@@ -71,19 +85,30 @@ WATCHED = (
 )
 
 
+#: A run that fails is tried twice more, after one minute and two; a batch, until it is put aside.
+FAILED_MINUTES = 3
+#: So many minutes are looked at: the tries of a run that takes its five minutes are among them.
+FAILURES_MINUTES = 15
+#: Whoever calls these has no second try made for them.
+BY_HAND = frozenset({"BootstrapInstallation", "VerifySeals"})
+
+
 class Alarms(Construct):
-    """``scale_pools_name`` is the function that scales; ``stage`` keeps those of one account apart."""
+    """``functions``: each function and the name that it gets; ``stage`` keeps those of one account apart."""
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
         *,
-        dead: dict[str, sqs.Queue],
+        dead: Mapping[str, sqs.Queue],
         stage: str,
-        scale_pools_name: str,
+        prefix: str,
+        enforce_tls: bool,
+        functions: Mapping[str, str],
     ) -> None:
         super().__init__(scope, construct_id)
+        self.topic = self._add_topic(prefix, enforce_tls=enforce_tls)
         minute = Duration.minutes(1)
         for name, queue in dead.items():
             metric = queue.metric_approximate_number_of_messages_visible(period=minute, statistic="Maximum")
@@ -93,29 +118,66 @@ class Alarms(Construct):
                 namespace=METRICS_NAMESPACE,
                 metric_name=each.metric,
                 dimensions_map={"stage": stage},
-                period=minute,
+                period=Duration.minutes(each.every_minutes),
                 statistic="Maximum",
             )
-            self._add(each.name, own, each.means, each.threshold, each.minutes)
-        errors = cloudwatch.Metric(
-            namespace="AWS/Lambda",
-            metric_name="Errors",
-            dimensions_map={"FunctionName": scale_pools_name},
-            period=minute,
-            statistic="Sum",
+            self._add(each.name, own, each.means, each.threshold, each.minutes // each.every_minutes)
+        for function, function_name in functions.items():
+            errors = cloudwatch.Metric(
+                namespace="AWS/Lambda",
+                metric_name="Errors",
+                dimensions_map={"FunctionName": function_name},
+                period=minute,
+                statistic="Sum",
+            )
+            if function == "ScalePools":
+                self._add("ScalingFails", errors, "a pool could not be scaled, minute after minute", runs=3)
+            elif function in BY_HAND:
+                self._add(f"{function}Fails", errors, f"{function} failed")
+            else:
+                means = f"{function} fails again and again"
+                self._add(f"{function}Fails", errors, means, runs=FAILED_MINUTES, of=FAILURES_MINUTES)
+
+    def _add_topic(self, prefix: str, *, enforce_tls: bool) -> sns.Topic:
+        """Who is called subscribes to it by hand: addresses of people are in no template.
+
+        Not encrypted by a key of ours: what it carries is an alarm's name, its description and numbers.
+        """
+        topic = sns.Topic(self, "Topic", topic_name=f"{prefix}-alarms", enforce_ssl=enforce_tls)
+        # A policy of one's own takes the place of the one that lets an account's alarms in.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+            )
         )
-        self._add("ScalingFails", errors, "a pool could not be scaled, minute after minute", minutes=3)
+        return topic
 
     def _add(
-        self, name: str, metric: cloudwatch.IMetric, means: str, threshold: int = 1, minutes: int = 1
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        means: str,
+        threshold: int = 1,
+        runs: int = 1,
+        of: int | None = None,
     ) -> None:
-        cloudwatch.Alarm(
+        """Ring when ``runs`` of the last periods are so high.
+
+        ``of``: how many are looked at. Where several runs count, one more than they are: a run that is late
+        leaves one out.
+        """
+        alarm = cloudwatch.Alarm(
             self,
             name,
             alarm_description=f"{means}; see docs/runbook.md",
             metric=metric,
             threshold=threshold,
-            evaluation_periods=minutes,
+            datapoints_to_alarm=runs,
+            evaluation_periods=of or (runs if runs == 1 else runs + 1),
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))

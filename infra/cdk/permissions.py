@@ -41,6 +41,16 @@ KEEPS_DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "MakeCarbonReports": ("carbon",),
     "RunPrivacyRequests": ("exports",),
 }
+#: Reader of the bucket of seals -> its folders.
+READS_SEALS: Mapping[str, tuple[str, ...]] = {
+    "APIHandler": ("heads", "audit"),
+    "SealLedger": ("seals", "heads"),
+    "VerifySeals": ("seals", "heads"),
+    "AnchorAudit": ("audit",),
+    "VerifyAudit": ("audit",),
+}
+#: Each adds to its own folders alone.
+KEEPS_SEALS = ("SealLedger", "AnchorAudit")
 #: A month is made of its days; what is bought for one follows from it.
 READS_REPORTS = ("MakeCarbonReports", "BuyRemovals")
 #: Consumer -> the table whose stream it reads.
@@ -90,7 +100,9 @@ class Resources:
     keys_arn: str
     host_role_arn: str
     command_queues_arn: str
-    logs_arn: str
+    #: Of a function's log group up to what CloudFormation adds to its name: its own name is not known to
+    #: its role, which is made before it.
+    logs_arn_prefix: str
     stage: str
     #: ``arn:aws:ec2:*:account``: a pool may be in any region.
     ec2_arn_prefix: str
@@ -103,7 +115,7 @@ class Resources:
 def build_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
     """Return the whole policy of one function's role."""
     statements = [
-        allow(("logs:CreateLogStream", "logs:PutLogEvents"), [resources.logs_arn]),
+        allow(("logs:CreateLogStream", "logs:PutLogEvents"), [f"{resources.logs_arn_prefix}-{function}-*"]),
         *_build_table_statements(function, resources.tables, resources.stage),
         *_build_queue_statements(function, resources),
     ]
@@ -128,7 +140,7 @@ def build_statements(function: str, resources: Resources) -> list[dict[str, Any]
     if function == "ScalePools":
         statements.extend(_build_instance_statements(resources))
     if function in READS_STREAM:
-        statements.append(_build_stream_statement(resources.tables, READS_STREAM[function]))
+        statements.extend(_build_stream_statements(resources.tables, READS_STREAM[function]))
     return statements
 
 
@@ -231,8 +243,7 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         statements.append(allow(("s3:PutObject",), kept))
     if function == "APIHandler":
         # What it links is fetched in its name.
-        read = [f"{resources.documents_arn}/*", f"{resources.seals_arn}/*"]
-        statements.append(allow(("s3:GetObject",), read))
+        statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/*"]))
     if function == "RunPrivacyRequests":
         # What an erasure takes away, in every version.
         erased = [f"{resources.documents_arn}/{folder}/*" for folder in ("exports", "carbon/account")]
@@ -240,17 +251,19 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         statements.append(allow(("s3:ListBucketVersions",), [resources.documents_arn]))
     if function in READS_REPORTS:
         statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
-    if function == "VerifySeals":
-        statements.append(allow(("s3:GetObject",), [f"{resources.seals_arn}/*"]))
-    if function == "SealLedger":
-        statements.append(allow(("s3:GetObject", "s3:PutObject"), [f"{resources.seals_arn}/*"]))
         # Without it a document that is not there looks like one that may not be read.
-        statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
-    if function in {"AnchorAudit", "VerifyAudit"}:
-        actions = ("s3:GetObject", "s3:PutObject") if function == "AnchorAudit" else ("s3:GetObject",)
-        statements.append(allow(actions, [f"{resources.seals_arn}/audit/*"]))
-        statements.append(allow(("s3:ListBucket",), [resources.seals_arn]))
+        statements.append(allow(("s3:ListBucket",), [resources.documents_arn]))
+    statements.extend(_build_seal_statements(function, resources))
     return statements
+
+
+def _build_seal_statements(function: str, resources: Resources) -> list[dict[str, Any]]:
+    """Readers list the versions of a name and read the first: what is not there is not in the list."""
+    if function not in READS_SEALS:
+        return []
+    own = [f"{resources.seals_arn}/{folder}/*" for folder in READS_SEALS[function]]
+    actions = ("s3:GetObjectVersion", "s3:PutObject") if function in KEEPS_SEALS else ("s3:GetObjectVersion",)
+    return [allow(actions, own), allow(("s3:ListBucket", "s3:ListBucketVersions"), [resources.seals_arn])]
 
 
 def _build_table_statements(function: str, tables: Tables, stage: str) -> list[dict[str, Any]]:
@@ -296,11 +309,13 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
         "OnStripeEvent": queues.payments,
     }
     sent = {
-        "APIHandler": [queues.payments],
+        # An operator gives up a wipe: the stay is over, and charged for the last time.
+        "APIHandler": [queues.payments, queues.charges],
         "OnStripeEvent": [queues.payments_dead],
         "OnHeartbeat": [queues.heartbeats_dead, queues.charges],
         "OnTelemetry": [queues.telemetry_dead, queues.charges],
-        "OnCharge": [queues.charges_dead],
+        # The minute's charge ends a stay whose host went as it was announced.
+        "OnCharge": [queues.charges_dead, queues.charges],
         "DispatchCharges": [queues.charges],
         "ScalePools": [queues.charges],
         "ScheduleWatches": [queues.watches],
@@ -319,7 +334,9 @@ def _build_queue_statements(function: str, resources: Resources) -> list[dict[st
     return statements
 
 
-def _build_stream_statement(tables: Tables, name: str) -> dict[str, Any]:
+def _build_stream_statements(tables: Tables, name: str) -> list[dict[str, Any]]:
     stream = tables.by_name[name].table_stream_arn
     assert stream is not None, f"{name} has no stream"
-    return allow(("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"), [stream])
+    read = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
+    # DynamoDB knows no resource for the list, which Lambda asks of a role before it reads in its name.
+    return [allow(read, [stream]), allow(("dynamodb:ListStreams",), ["*"])]

@@ -1,6 +1,8 @@
 """The platform as one stack per stage. The stack's id is the stage: Chalice names its stage after it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import CfnOutput, DefaultStackSynthesizer, Duration, RemovalPolicy, SecretValue, Stack
 from aws_cdk import aws_iam as iam
@@ -12,9 +14,11 @@ from constructs import Construct
 
 from infra.cdk.alarms import Alarms
 from infra.cdk.functions import Functions
+from infra.cdk.log_groups import LogGroups
 from infra.cdk.outer_ring import OuterRing, build_method_settings
 from infra.cdk.permissions import Resources, build_host_statements
 from infra.cdk.queues import Queues
+from infra.cdk.table_access import TABLE_ACCESS
 from infra.cdk.tables import Tables
 
 APP_NAME = "provocative"
@@ -71,7 +75,8 @@ class PlatformStack(Stack):
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
         synthesizer = DefaultStackSynthesizer(generate_bootstrap_version_rule=stage.name != "local")
-        super().__init__(scope, stage.name, synthesizer=synthesizer)
+        # CloudFormation takes a megabyte, and two fifths of the template would be blanks.
+        super().__init__(scope, stage.name, synthesizer=synthesizer, suppress_template_indentation=True)
         self.stage = stage
         self.tables = Tables(self, "Tables", prefix=stage.prefix, protected=stage.protected)
         self.queues = Queues(self, "Queues", prefix=stage.prefix, enforce_tls=stage.enforce_tls)
@@ -133,7 +138,7 @@ class PlatformStack(Stack):
             # By name: the role trusts the API's role, whose policy names this one.
             host_role_arn=f"arn:{self.partition}:iam::{self.account}:role/{stage.prefix}-host",
             command_queues_arn=self.format_service_arn("sqs", f"{stage.prefix}-commands-*"),
-            logs_arn=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}-*"),
+            logs_arn_prefix=self.format_service_arn("logs", f"log-group:/aws/lambda/{stage.name}"),
             stage=stage.name,
             ec2_arn_prefix=f"arn:{self.partition}:ec2:*:{self.account}",
             images_arn=f"arn:{self.partition}:ec2:*::image/*",
@@ -147,6 +152,8 @@ class PlatformStack(Stack):
             architecture=stage.architecture,
             resources=self.resources,
         )
+        function_names = {name: self.functions.get_resource(name).ref for name in TABLE_ACCESS}
+        LogGroups(self, "LogGroups", names=function_names, protected=stage.protected)
         # Of this function alone: the API's own functions cannot name the API.
         self.functions.get_resource("ScalePools").add_property_override(
             "Environment.Variables.PUBLIC_API_URL", self._build_api_url()
@@ -167,12 +174,14 @@ class PlatformStack(Stack):
         )
         if stage.outer_ring:
             self._add_outer_ring()
-        Alarms(
+        self.alarms = Alarms(
             self,
             "Alarms",
             dead=self.queues.dead_letter_queues,
             stage=stage.name,
-            scale_pools_name=self.functions.get_resource("ScalePools").ref,
+            prefix=stage.prefix,
+            enforce_tls=stage.enforce_tls,
+            functions=function_names,
         )
         self._add_outputs()
 
@@ -286,7 +295,7 @@ class PlatformStack(Stack):
         """Seals of the ledger; where data is protected nobody can shorten their time, nor the root user."""
         stage = self.stage
         locked = s3.ObjectLockRetention.compliance(SEALS_KEPT) if stage.protected else None
-        return s3.Bucket(
+        bucket = s3.Bucket(
             self,
             "Seals",
             bucket_name=f"{stage.prefix}-seals-{self.account}",
@@ -298,6 +307,13 @@ class PlatformStack(Stack):
             object_lock_default_retention=locked,
             removal_policy=RemovalPolicy.RETAIN if stage.protected else RemovalPolicy.DESTROY,
         )
+        if stage.protected:
+            # A lock keeps versions; these keep others, and marks of deletion, from being put over them.
+            documents = bucket.arn_for_objects("*")
+            unconditional = {"Null": {"s3:if-none-match": "true"}}
+            bucket.add_to_resource_policy(_deny(("s3:PutObject",), documents, unconditional))
+            bucket.add_to_resource_policy(_deny(("s3:DeleteObject", "s3:DeleteObjectVersion"), documents))
+        return bucket
 
     def _add_host_role(self) -> None:
         document = iam.PolicyDocument.from_json(
@@ -337,9 +353,23 @@ class PlatformStack(Stack):
             "ChargesQueueUrl": self.queues.charges.queue_url,
             "CommandQueuePrefix": f"{self.stage.prefix}-commands-",
             "HostRoleArn": self.resources.host_role_arn,
+            "AlarmsTopicArn": self.alarms.topic.topic_arn,
             "BootstrapFunctionName": self.functions.get_resource("BootstrapInstallation").ref,
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value).override_logical_id(
                 f"{name}Output" if name == "RestApiId" else name
             )
+
+
+def _deny(
+    actions: Sequence[str], resource: str, conditions: Mapping[str, Any] | None = None
+) -> iam.PolicyStatement:
+    """Refuse it to everybody, whatever their own policies allow."""
+    return iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=list(actions),
+        resources=[resource],
+        conditions=conditions,
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.billing.sealing import AlreadySealed
+from chalicelib.billing.sealing import AlreadySealed, Kept
 from chalicelib.billing.seals import ChainHead, Seal, choose_part
 from chalicelib.billing.tampering import AlreadyRecorded, Tampering
 from tests.fakes.database import Crash, MemoryStore
@@ -49,15 +49,16 @@ class FakeSealStore(MemoryStore):
 
 @dataclass
 class FakeVault:
-    """Dies before or after the write of a number."""
+    """Dies before or after the write of a number. ``covered``: names over which something was put."""
 
     files: dict[str, bytes] = field(default_factory=dict)
+    covered: set[str] = field(default_factory=set)
     writes: int = 0
     crash_before: int | None = None
     crash_after: int | None = None
 
-    def read(self, name: str) -> bytes | None:
-        return self.files.get(name)
+    def read(self, name: str) -> Kept | None:
+        return Kept(self.files[name], name in self.covered) if name in self.files else None
 
     def keep(self, name: str, body: bytes) -> bytes:
         number = self.writes

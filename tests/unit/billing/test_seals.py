@@ -332,6 +332,19 @@ def test_a_mismatch_calls_a_person_and_so_does_a_day_that_stays_open(seeded, mon
     assert read_metrics(capsys) == {"seal_mismatches": 1, "days_unsealed": 2}
 
 
+@pytest.mark.parametrize("name", [name_seal("2026-11-29"), name_heads("2026-11-29", 3)])
+def test_what_is_put_over_a_seal_calls_a_person_and_stops_nothing(seeded, monkeypatch, capsys, name):
+    serve(seeded, monkeypatch)
+    (first,) = seal(seeded)
+    seeded.cloud.vault.covered.add(name)
+    functions.seal_ledger(SCHEDULED, None)
+    assert read_metrics(capsys)["seal_mismatches"] == 1
+    with pytest.raises(SealMismatch, match=f"over {name}; what was first agrees"):
+        verify_seals(seeded.cloud.seals, first.day, first.day)
+    (second,) = seal_next_day(seeded)
+    assert second.previous_root == first.root
+
+
 def test_an_operator_verifies_a_run_of_days(seeded, monkeypatch):
     serve(seeded, monkeypatch)
     (first,) = seal(seeded)

@@ -318,3 +318,14 @@ def test_a_link_of_another_account_is_none(trail):
     assert [each.kind for each in check_links("acc_other", replace(link).head, [])] == []
     problems = list(check_links("acc_other", trail.ports.store.get_head("acc_other"), [link]))
     assert [each.kind for each in problems] == ["link_changed"]
+
+
+def test_what_is_put_over_an_anchor_is_found_and_stops_nothing(trail):
+    trail.write(2)
+    trail.anchor()
+    trail.vault.covered.add(name_anchor(1))
+    problems = verify_round(trail.ports, LATER).problems
+    assert {(each.kind, each.sequence) for each in problems} == {("anchor_covered", 1)}
+    trail.write(2)
+    trail.anchor()
+    assert trail.ports.store.get_last_anchor().number == 2
