@@ -241,11 +241,11 @@ def link_export(ports: PrivacyPorts, request: PrivacyRequest) -> Link | None:
 
 
 def may_see(principal: Principal, request: PrivacyRequest) -> bool:
-    """A person sees their own; who may close the account, what is about all of it."""
+    """A person sees their own; who may close the account, be it by a key, what is about all of it."""
     if not request.is_of_account:
         return principal.user_id == request.subject_id
     may_close = CLOSE_ACCOUNT in principal.permissions | principal.withheld
-    return request.account_id == principal.account_id and (principal.user_id is None or may_close)
+    return request.account_id == principal.account_id and may_close
 
 
 def add_audit(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, actor: str, action: str) -> None:

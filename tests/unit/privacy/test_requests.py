@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.core.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Unavailable
 from chalicelib.privacy.enforcing import run_requests
 from chalicelib.privacy.erasing import list_steps, run_request
@@ -73,6 +74,19 @@ def test_an_export_is_its_accounts_alone_and_another_answers_as_a_missing_one(of
         with pytest.raises(NotFound):
             find_request(office.privacy, stranger, made.body)
         assert list_requests(office.privacy, stranger, 10, None).items == []
+
+
+def test_a_key_or_a_program_that_may_not_close_the_account_gets_nothing_of_its_export(office):
+    made = office.make("export")
+    office.run(made)
+    for role in ("developer", "viewer", "billing", "auditor"):
+        for actor_id in ("key_1", "sva_1"):
+            held = replace(office.renter, actor_id=actor_id, role=role, permissions=PERMISSIONS[role])
+            assert held.user_id is None
+            with pytest.raises(NotFound):
+                find_request(office.privacy, held, made.body)
+            assert list_requests(office.privacy, held, 10, None).items == []
+    assert find_request(office.privacy, office.renter, made.body).document_key is not None
 
 
 def test_a_person_asks_about_the_person_and_a_key_about_the_account(office):
