@@ -7,7 +7,7 @@ provider has verified, and nobody here has, becomes a new person by it.
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
@@ -34,12 +34,14 @@ from chalicelib.identity.service import (
     add_audit,
     find_token,
     issue_token,
+    require_active,
     require_fresh,
     require_person,
 )
 from chalicelib.identity.signing_in import SignedIn, Ticket, finish_first_factor
 
 STATE_MS = 10 * MINUTE_MS
+MAX_LINKS = 10
 CALLBACK = "/signin/callback"
 
 
@@ -168,7 +170,8 @@ def come_back(
 
     Raises:
         Unauthenticated: ``link_expired``: the state is not this browser's, old or used; ``provider_refused``.
-        Conflict: ``link_taken``: somebody is linked already; ``email_taken``: sign in, and link it there.
+        Conflict: ``link_taken``: somebody is linked already; ``too_many_links``; ``email_taken``: sign in,
+            and link it there.
         Forbidden: ``step_up_needed``; ``email_not_verified``: the provider does not vouch for the address.
     """
     identity = ports.identity
@@ -249,7 +252,12 @@ def _find_person(ports: IdentityPorts, link: FederatedLink) -> Person:
 
 def _link(ports: IdentityPorts, provider: Provider, claims: Claims, user: User, session: Session) -> None:
     require_fresh(ports, session)
+    person = require_active(ports, user.user_id)
+    if len(ports.store.list_links(user.user_id)) >= MAX_LINKS:
+        raise Conflict(f"There are {MAX_LINKS} links already.", code="too_many_links")
     tx = ports.transactions()
+    # Of two at once, or of one beside an erasure, the second begins again.
+    ports.store.replace_person(tx, person, replace(person, version=person.version + 1))
     _add_link(ports, tx, provider, claims, user.user_id)
     add_audit(ports, tx, user.user_id, "provider.linked", user.user_id, provider=provider.name)
     tx.commit()

@@ -62,6 +62,8 @@ class MemoryDatabase:
         self.crash_after: int | None = None
         #: Called before each commit: whatever it does comes between a use case's reads and its writes.
         self.interlude: Callable[[], None] | None = None
+        #: Of items in one transaction, where a test sees to it that no more are asked for.
+        self.max_items: int | None = None
 
     def table(self, name: str) -> dict[Any, Any]:
         return self.tables.setdefault(name, {})
@@ -85,6 +87,8 @@ class MemoryTransaction:
         self.add(lambda: error if key in rows else None, lambda: rows.__setitem__(key, value))
 
     def commit(self) -> None:
+        most = self.database.max_items
+        assert most is None or len(self.checks) <= most, "more than DynamoDB takes"
         if self.database.interlude is not None:
             self.database.interlude()
         with self.database.lock:
