@@ -11,7 +11,7 @@ from pynamodb.exceptions import DeleteError
 
 from chalicelib.compliance.anchors import Anchor
 from chalicelib.compliance.model import EMPTY, AccountHead, Head, Link
-from chalicelib.compliance.ports import AlreadyAnchored, AnchoredHead, EntryKey, LinkTaken, Progress
+from chalicelib.compliance.ports import AlreadyAnchored, AnchoredHead, EntryKey, LinkTaken, Place, Progress
 from chalicelib.compliance.store import build_item, read_entry
 from chalicelib.core.errors import DomainError
 from chalicelib.core.ports import AuditEntry, Transaction
@@ -180,11 +180,25 @@ class DynamoChainStore:
 
     def get_progress(self) -> Progress:
         item = _get_progress(audit_keys.VERIFIED)
-        return Progress() if item is None else Progress(item.newest or 0, item.round or 0)
+        if item is None:
+            return Progress()
+        return Progress(
+            item.newest or 0,
+            item.round or 0,
+            _read_place(item.new_at),
+            _read_place(item.round_at),
+            item.finished_at_ms,
+        )
 
     def put_progress(self, progress: Progress) -> None:
         AuditProgressItem(
-            audit_keys.PROGRESS, audit_keys.VERIFIED, newest=progress.newest, round=progress.round
+            audit_keys.PROGRESS,
+            audit_keys.VERIFIED,
+            newest=progress.newest,
+            round=progress.round,
+            new_at=_build_place(progress.new_at),
+            round_at=_build_place(progress.round_at),
+            finished_at_ms=progress.finished_at_ms,
         ).save()
 
 
@@ -193,6 +207,19 @@ def _get_progress(name: str) -> AuditProgressItem | None:
         return AuditProgressItem.get(audit_keys.PROGRESS, name, consistent_read=True)
     except AuditProgressItem.DoesNotExist:
         return None
+
+
+def _build_place(place: Place | None) -> list[Any] | None:
+    if place is None:
+        return None
+    return [place.head] if place.link is None else [place.head, place.link.sequence, place.link.hash]
+
+
+def _read_place(stored: Any) -> Place | None:
+    if stored is None:
+        return None
+    head, *link = stored
+    return Place(head, Head(*link) if link else None)
 
 
 def _is_as_written(item: AuditItem) -> bool:

@@ -47,7 +47,7 @@ def on_audit_recorded(event: DynamoDBEvent) -> dict[str, list[dict[str, str]]]:
 
 @functions.schedule(Rate(5, unit=Rate.MINUTES), name="sweep_audit")
 def sweep_audit(_event: CloudWatchEvent) -> None:
-    """Link what the stream has lost, and say for how long nothing was anchored."""
+    """Link what the stream has lost, and say for how long nothing was anchored, and all verified."""
     ports = wiring.chain_ports()
     overdue = 0
     try:
@@ -58,9 +58,12 @@ def sweep_audit(_event: CloudWatchEvent) -> None:
                 "audit entries swept", extra={"entries": swept.linked, "overdue": swept.overdue}
             )
     finally:
-        age_minutes = anchoring.measure_anchor_age_ms(ports) // 60_000
+        # Also of the verification: one that Lambda ends has no say any more.
         put_metrics(
-            wiring.settings().stage, audit_entries_overdue=overdue, audit_anchor_age_minutes=age_minutes
+            wiring.settings().stage,
+            audit_entries_overdue=overdue,
+            audit_anchor_age_minutes=anchoring.measure_anchor_age_ms(ports) // 60_000,
+            audit_verification_age_minutes=verifying.measure_verification_age_ms(ports) // 60_000,
         )
 
 

@@ -42,11 +42,26 @@ class AnchoredHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Within an anchor: the index of a head, and the last link of its chain that was verified, if one was."""
+
+    head: int
+    link: Head | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the verification of anchors is: the newest that was seen, and where its round goes on."""
+    """How far the verification of anchors is: the newest that was seen, and where its round goes on.
+
+    ``new_at`` and ``round_at``: how far the anchor behind each is. ``finished_at_ms``: when all that was new
+    was verified last.
+    """
 
     newest: int = 0
     round: int = 0
+    new_at: Place | None = None
+    round_at: Place | None = None
+    finished_at_ms: int | None = None
 
 
 class ChainStore(Protocol):

@@ -1,7 +1,7 @@
 """Verifies trails: entries against their links, links against one another, chains against kept anchors."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.compliance.anchors import (
     ANCHORS_START,
@@ -23,7 +23,7 @@ from chalicelib.compliance.model import (
     check_links,
     chunk,
 )
-from chalicelib.compliance.ports import ChainPorts, EntryKey, Progress
+from chalicelib.compliance.ports import ChainPorts, EntryKey, Place
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.ports import AuditEntry
 
@@ -67,12 +67,13 @@ class ChainReport:
 
 @dataclass(frozen=True, slots=True)
 class AnchorsReport:
-    """``last_number``: the last anchor that was verified."""
+    """``last_number``: the last anchor that was verified. ``at``: how far the one behind it is, if begun."""
 
     anchors: int
     links: int
     last_number: int
     findings: Findings
+    at: Place | None = None
 
 
 def verify_account(
@@ -90,7 +91,7 @@ def verify_account(
         raise InvalidInput("The chain is shorter.", code="unknown_sequence")
     before = _find_before(ports, account_id, first_sequence, found)
     last = min(first_sequence + limit - 1, head.sequence)
-    links = _verify_links(ports, account_id, before, last, found)
+    links, _ = _verify_links(ports, account_id, before, last, found)
     complete = last >= head.sequence
     until_ms = _find_instant(ports, account_id, last) if not complete else ports.clock.now_ms() - OVERDUE_MS
     found.add(
@@ -100,13 +101,19 @@ def verify_account(
     return ChainReport(account_id, head, first_sequence, links, None if complete else last + 1, proof, found)
 
 
-def verify_anchors(ports: ChainPorts, first: int, last: int, deadline_ms: int) -> AnchorsReport:
-    """Verify each anchor from ``first`` to ``last``, and what each added to the chains that it holds."""
-    found, links, number = Findings(), 0, first - 1
+def verify_anchors(
+    ports: ChainPorts, first: int, last: int, deadline_ms: int, at: Place | None = None
+) -> AnchorsReport:
+    """Verify each anchor from ``first`` to ``last``, and what each added to the chains that it holds.
+
+    ``at``: where in the first an earlier call ended. One part of a chain is verified at least.
+    """
+    found, links = Findings(), 0
     before = None if first == 1 else ports.store.get_anchor(first - 1)
     root = ANCHORS_START if before is None else before.root
-    while number < last and (number < first or ports.clock.now_ms() < deadline_ms):
-        number += 1
+    for number in range(first, last + 1):
+        if number > first and ports.clock.now_ms() >= deadline_ms:
+            return AnchorsReport(number - first, links, number - 1, found)
         document = _read_kept(ports, number, found)
         if document is None:
             row = ports.store.get_anchor(number)
@@ -115,8 +122,12 @@ def verify_anchors(ports: ChainPorts, first: int, last: int, deadline_ms: int) -
         if document.previous_root != root or document.anchor != ports.store.get_anchor(number):
             found.add([Problem("anchor_changed", "", number)])
         root = document.anchor.root
-        links += _verify_heads(ports, document, found)
-    return AnchorsReport(number - first + 1, links, number, found)
+        begun = at if number == first else None
+        count, stopped = _verify_heads(ports, document, begun, deadline_ms, found)
+        links += count
+        if stopped is not None:
+            return AnchorsReport(number - first, links, number - 1, found, stopped)
+    return AnchorsReport(last - first + 1, links, last, found)
 
 
 def verify_round(ports: ChainPorts, deadline_ms: int) -> Findings:
@@ -130,19 +141,31 @@ def verify_round(ports: ChainPorts, deadline_ms: int) -> Findings:
         found.add([Problem("anchor_missing", "", newest + 1)])
     if newest == 0 or found.count:
         return found
-    seen = progress.newest
-    if newest > seen:
-        new = verify_anchors(ports, seen + 1, newest, deadline_ms)
+    if newest > progress.newest:
+        new = verify_anchors(ports, progress.newest + 1, newest, deadline_ms, progress.new_at)
         _merge(found, new.findings)
-        seen = new.last_number
-    at = progress.round
-    if seen == newest and ports.clock.now_ms() < deadline_ms:
-        at = 0 if at >= newest else at
-        old = verify_anchors(ports, at + 1, newest, deadline_ms)
+        progress = replace(progress, newest=new.last_number, new_at=new.at)
+    # Put once nothing may fail any more: what was found is told, or found again.
+    if progress.newest < newest:
+        ports.store.put_progress(progress)
+        return found
+    if ports.clock.now_ms() < deadline_ms:
+        if progress.round >= newest:
+            progress = replace(progress, round=0, round_at=None)
+        old = verify_anchors(ports, progress.round + 1, newest, deadline_ms, progress.round_at)
         _merge(found, old.findings)
-        at = old.last_number
-    ports.store.put_progress(Progress(seen, at))
+        progress = replace(progress, round=old.last_number, round_at=old.at)
+    ports.store.put_progress(replace(progress, finished_at_ms=ports.clock.now_ms()))
     return found
+
+
+def measure_verification_age_ms(ports: ChainPorts) -> int:
+    """Return how long ago all that was new was verified; before the first time, how old the oldest is."""
+    progress = ports.store.get_progress()
+    if progress.finished_at_ms is not None:
+        return ports.clock.now_ms() - progress.finished_at_ms
+    waiting = ports.store.get_anchor(progress.newest + 1)
+    return 0 if waiting is None else ports.clock.now_ms() - waiting.at_ms
 
 
 def _is_kept_for_long(ports: ChainPorts, number: int) -> bool:
@@ -157,8 +180,18 @@ def _merge(into: Findings, other: Findings) -> None:
     into.count += other.count - named
 
 
-def _verify_links(ports: ChainPorts, account_id: str, before: Head, last: int, found: Findings) -> int:
-    """Verify the links behind ``before`` up to the number ``last``; return how many there are."""
+def _verify_links(
+    ports: ChainPorts,
+    account_id: str,
+    before: Head,
+    last: int,
+    found: Findings,
+    deadline_ms: int | None = None,
+) -> tuple[int, Head | None]:
+    """Verify the links behind ``before`` up to the number ``last``; return how many there are.
+
+    And the last of them that was verified, where time ran out. A chunk of them is done at least.
+    """
     count, seen = 0, set[str]()
     for part in chunk(ports.store.list_links(account_id, before.sequence + 1, last), CHUNK):
         found.add(check_links(account_id, before, part))
@@ -170,9 +203,11 @@ def _verify_links(ports: ChainPorts, account_id: str, before: Head, last: int, f
                 found.add([Problem("entry_twice", account_id, link.sequence, link.audit_id)])
             seen.add(link.audit_id)
         count += len(part)
+        if deadline_ms is not None and before.sequence < last and ports.clock.now_ms() >= deadline_ms:
+            return count, before
     if before.sequence < last:
         found.add([Problem("link_missing", account_id, before.sequence + 1)])
-    return count
+    return count, None
 
 
 def _read_entries(ports: ChainPorts, account_id: str, links: list[Link]) -> dict[str, AuditEntry]:
@@ -265,14 +300,27 @@ def _read_kept(ports: ChainPorts, number: int, found: Findings) -> AnchorDocumen
     return document
 
 
-def _verify_heads(ports: ChainPorts, document: AnchorDocument, found: Findings) -> int:
-    found.add(_compare_heads(ports, document.heads))
-    links = 0
-    for head in document.heads:
-        older = ports.store.find_last_anchored(head.account_id, below=head.sequence)
-        before = EMPTY if older is None else older.head
-        links += _verify_links(ports, head.account_id, before, head.sequence, found)
-    return links
+def _verify_heads(
+    ports: ChainPorts, document: AnchorDocument, at: Place | None, deadline_ms: int, found: Findings
+) -> tuple[int, Place | None]:
+    """Verify what an anchor added; return how many links, and where to go on if time ran out."""
+    heads, links = document.heads, 0
+    if at is None:
+        found.add(_compare_heads(ports, heads))
+        at = Place(0)
+    for index in range(at.head, len(heads)):
+        head = heads[index]
+        before = at.link if index == at.head else None
+        if before is None:
+            older = ports.store.find_last_anchored(head.account_id, below=head.sequence)
+            before = EMPTY if older is None else older.head
+        count, reached = _verify_links(ports, head.account_id, before, head.sequence, found, deadline_ms)
+        links += count
+        if reached is not None:
+            return links, Place(index, reached)
+        if index + 1 < len(heads) and ports.clock.now_ms() >= deadline_ms:
+            return links, Place(index + 1)
+    return links, None
 
 
 def _compare_heads(ports: ChainPorts, heads: Iterable[AccountHead]) -> Iterator[Problem]:

@@ -88,9 +88,8 @@ def act_on_host(call: Call, host_id: str) -> Answer[HostBody]:
     elif body.action == "retire":
         operations.retire_host(ports, call.principal, host_id, reason)
     elif body.action == "force_release":
-        freed = operations.force_release(ports, call.principal, host_id, body.gpu_uuids or [], reason)
-        # Who waited for that wipe waits no longer.
-        wiring.give_up_stays(host_id, freed)
+        stuck, give_up = body.gpu_uuids or [], wiring.give_up_wipes
+        operations.force_release(ports, call.principal, host_id, stuck, reason, give_up)
     elif body.action in {"make_reservable", "make_shared"}:
         wiring.keep_for_reservations(call.principal, host_id, reservable=body.action == "make_reservable")
     else:

@@ -3,7 +3,7 @@
 Each is one audited transaction on what was read; repeating it changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from chalicelib.core.errors import Conflict, InvalidInput
@@ -16,6 +16,8 @@ from chalicelib.fleet.watch import IncidentStore, WatchStore
 
 #: A transaction holds 100 writes: one a GPU, the host, the audit entry, an incident, the totals.
 MAX_FORCED_GPUS = 64
+#: Ends the stays of these rentals that wait for a wipe on the host; a repeat changes nothing.
+GiveUp = Callable[[str, Sequence[str]], None]
 _HELD = frozenset({"leased", "wiping"})
 
 
@@ -94,12 +96,18 @@ def retire_host(ports: OperationPorts, principal: Principal, host_id: str, reaso
 
 
 def force_release(
-    ports: OperationPorts, principal: Principal, host_id: str, gpu_uuids: Sequence[str], reason: str
+    ports: OperationPorts,
+    principal: Principal,
+    host_id: str,
+    gpu_uuids: Sequence[str],
+    reason: str,
+    give_up: GiveUp,
 ) -> list[str]:
     """Free GPUs that are stuck in ``wiping``, on an operator's word that nothing of the renter is left.
 
     The epoch rises, so whatever their old holder or host still says of them is refused. Returns the rentals
-    that had waited for the wipe. GPUs that are free already are left alone.
+    that had waited for the wipe: their stays end first, so that GPUs are stuck until all have, and who
+    repeats it after a crash goes on. GPUs that are free already are left alone.
 
     Raises:
         NotFound: there is no such host.
@@ -115,6 +123,7 @@ def force_release(
     rental_ids = sorted({gpu.rental_id for gpu in stuck if gpu.rental_id})
     uuids = sorted(gpu.gpu.gpu_uuid for gpu in stuck)
     details: dict[str, object] = {"reason": reason, "gpu_uuids": uuids, "rental_ids": rental_ids}
+    give_up(host_id, rental_ids)
     tx = ports.fleet.accounts.transactions()
     ports.fleet.store.force_free(tx, host_id, stuck)
     epochs = tuple(gpu.epoch for gpu in stuck)

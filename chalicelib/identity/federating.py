@@ -37,6 +37,7 @@ from chalicelib.identity.service import (
     issue_token,
     raise_epoch,
     renew_session,
+    require_active,
     require_fresh,
     require_person,
 )
@@ -46,6 +47,7 @@ from chalicelib.identity.telling import tell
 STATE_MS = 10 * MINUTE_MS
 #: A provider's clock may be behind ours by this much.
 AGAIN_LEEWAY_MS = MINUTE_MS
+MAX_LINKS = 10
 CALLBACK = "/signin/callback"
 
 
@@ -182,7 +184,8 @@ def come_back(
 
     Raises:
         Unauthenticated: ``link_expired``: the state is not this browser's, old or used; ``provider_refused``.
-        Conflict: ``link_taken``: somebody is linked already; ``email_taken``: sign in, and link it there.
+        Conflict: ``link_taken``: somebody is linked already; ``too_many_links``; ``email_taken``: sign in,
+            and link it there.
         Forbidden: ``step_up_needed``; ``email_not_verified``: the provider does not vouch for the address;
             ``step_up_not_proved``: it was to ask again, and does not say that it did.
     """
@@ -292,10 +295,13 @@ def _link(
     """Add a way in; every other session ends."""
     user, session = linking
     require_fresh(ports, session)
-    person = require_person(ports, user.user_id)
+    person = require_active(ports, user.user_id)
+    if len(ports.store.list_links(user.user_id)) >= MAX_LINKS:
+        raise Conflict(f"There are {MAX_LINKS} links already.", code="too_many_links")
     after = raise_epoch(person)
     tx = ports.transactions()
     _add_link(ports, tx, provider, claims, user.user_id)
+    # Of two at once, or of one beside an erasure, the second begins again.
     ports.store.replace_person(tx, person, after)
     started = renew_session(ports, tx, after, session, browser)
     add_audit(ports, tx, user.user_id, "provider.linked", user.user_id, provider=provider.name)

@@ -1,5 +1,6 @@
 """Passkeys: both factors in one. Who has an app already adds one, so that losing it locks nobody out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
@@ -15,6 +16,7 @@ from chalicelib.identity.service import (
     issue_token,
     raise_epoch,
     renew_session,
+    require_active,
     require_fresh,
     require_person,
 )
@@ -47,8 +49,7 @@ def begin_registration(ports: IdentityPorts, user: User, session: Session) -> As
     if not ports.store.get_factors(user.user_id).is_enrolled:
         raise Conflict("Set up an app first: it lets you in when a passkey is lost.", code="not_enrolled")
     known = ports.store.list_passkeys(user.user_id)
-    if len(known) >= MAX_PASSKEYS:
-        raise Conflict(f"There are {MAX_PASSKEYS} passkeys already.", code="too_many_passkeys")
+    _require_room(known)
     challenge = ports.passkeys.new_challenge()
     secret = _keep(ports, "register", challenge, user.user_id)
     options = ports.passkeys.build_registration(
@@ -69,7 +70,7 @@ def finish_registration(
         Forbidden: ``step_up_needed``.
         Unauthenticated: ``link_expired``.
         InvalidInput: ``invalid_passkey``.
-        Conflict: ``passkey_known``.
+        Conflict: ``passkey_known``; ``too_many_passkeys``: others were registered since it was begun.
     """
     require_fresh(ports, session)
     token = find_token(ports, "register", secret)
@@ -83,9 +84,11 @@ def finish_registration(
     passkey = Passkey(
         credential.credential_id, user.user_id, credential.public_key, credential.sign_count, name, now_ms
     )
-    person, factors = require_person(ports, user.user_id), ports.store.get_factors(user.user_id)
+    person, factors = require_active(ports, user.user_id), ports.store.get_factors(user.user_id)
     if not factors.is_enrolled:
         raise Conflict("Set up an app first: it lets you in when a passkey is lost.", code="not_enrolled")
+    # Of two that end at once the second begins again: both would change the same record.
+    _require_room(ports.store.list_passkeys(user.user_id))
     after = raise_epoch(person)
     tx = ports.transactions()
     ports.store.use_token(tx, token, now_ms)
@@ -167,6 +170,11 @@ def finish_assertion(
     signed_in = add_sign_in(ports, tx, person, frozenset({"hwk"}), browser, replaced)
     tx.commit()
     return signed_in
+
+
+def _require_room(known: Sequence[Passkey]) -> None:
+    if len(known) >= MAX_PASSKEYS:
+        raise Conflict(f"There are {MAX_PASSKEYS} passkeys already.", code="too_many_passkeys")
 
 
 def _keep(ports: IdentityPorts, purpose: Purpose, challenge: str, user_id: str | None) -> str:

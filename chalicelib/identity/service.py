@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from chalicelib.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from chalicelib.core.ports import AuditEntry, Transaction
@@ -24,6 +25,8 @@ from chalicelib.identity.model import (
 from chalicelib.identity.ports import IdentityPorts
 
 EMAIL, NAME, TOTP = "email", "name", "totp"
+#: Passkeys, of one item each, and links, of two, that one transaction takes away.
+SIGN_INS_PER_ACT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def end_all_sessions(ports: IdentityPorts, user: User) -> None:
 def set_status(ports: IdentityPorts, actor: str, user_id: str, status: UserStatus) -> None:
     """Suspend a person, take them back, or erase what is personal in their record. Ends every session.
 
-    Who is erased stays so. The key under which the fields were sealed is destroyed by who calls.
+    Who is erased stays so. The key under which the fields were sealed is destroyed by who calls, and what is
+    kept beside the record is taken away by `forget_sign_ins` and `forget_sessions`.
 
     Raises:
         NotFound: there is no such person.
@@ -134,18 +138,33 @@ def add_status(ports: IdentityPorts, tx: Transaction, actor: str, user_id: str, 
         after = replace(after, email_key=None, sealed_email=None, sealed_name=None, password_digest=None)
     ports.store.replace_person(tx, person, after)
     if status == "erased":
-        _erase_factors(ports, tx, user_id)
+        factors = ports.store.get_factors(user_id)
+        ports.store.replace_factors(tx, factors, Factors(user_id, version=factors.version + 1))
     add_audit(ports, tx, user_id, f"person.{status}", user_id, actor=actor)
     return True
 
 
-def forget_sessions(ports: IdentityPorts, user_id: str) -> int:
-    """Take every session of a person away, who can begin none any more; return how many there were."""
-    count = 0
+def forget_sign_ins(ports: IdentityPorts, user_id: str, deadline_ms: int) -> bool:
+    """Take passkeys and links away of who signs in no more; ``False``: time ran out, after one part."""
+    acts = [partial(ports.store.remove_passkey, passkey=each) for each in ports.store.list_passkeys(user_id)]
+    acts += [partial(ports.store.remove_link, link=each) for each in ports.store.list_links(user_id)]
+    for start in range(0, len(acts), SIGN_INS_PER_ACT):
+        tx = ports.transactions()
+        for act in acts[start : start + SIGN_INS_PER_ACT]:
+            act(tx)
+        tx.commit()
+        if ports.clock.now_ms() >= deadline_ms:
+            return False
+    return True
+
+
+def forget_sessions(ports: IdentityPorts, user_id: str, deadline_ms: int) -> bool:
+    """Take every session away of who can begin none any more; ``False``: time ran out, after one."""
     for session in ports.store.find_sessions(user_id):
         ports.store.remove_session(session.session_id)
-        count += 1
-    return count
+        if ports.clock.now_ms() >= deadline_ms:
+            return False
+    return True
 
 
 def add_session(
@@ -222,6 +241,18 @@ def require_person(ports: IdentityPorts, user_id: str) -> Person:
     return person
 
 
+def require_active(ports: IdentityPorts, user_id: str) -> Person:
+    """As `require_person`, for what is added: nothing is to who was suspended or erased meanwhile.
+
+    Raises:
+        Unauthenticated: ``link_expired``.
+    """
+    person = require_person(ports, user_id)
+    if person.status != "active":
+        raise Unauthenticated("This is no longer valid. Begin again.", code="link_expired")
+    return person
+
+
 def open_user(ports: IdentityPorts, person: Person) -> User:
     def unseal(name: str, sealed: str | None) -> str | None:
         return None if sealed is None else ports.vault.open(person.user_id, name, sealed)
@@ -281,16 +312,6 @@ def add_audit(
         ports.ids.new_id("aud"), user_id, actor or user_id, action, subject, ports.clock.now_ms(), details
     )
     ports.audit.add_entry(tx, entry)
-
-
-def _erase_factors(ports: IdentityPorts, tx: Transaction, user_id: str) -> None:
-    """Take away who they are elsewhere, and by what they were known."""
-    for passkey in ports.store.list_passkeys(user_id):
-        ports.store.remove_passkey(tx, passkey)
-    for link in ports.store.list_links(user_id):
-        ports.store.remove_link(tx, link)
-    factors = ports.store.get_factors(user_id)
-    ports.store.replace_factors(tx, factors, Factors(user_id, version=factors.version + 1))
 
 
 def _check_session(ports: IdentityPorts, session: Session) -> Person | None:

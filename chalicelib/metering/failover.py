@@ -74,10 +74,36 @@ def give_up_stays(
     guard: Guard | None = None,
 ) -> int:
     """End the stays of some rentals on a host without waiting for its word; return how many ended."""
+    return _give_up(
+        ports, host_id, rental_ids, lambda rental: lose_stay(ports, rental, reason, now_ms, guard), _has_stay
+    )
+
+
+def give_up_wipes(ports: MeterPorts, host_id: str, rental_ids: Sequence[str], now_ms: int) -> int:
+    """End the stays that wait for a wipe which an operator has given up; return how many ended.
+
+    A stay that runs is another one, on other GPUs of the host, and goes on.
+    """
+    return _give_up(
+        ports,
+        host_id,
+        rental_ids,
+        lambda rental: lose_stay(ports, rental, "operator_forced", now_ms),
+        _is_ending,
+    )
+
+
+def _give_up(
+    ports: MeterPorts,
+    host_id: str,
+    rental_ids: Sequence[str],
+    lose: Callable[[Rental], Rental],
+    is_meant: Callable[[Rental], bool],
+) -> int:
     pools: dict[str, None] = {}
     ended = 0
     for rental_id in rental_ids:
-        lost = _lose(ports, rental_id, host_id, reason, now_ms, guard)
+        lost = _lose(ports, rental_id, host_id, lose, is_meant)
         if lost is not None:
             ended += 1
             pools |= dict.fromkeys(lost.waiting.pools if lost.waiting is not None else ())
@@ -87,21 +113,29 @@ def give_up_stays(
 
 
 def _lose(
-    ports: MeterPorts, rental_id: str, host_id: str, reason: Reason, now_ms: int, guard: Guard | None
+    ports: MeterPorts,
+    rental_id: str,
+    host_id: str,
+    lose: Callable[[Rental], Rental],
+    is_meant: Callable[[Rental], bool],
 ) -> Rental | None:
     for _ in range(MAX_ATTEMPTS):
         rental = ports.rentals.store.get_rental(rental_id)
-        if rental is None or rental.host_id != host_id or not _has_stay(rental):
+        if rental is None or rental.host_id != host_id or not is_meant(rental):
             return None
         try:
-            return lose_stay(ports, rental, reason, now_ms, guard)
+            return lose(rental)
         except (Unavailable, StaleEpoch):
             continue
     raise Unavailable(f"The rental {rental_id} changes all the time.")
 
 
 def _has_stay(rental: Rental) -> bool:
-    return rental.state in ACTIVE_STATES or rental.state in {"stopping", "terminating"}
+    return rental.state in ACTIVE_STATES or _is_ending(rental)
+
+
+def _is_ending(rental: Rental) -> bool:
+    return rental.state in {"stopping", "terminating"}
 
 
 def lose_stay(
@@ -123,7 +157,7 @@ def lose_stay(
         ending = begin_end(rental, reason, proven_ms)
         # If the host comes back, it is to stop and wipe everything.
         add_stop(ports.rentals, tx, ending, keep_volume=False)
-    if ending.state not in {"stopping", "terminating"}:
+    if not _is_ending(ending):
         raise Conflict(f"The rental is {rental.state}.", code="invalid_transition")
     finished = finish_stay(ports.rentals, tx, ending, now_ms, before=rental)
     close_meter(ports, tx, ending, None)

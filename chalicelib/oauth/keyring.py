@@ -23,7 +23,9 @@ LINGERS_MS = (ACCESS_TOKEN_SECONDS + PUBLISHED_CACHE_SECONDS + 2 * LEEWAY_SECOND
 #: Order of the group of P-256 (SEC 2, section 2.4.2).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-KeyState = Literal["next", "current", "retired", "dropped"]
+#: ``made``: its public half is not known yet.
+KeyState = Literal["made", "next", "current", "retired", "dropped"]
+_HIDDEN = frozenset({"made", "dropped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,15 @@ class KeyRing:
         return next((key for key in self.keys if key.state == "next"), None)
 
     @property
+    def made(self) -> SigningKey | None:
+        return next((key for key in self.keys if key.state == "made"), None)
+
+    @property
     def published(self) -> tuple[SigningKey, ...]:
+        return tuple(key for key in self.keys if key.state not in _HIDDEN)
+
+    @property
+    def kept(self) -> tuple[SigningKey, ...]:
         return tuple(key for key in self.keys if key.state != "dropped")
 
     @property
@@ -81,11 +91,20 @@ class KeyRing:
 
 
 def needs_key(ring: KeyRing, now_ms: int) -> KeyState | None:
-    """Say in which state a key is to be made, if one is."""
+    """Say in which state a key is to be published, if one is."""
     if ring.current is None:
         return "current" if ring.next is None else None
     due = now_ms >= ring.current.since_ms + SIGNS_FOR_MS - AHEAD_MS
     return "next" if due and ring.next is None else None
+
+
+def publish(ring: KeyRing, point: tuple[str, str], state: KeyState, now_ms: int) -> KeyRing:
+    """Let the key that was made, whose public half is known now, come into its state."""
+    x, y = point
+    keys = (
+        replace(key, x=x, y=y, state=state, since_ms=now_ms) if key == ring.made else key for key in ring.keys
+    )
+    return replace(ring, keys=tuple(keys))
 
 
 def turn(ring: KeyRing, now_ms: int) -> KeyRing:

@@ -7,7 +7,6 @@ from typing import Any
 
 from chalicelib.core.errors import Unavailable
 from chalicelib.oauth.keyring import P256_ORDER
-from chalicelib.oauth.ports import MadeKey
 
 STAGE_TAG, PURPOSE_TAG, PURPOSE = "provocative:stage", "provocative:purpose", "token-signing"
 #: The least that KMS offers: until then a mistake can be taken back.
@@ -21,7 +20,7 @@ class KmsSigner:
     def __init__(self, connect: Callable[[], Any], stage: str) -> None:
         self._connect, self._stage = connect, stage
 
-    def make_key(self) -> MadeKey:
+    def make_key(self) -> str:
         """Raises Unavailable."""
         made = self._call(
             "create_key",
@@ -33,9 +32,11 @@ class KmsSigner:
                 {"TagKey": PURPOSE_TAG, "TagValue": PURPOSE},
             ],
         )
-        key_ref = str(made["KeyMetadata"]["Arn"])
-        x, y = read_point(bytes(self._call("get_public_key", KeyId=key_ref)["PublicKey"]))
-        return MadeKey(key_ref, x, y)
+        return str(made["KeyMetadata"]["Arn"])
+
+    def read_key(self, key_ref: str) -> tuple[str, str]:
+        """Raises Unavailable: also while a new key's tags are not known everywhere, which takes minutes."""
+        return read_point(bytes(self._call("get_public_key", KeyId=key_ref)["PublicKey"]))
 
     def sign(self, key_ref: str, message: bytes) -> bytes:
         """Raises Unavailable."""

@@ -70,19 +70,17 @@ class Standing(Protocol):
     def name_account(self, account_id: str) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MadeKey:
-    """A key pair whose private half never leaves its keeper. ``x`` and ``y``: as a JWK has them."""
-
-    key_ref: str
-    x: str
-    y: str
-
-
 class TokenSigner(Protocol):
-    """Keeps the private halves of the signing keys."""
+    """Keeps the private halves of the signing keys, which never leave it."""
 
-    def make_key(self) -> MadeKey: ...
+    def make_key(self) -> str:
+        """Return what names the new key; it costs its keep from now on. Raises Unavailable."""
+        ...
+
+    def read_key(self, key_ref: str) -> tuple[str, str]:
+        """Return x and y of the public half, as a JWK has them. Raises Unavailable: also for a new one."""
+        ...
+
     def sign(self, key_ref: str, message: bytes) -> bytes:
         """Return r and s of ECDSA with P-256 and SHA-256, 32 bytes each. Raises Unavailable."""
         ...

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.core.errors import Unavailable
 from chalicelib.core.ports import Clock
-from chalicelib.oauth.keyring import KeyRing, SigningKey, needs_key, turn
+from chalicelib.oauth.keyring import KeyRing, SigningKey, needs_key, publish, turn
 from chalicelib.oauth.model import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -66,28 +66,39 @@ class Turned:
 def rotate_signing_keys(ports: "OAuthPorts") -> Turned:
     """Make, promote and drop keys as their times say. Safe to repeat, and to die in anywhere.
 
-    A key that was made and not written down is an orphan, which nothing signs with; it costs its keep.
+    A key is written down as soon as it is made, and its public half is read then, in this run or a later one:
+    a new key may not be read for minutes. Only a run that dies between making and writing leaves an orphan,
+    which nothing signs with; it costs its keep.
 
     Raises:
-        Unavailable: another run changed the ring at the same time.
+        Unavailable: another run changed the ring at the same time; or a key that was made cannot be read yet,
+            and all else is done.
     """
     now_ms = ports.clock.now_ms()
     ring = ports.store.get(KeyRing, RING) or KeyRing()
     # First what an earlier run left over: destroying is repeated until the ring has forgotten the key.
     for key in ring.dropped:
         ports.signer.drop_key(key.key_ref)
-    turned = turn(replace(ring, keys=ring.published), now_ms)
+    turned, made = turn(replace(ring, keys=ring.kept), now_ms), 0
     state = needs_key(turned, now_ms)
-    if state is not None:
-        made = ports.signer.make_key()
-        kid = ports.ids.new_id("kid")
-        key = SigningKey(kid, made.key_ref, made.x, made.y, state, now_ms, now_ms)
+    if state is not None and turned.made is None:
+        key_ref, made = ports.signer.make_key(), 1
+        key = SigningKey(ports.ids.new_id("kid"), key_ref, "", "", "made", now_ms, now_ms)
         turned = replace(turned, keys=(*turned.keys, key))
-    if turned.keys != ring.keys:
-        tx = ports.transactions()
-        if ring.version == 0:
-            ports.store.add(tx, turned)
-        else:
-            ports.store.replace(tx, turned)
-        tx.commit()
-    return Turned(int(state is not None), len(turned.dropped), len(turned.published))
+    turned = _write(ports, ring, turned)
+    if state is not None and turned.made is not None:
+        point = ports.signer.read_key(turned.made.key_ref)
+        turned = _write(ports, turned, publish(turned, point, state, ports.clock.now_ms()))
+    return Turned(made, len(turned.dropped), len(turned.published))
+
+
+def _write(ports: "OAuthPorts", before: KeyRing, after: KeyRing) -> KeyRing:
+    if after.keys == before.keys:
+        return before
+    tx = ports.transactions()
+    if before.version == 0:
+        ports.store.add(tx, after)
+    else:
+        ports.store.replace(tx, after)
+    tx.commit()
+    return replace(after, version=before.version + 1)

@@ -10,6 +10,8 @@ from chalicelib.organisations.ports import OrganisationPorts, end_keys
 MEMBERS_PER_PAGE = 100
 #: Keys that one transaction ends, with an entry for all of them.
 KEYS_PER_ACT = 40
+#: Ownerships that one transaction ends: of each a membership, a count and an entry of audit.
+OWNED_PER_ACT = 20
 
 
 def add_removal(
@@ -28,31 +30,61 @@ def add_removal(
     _add_entry(ports, tx, old, actor_id, "member.removed", details)
 
 
-def add_departure(ports: OrganisationPorts, tx: Transaction, user_id: str, actor_id: str) -> None:
-    """Add to ``tx`` that a person goes out of every organisation. Of one that is closed also the last owner.
+def add_ownerships(ports: OrganisationPorts, tx: Transaction, user_id: str, actor_id: str) -> None:
+    """Add to ``tx`` that a person goes out of every organisation that must not be left without an owner.
 
-    Found by an index, and each read again: who joins in this second is found the next time.
+    Found by an index, and each read again. `prepare_departure` has let no more of them than fit.
 
     Raises:
         Conflict: ``too_many_keys``; at the commit ``last_owner``.
     """
+    for member in _list_ownerships(ports, user_id)[:OWNED_PER_ACT]:
+        add_removal(ports, tx, member, actor_id)
+
+
+def prepare_departure(ports: OrganisationPorts, user_id: str, actor_id: str) -> None:
+    """End all keys that a person issued, and ownerships beyond those that one transaction takes.
+
+    Raises:
+        Conflict: ``last_owner``.
+    """
+    revoke_issued_keys(ports, user_id, actor_id)
+    for member in _list_ownerships(ports, user_id)[OWNED_PER_ACT:]:
+        tx = ports.accounts.transactions()
+        add_removal(ports, tx, member, actor_id)
+        tx.commit()
+
+
+def depart(ports: OrganisationPorts, user_id: str, actor_id: str, deadline_ms: int) -> bool:
+    """Take a person out of every organisation, each in a transaction of its own; ``False``: time ran out.
+
+    One at least is done. Of one that is closed also the last owner goes; who joins in this second is found
+    the next time.
+
+    Raises:
+        Conflict: ``last_owner``.
+    """
+    revoke_issued_keys(ports, user_id, actor_id)
     for member in _list_memberships(ports, user_id):
+        tx = ports.accounts.transactions()
         account = ports.accounts.store.get_account(member.account_id)
         closed = account is None or account.closed_at_ms is not None
         if account is not None and closed and member.role == "owner":
             # Whoever opens it again in this moment is first, or finds it without an owner.
             ports.accounts.store.replace_account(tx, account, account)
         add_removal(ports, tx, member, actor_id, may_be_none=closed)
+        tx.commit()
+        if ports.accounts.clock.now_ms() >= deadline_ms:
+            return False
+    return True
 
 
 def list_kept_from_leaving(ports: OrganisationPorts, user_id: str) -> list[str]:
     """Return the organisations that are not closed and would have no owner without the person."""
     return [
         member.account_id
-        for member in _list_memberships(ports, user_id)
-        if member.role == "owner"
-        and not _is_closed(ports, member.account_id)
-        and not any(
+        for member in _list_ownerships(ports, user_id)
+        if not any(
             each.role == "owner" and each.user_id != user_id
             for each in list_all_members(ports, member.account_id)
         )
@@ -109,6 +141,15 @@ def _list_memberships(ports: OrganisationPorts, user_id: str) -> Iterator[Member
         member = ports.store.get_membership(hint.account_id, user_id)
         if member is not None:
             yield member
+
+
+def _list_ownerships(ports: OrganisationPorts, user_id: str) -> list[Membership]:
+    """Return memberships of who owns what is not closed."""
+    return [
+        member
+        for member in _list_memberships(ports, user_id)
+        if member.role == "owner" and not _is_closed(ports, member.account_id)
+    ]
 
 
 def _is_closed(ports: OrganisationPorts, account_id: str) -> bool:

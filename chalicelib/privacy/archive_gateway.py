@@ -1,5 +1,6 @@
 """Exports in S3, and the end of all that is kept there of a subject."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -27,6 +28,17 @@ class S3Archive:
             self.connect().put_object(Bucket=self.bucket, Key=key, Body=file, ContentType="application/zip")
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The export could not be kept; try again.") from error
+
+    def fetch(self, key: str, file: BinaryIO) -> None:
+        """Without the right to list the bucket, what has expired would look like what may not be read."""
+        try:
+            body = self.connect().get_object(Bucket=self.bucket, Key=key)["Body"]
+            shutil.copyfileobj(body, file)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchKey":
+                raise Unavailable("The export could not be gone on with; try again.") from error
+        except (BotoCoreError, OSError) as error:
+            raise Unavailable("The export could not be gone on with; try again.") from error
 
     def link(self, key: str, file_name: str) -> Link:
         url = self.connect().generate_presigned_url(

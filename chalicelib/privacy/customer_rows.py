@@ -303,7 +303,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         owned=True,
         pseudonymous="request_id account_id subject_id requested_by",
         none="kind state reasons created_at_ms due_at_ms started_at_ms completed_at_ms step document_key "
-        "export_expires_at_ms open_shard created_key version",
+        "export_expires_at_ms tried_at_ms open_shard created_key version",
     ),
     describe(
         "OpenRequestItem",

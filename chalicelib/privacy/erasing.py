@@ -1,7 +1,9 @@
 """Erasure: an account is closed, what is plain is taken out item by item, keys of persons are destroyed.
 
-A person ends in one transaction with the request; then the key goes, which nothing brings back. Members of an
-account that is erased, and of no other, are erased each by a request of their own.
+A person ends in one transaction with the request, and with every organisation that must not be left without
+an owner. Nobody signs in as who has ended, and nothing is added to them: so all else that there is of them
+may take any number of transactions. Then the key goes, which nothing brings back. Members of an account that
+is erased, and of no other, are erased each by a request of their own.
 Every write may come again and changes nothing then. The request keeps how many kinds of items are done with,
 so whoever goes on after a crash begins with the kind that was under way. Books and audit trail stay as they
 are: they know the account by its opaque id only.
@@ -15,6 +17,7 @@ from chalicelib.privacy.fields import ERASED, Row
 from chalicelib.privacy.inventory import list_owned
 from chalicelib.privacy.requests import (
     ACTOR,
+    FINISH_MS,
     PrivacyRequest,
     Record,
     name_carbon_documents,
@@ -34,8 +37,9 @@ def erase(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> Pri
     if request.state == "queued":
         return request
     if not request.is_of_account:
-        return _finish_person(ports, request)
-    revoke_keys(ports, request)
+        return _finish_person(ports, request, deadline_ms)
+    if not revoke_keys(ports, request, deadline_ms):
+        return request
     # Something may have begun before the last key ended.
     reasons = ports.records.list_reasons(request.account_id, ports.clock.now_ms())
     if reasons != request.reasons:
@@ -53,22 +57,23 @@ def list_steps() -> list[Row]:
     return [row for row in list_owned() if row.on_erasure != "keep"]
 
 
-def revoke_keys(ports: PrivacyPorts, request: PrivacyRequest) -> int:
-    """Revoke every key of the account; return how many were live."""
-    now_ms, start, revoked = ports.clock.now_ms(), None, 0
+def revoke_keys(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> bool:
+    """Revoke every key of the account; ``False``: time ran out, after one at least."""
+    start = None
     while True:
         page = ports.accounts.list_keys(request.account_id, KEYS_PER_PAGE, start)
         for key in page.items:
             if key.revoked_at_ms is None:
                 tx = ports.transactions()
-                ports.accounts.revoke_key(tx, key.key_id, now_ms)
+                ports.accounts.revoke_key(tx, key.key_id, ports.clock.now_ms())
                 if key.issued_by is not None:
                     ports.accounts.forget_issued(tx, key)
                 add_audit(ports, tx, request, ACTOR, "privacy.key_revoked")
                 tx.commit()
-                revoked += 1
+                if ports.clock.now_ms() >= deadline_ms:
+                    return False
         if page.next_key is None:
-            return revoked
+            return True
         start = page.next_key
 
 
@@ -97,8 +102,8 @@ def _begin(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
     if request.is_of_account:
         _close(ports, tx, request.account_id)
     else:
-        ports.people.revoke_keys(request.subject_id)
-        # Whoever became the last owner meanwhile lets it fail, and nothing is lost yet.
+        ports.people.prepare(request.subject_id)
+        # Whoever became the last owner meanwhile lets it fail, and nothing of theirs is lost yet.
         ports.people.mark_erased(tx, request.subject_id)
     begun = replace(request, state="running", reasons=(), started_at_ms=ports.clock.now_ms())
     ports.store.replace_request(tx, request, begun)
@@ -116,12 +121,17 @@ def _close(ports: PrivacyPorts, tx: Transaction, account_id: str) -> None:
 
 
 def _erase_records(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> PrivacyRequest:
-    steps = list_steps()
+    """Raises TimeoutError: all the time there was went into reading what is done with."""
+    steps, first, erased = list_steps(), request.step, 0
     while request.step < len(steps):
         row = steps[request.step]
         for record in ports.records.list_records(request.account_id, row.item):
             # What was done with before is only read again, which is quick: each run gets further.
-            if erase_record(ports, row, record) and ports.clock.now_ms() >= deadline_ms:
+            done, now_ms = erase_record(ports, row, record), ports.clock.now_ms()
+            erased += done
+            if now_ms >= deadline_ms + FINISH_MS and not erased and request.step == first:
+                raise TimeoutError(f"No run is long enough for all of {row.item}.")
+            if now_ms >= (deadline_ms if done else deadline_ms + FINISH_MS):
                 return request
         request = _change(ports, request, replace(request, step=request.step + 1))
     return request
@@ -134,8 +144,7 @@ def _erase_members(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: in
         # Each run does one at least.
         if ports.clock.now_ms() >= deadline_ms:
             return False
-    ports.people.end_memberships(request.account_id)
-    return True
+    return ports.people.end_memberships(request.account_id, deadline_ms)
 
 
 def _erase_member(ports: PrivacyPorts, request: PrivacyRequest, user_id: str, deadline_ms: int) -> None:
@@ -157,26 +166,30 @@ def _erase_member(ports: PrivacyPorts, request: PrivacyRequest, user_id: str, de
         state="running",
         started_at_ms=now_ms,
     )
-    ports.people.revoke_keys(user_id)
+    ports.people.prepare(user_id)
     tx = ports.transactions()
     ports.people.mark_erased(tx, user_id)
     add_request(ports, tx, own, before, find_overtaken(ports, own, before))
     add_audit(ports, tx, own, ACTOR, "privacy.erasure_begun")
     tx.commit()
-    _finish_person(ports, own)
+    _finish_person(ports, own, deadline_ms)
 
 
-def _finish_person(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
+def _finish_person(ports: PrivacyPorts, request: PrivacyRequest, deadline_ms: int) -> PrivacyRequest:
+    """Take away what is left of who has ended; whatever comes again is found done."""
     user_id = request.subject_id
-    ports.people.forget(user_id)
+    if not ports.people.forget(user_id, deadline_ms):
+        return request
     for record in ports.records.list_records(user_id, ANSWERS):
         ports.records.delete(record)
+        if ports.clock.now_ms() >= deadline_ms:
+            return request
     ports.archive.remove_all(name_exports(user_id))
     ports.vault.destroy_key(user_id)
-    tx = ports.transactions()
-    # Again: what was joined in the moment of the first is in the index by now.
-    ports.people.mark_erased(tx, user_id)
-    return _complete(ports, tx, request)
+    # Again: what was joined in the very moment of the end is in the index by now.
+    if not ports.people.forget(user_id, deadline_ms):
+        return request
+    return _complete(ports, ports.transactions(), request)
 
 
 def _finish_account(ports: PrivacyPorts, request: PrivacyRequest) -> PrivacyRequest:
@@ -205,6 +218,8 @@ def run_request(ports: PrivacyPorts, account_id: str, request_id: str, deadline_
     request = ports.store.get_request(account_id, request_id)
     if request is None or not request.is_open:
         return "done"
+    # Before anything else: a run that it ends was a try too.
+    request = _change(ports, request, replace(request, tried_at_ms=ports.clock.now_ms()))
     if request.kind == "export":
-        return export(ports, request).state
+        return export(ports, request, deadline_ms).state
     return erase(ports, request, deadline_ms).state

@@ -15,8 +15,12 @@ BUDGET_MS = 240_000
 @functions.schedule(Rate(5, unit=Rate.MINUTES), name="run_privacy_requests")
 def run_privacy_requests(_event: CloudWatchEvent) -> None:
     """What is left when time runs out is for the next run."""
-    done = enforcing.run_requests(wiring.privacy_ports(), wiring.clock().now_ms() + BUDGET_MS)
-    put_metrics(wiring.settings().stage, privacy_requests_failed=len(done.failed))
+    done = enforcing.Run()
+    try:
+        deadline_ms = wiring.clock().now_ms() + BUDGET_MS
+        enforcing.run_requests(wiring.privacy_ports(), deadline_ms, done, _tell)
+    finally:
+        put_metrics(wiring.settings().stage, privacy_requests_failed=len(done.failed))
     get_logger().info(
         "privacy requests run",
         extra={
@@ -25,3 +29,7 @@ def run_privacy_requests(_event: CloudWatchEvent) -> None:
             "left": done.left,
         },
     )
+
+
+def _tell(request_id: str) -> None:
+    get_logger().exception("privacy request failed", extra={"request_id": request_id})

@@ -62,24 +62,32 @@ class KnownPeople:
         kept = leaving.list_kept_from_leaving(self.organisations(), user_id)
         return ("owns_organisation",) if kept else ()
 
-    def revoke_keys(self, user_id: str) -> None:
-        leaving.revoke_issued_keys(self.organisations(), user_id, ACTOR)
+    def prepare(self, user_id: str) -> None:
+        leaving.prepare_departure(self.organisations(), user_id, ACTOR)
 
     def mark_erased(self, tx: Transaction, user_id: str) -> None:
-        leaving.add_departure(self.organisations(), tx, user_id, ACTOR)
+        leaving.add_ownerships(self.organisations(), tx, user_id, ACTOR)
         try:
             identity_service.add_status(self.identity(), tx, ACTOR, user_id, "erased")
         except NotFound:
             # Known by a membership alone: there is nothing else to end.
             return
 
-    def forget(self, user_id: str) -> None:
-        identity_service.forget_sessions(self.identity(), user_id)
+    def forget(self, user_id: str, deadline_ms: int) -> bool:
+        identity = self.identity()
+        return (
+            leaving.depart(self.organisations(), user_id, ACTOR, deadline_ms)
+            and identity_service.forget_sign_ins(identity, user_id, deadline_ms)
+            and identity_service.forget_sessions(identity, user_id, deadline_ms)
+        )
 
-    def end_memberships(self, account_id: str) -> None:
+    def end_memberships(self, account_id: str, deadline_ms: int) -> bool:
         organisations = self.organisations()
         for member in leaving.list_all_members(organisations, account_id):
             leaving.end_membership(organisations, member, ACTOR)
+            if organisations.accounts.clock.now_ms() >= deadline_ms:
+                return False
+        return True
 
     def _list_identity(self, user_id: str) -> Iterator[Record]:
         identity = self.identity()

@@ -146,5 +146,10 @@ PEOPLE_ROWS: tuple[Row, ...] = (
     describe("AnchorItem", "chain", "proof of the trail", none="at_ms previous_root size tree_root"),
     describe("AnchoredItem", "chain", "proof of the trail", none="number hash"),
     describe("MovedItem", "marks", "that a chain grew", none="sequence hash"),
-    describe("AuditProgressItem", "marks", "how far is linked", none="hour newest round"),
+    describe(
+        "AuditProgressItem",
+        "marks",
+        "how far is linked",
+        none="hour newest round new_at round_at finished_at_ms",
+    ),
 )

@@ -25,13 +25,17 @@ ACTOR = "platform:privacy"
 DUE_MS = 30 * 86_400_000
 #: How long a document of an export can be fetched after it was made; each link lasts minutes.
 EXPORT_LIFETIME_MS = 24 * 3_600_000
+#: So long after a deadline whatever is under way may still come to its end.
+FINISH_MS = 30_000
 #: What is agreed to or refused. ``data_sale`` withdrawn: do not sell or share (CCPA 1798.120).
 Purpose = Literal["terms", "privacy_notice", "product_news", "analytics", "data_sale"]
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyRequest:
-    """``subject_id``: the account or the person whose data it is. ``step``: how far an erasure is.
+    """``subject_id``: the account or the person whose data it is. ``tried_at_ms``: when last begun with.
+
+    ``step``: how many kinds of items an erasure is done with, or files an unfinished export has.
 
     ``account_id``: whose the request is, and of whose trail: the account, or the person themselves, wherever
     they asked.
@@ -50,6 +54,7 @@ class PrivacyRequest:
     step: int = 0
     document_key: str | None = None
     export_expires_at_ms: int | None = None
+    tried_at_ms: int | None = None
     version: int = 1
 
     @property

@@ -51,7 +51,7 @@ class RequestStore(Protocol):
         ...
 
     def list_open(self) -> Iterator[tuple[str, str]]:
-        """Yield (account, request), oldest first. An index: a hint."""
+        """Yield (account, request), first who was tried longest ago, or never. An index: a hint."""
         ...
 
     def find_latest(self, subject_id: str) -> tuple[str, RequestKind] | None:
@@ -100,20 +100,28 @@ class People(Protocol):
         """Why the person cannot be erased now."""
         ...
 
-    def revoke_keys(self, user_id: str) -> None:
-        """End whatever keys they issued: there may be more than a transaction takes."""
+    def prepare(self, user_id: str) -> None:
+        """End keys and ownerships of which there are more than a transaction takes.
+
+        Raises Conflict ``last_owner``.
+        """
 
     def mark_erased(self, tx: Transaction, user_id: str) -> None:
-        """Sessions, tokens, keys and memberships end. A repeat changes nothing.
+        """Nobody signs in any more, and what they owned has other owners. A repeat changes nothing.
 
         Fails with Conflict ``last_owner``: an organisation that is not closed would have no owner.
         """
 
-    def forget(self, user_id: str) -> None:
-        """Take away what is left of who is marked, and fits in no transaction. A repeat changes nothing."""
+    def forget(self, user_id: str, deadline_ms: int) -> bool:
+        """Take away what is left of who is marked: memberships with their keys, passkeys, links, sessions.
 
-    def end_memberships(self, account_id: str) -> None:
-        """Remove every member of an account that is erased. A repeat changes nothing."""
+        Part by part, one at least; ``False``: time ran out. A repeat changes nothing.
+        """
+        ...
+
+    def end_memberships(self, account_id: str, deadline_ms: int) -> bool:
+        """Remove every member of an account that is erased, one at least; ``False``: time ran out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,9 @@ class Archive(Protocol):
     """Documents of exports, and what else is kept as files of a subject."""
 
     def keep(self, key: str, file: BinaryIO) -> None: ...
+    def fetch(self, key: str, file: BinaryIO) -> None:
+        """Write what is kept into ``file``: nothing, when its day is over."""
+
     def link(self, key: str, file_name: str) -> Link: ...
     def remove_all(self, prefix: str) -> int:
         """Remove every version of every document whose name begins so; return how many there were."""
@@ -241,11 +252,11 @@ def link_export(ports: PrivacyPorts, request: PrivacyRequest) -> Link | None:
 
 
 def may_see(principal: Principal, request: PrivacyRequest) -> bool:
-    """A person sees their own; who may close the account, what is about all of it."""
+    """A person sees their own; who may close the account, be it by a key, what is about all of it."""
     if not request.is_of_account:
         return principal.user_id == request.subject_id
     may_close = CLOSE_ACCOUNT in principal.permissions | principal.withheld
-    return request.account_id == principal.account_id and (principal.user_id is None or may_close)
+    return request.account_id == principal.account_id and may_close
 
 
 def add_audit(ports: PrivacyPorts, tx: Transaction, request: PrivacyRequest, actor: str, action: str) -> None:

@@ -47,7 +47,9 @@ class DynamoRequestStore:
         return Page(older[:limit], older[limit - 1].request_id if len(older) > limit else None)
 
     def list_open(self) -> Iterator[tuple[str, str]]:
-        for item in PrivacyRequestItem.by_open.query(OPEN_SHARD):
+        # Of two that were never tried the older is first.
+        found = sorted(PrivacyRequestItem.by_open.query(OPEN_SHARD), key=lambda item: item.tried_at_ms or 0)
+        for item in found:
             yield item.account_id, item.request_id
 
     def find_latest(self, subject_id: str) -> tuple[str, RequestKind] | None:
@@ -139,6 +141,7 @@ def _build(request: PrivacyRequest) -> PrivacyRequestItem:
         started_at_ms=request.started_at_ms,
         completed_at_ms=request.completed_at_ms,
         step=request.step,
+        tried_at_ms=request.tried_at_ms,
         document_key=request.document_key,
         export_expires_at_ms=request.export_expires_at_ms,
         open_shard=OPEN_SHARD if request.is_open else None,
@@ -162,5 +165,6 @@ def _read(item: Any) -> PrivacyRequest:
         item.step,
         item.document_key,
         item.export_expires_at_ms,
+        item.tried_at_ms,
         item.version,
     )

@@ -25,7 +25,7 @@ from chalicelib.wiring.privacy import person_vault, privacy_ports
 from chalicelib.wiring.removals import removal_ports
 from chalicelib.wiring.rentals import (
     billing_ports,
-    give_up_stays,
+    give_up_wipes,
     keep_for_reservations,
     meter_ports,
     offer_ports,
@@ -69,7 +69,7 @@ __all__ = [
     "find_limiter",
     "find_operator_account",
     "fleet_ports",
-    "give_up_stays",
+    "give_up_wipes",
     "grid_ports",
     "identity_ports",
     "instances",

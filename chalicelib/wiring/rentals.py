@@ -121,11 +121,11 @@ def billing_ports() -> "BillingPorts":
     )
 
 
-def give_up_stays(host_id: str, rental_ids: Sequence[str]) -> None:
+def give_up_wipes(host_id: str, rental_ids: Sequence[str]) -> None:
     """End the stays whose wipe an operator has given up."""
-    from chalicelib.metering.failover import give_up_stays as give_up
+    from chalicelib.metering.failover import give_up_wipes as give_up
 
-    give_up(meter_ports(), host_id, rental_ids, "operator_forced", clock().now_ms())
+    give_up(meter_ports(), host_id, rental_ids, clock().now_ms())
 
 
 def read_standing(account_id: str) -> "AccountStanding":

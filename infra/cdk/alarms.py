@@ -68,6 +68,9 @@ WATCHED = (
     Watched(
         "AuditNotAnchored", "audit_anchor_age_minutes", "no heads of the audit trail are kept", threshold=180
     ),
+    Watched(
+        "AuditNotVerified", "audit_verification_age_minutes", "the audit trail is not verified", threshold=180
+    ),
     Watched("StripeEventsMissed", "stripe_events_missed", "webhooks of Stripe do not arrive", threshold=10),
     Watched("CarbonReportsFailed", "carbon_reports_failed", "a carbon report that is due cannot be made"),
     Watched(

@@ -248,7 +248,9 @@ def _build_document_statements(function: str, resources: Resources) -> list[dict
         # What an erasure takes away, in every version.
         erased = [f"{resources.documents_arn}/{folder}/*" for folder in ("exports", "carbon/account")]
         statements.append(allow(("s3:DeleteObject", "s3:DeleteObjectVersion"), erased))
-        statements.append(allow(("s3:ListBucketVersions",), [resources.documents_arn]))
+        # An export that is gone on with is read again; that its day is over only who may list can tell.
+        statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/exports/*"]))
+        statements.append(allow(("s3:ListBucketVersions", "s3:ListBucket"), [resources.documents_arn]))
     if function in READS_REPORTS:
         statements.append(allow(("s3:GetObject",), [f"{resources.documents_arn}/carbon/*"]))
         # Without it a document that is not there looks like one that may not be read.

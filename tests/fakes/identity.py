@@ -164,10 +164,13 @@ class FakePeopleStore(MemoryStore):
 
     def add_link(self, tx: Any, link: FederatedLink) -> None:
         tx.put_new("links", (link.issuer, link.subject), link, Conflict("linked", code="link_taken"))
+        # A link is two items.
+        tx.add(lambda: None, lambda: None)
 
     def remove_link(self, tx: Any, link: FederatedLink) -> None:
         rows, key = self.db.table("links"), (link.issuer, link.subject)
         tx.add(lambda: None if key in rows else Unavailable("link"), lambda: rows.pop(key))
+        tx.add(lambda: None, lambda: None)
 
 
 class FakeVault:

@@ -1,6 +1,7 @@
 """The authorization server's records in memory, a keeper of keys, and the standing of people and programs."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,7 +16,7 @@ from chalicelib.identity.model import Session, User
 from chalicelib.oauth.keyring import KeyRing
 from chalicelib.oauth.kms_gateway import raw_signature, read_point
 from chalicelib.oauth.model import Client, Grant
-from chalicelib.oauth.ports import MadeKey, OAuthPorts
+from chalicelib.oauth.ports import OAuthPorts
 from chalicelib.oauth.signing import RING, KeyCache, rotate_signing_keys
 from chalicelib.oauth.store import KINDS
 from chalicelib.oauth.token_gateway import JoseCodec
@@ -77,17 +78,26 @@ def _key(record):
 
 
 class FakeSigner:
-    """Private keys in memory; ``dropped`` lists what was to be destroyed."""
+    """Private keys in memory; ``dropped`` lists what was to be destroyed.
+
+    ``late``: so many times the public half of a new key is refused.
+    """
 
     def __init__(self):
-        self.keys, self.dropped = {}, []
+        self.keys, self.dropped, self.late = {}, [], 0
 
     def make_key(self):
         key = ec.generate_private_key(ec.SECP256R1())
         key_ref = f"key-{len(self.keys)}"
         self.keys[key_ref] = key
-        der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return MadeKey(key_ref, *read_point(der))
+        return key_ref
+
+    def read_key(self, key_ref):
+        if self.late > 0:
+            self.late -= 1
+            raise Unavailable("its tags are not known yet")
+        public = self.keys[key_ref].public_key()
+        return read_point(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
     def sign(self, key_ref, message):
         return raw_signature(self.keys[key_ref].sign(message, ec.ECDSA(SHA256())))
@@ -136,7 +146,7 @@ class FakeStanding:
 class AuthorizationWorld:
     """All ports over one database in memory, with one person, one organisation and one service account."""
 
-    def __init__(self):
+    def __init__(self, late=0):
         self.issuer = ISSUER
         self.db, self.clock, self.ids = MemoryDatabase(), FakeClock(), FakeIds()
         self.store, self.signer, self.standing = FakeOAuthStore(self.db), FakeSigner(), FakeStanding()
@@ -155,7 +165,9 @@ class AuthorizationWorld:
             issuer=lambda: self.issuer,
             permissions=PERMISSIONS,
         )
-        rotate_signing_keys(self.ports)
+        self.signer.late = late
+        with suppress(Unavailable):
+            rotate_signing_keys(self.ports)
         self.account_id, self.user_id = self.ids.new_id("acc"), self.ids.new_id("usr")
         self.service_id = self.ids.new_id("sva")
         self.standing.names[self.account_id] = "Acme Research"

@@ -101,7 +101,7 @@ class FakeRequestStore(MemoryStore):
         return Page(older[:limit], older[limit - 1].request_id if len(older) > limit else None)
 
     def list_open(self) -> Iterator[tuple[str, str]]:
-        rows = sorted(self._rows().values(), key=lambda row: row.created_at_ms)
+        rows = sorted(self._rows().values(), key=lambda row: (row.tried_at_ms or 0, row.created_at_ms))
         return iter([(row.account_id, row.request_id) for row in rows if row.is_open])
 
     def find_latest(self, subject_id: str) -> tuple[str, RequestKind] | None:
@@ -199,8 +199,8 @@ class FakePeople:
     def list_reasons(self, user_id: str) -> tuple[Reason, ...]:
         return ()
 
-    def revoke_keys(self, user_id: str) -> None:
-        """There are none."""
+    def prepare(self, user_id: str) -> None:
+        """There are no keys."""
 
     def mark_erased(self, tx: MemoryTransaction, user_id: str) -> None:
         def effect() -> None:
@@ -209,11 +209,13 @@ class FakePeople:
 
         tx.add(lambda: None, effect)
 
-    def forget(self, user_id: str) -> None:
+    def forget(self, user_id: str, deadline_ms: int) -> bool:
         """All that is kept is sealed."""
+        return True
 
-    def end_memberships(self, account_id: str) -> None:
+    def end_memberships(self, account_id: str, deadline_ms: int) -> bool:
         self.members = {user: account for user, account in self.members.items() if account != account_id}
+        return True
 
 
 @dataclass
@@ -223,6 +225,9 @@ class FakeArchive:
 
     def keep(self, key: str, file: BinaryIO) -> None:
         self.documents[key] = file.read()
+
+    def fetch(self, key: str, file: BinaryIO) -> None:
+        file.write(self.documents.get(key, b""))
 
     def link(self, key: str, file_name: str) -> Link:
         return Link(f"https://documents.example/{key}", self.clock.now_ms() + 300_000)

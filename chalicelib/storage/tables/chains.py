@@ -1,6 +1,6 @@
 """The chains of the audit trail: links and anchors, append only; marks of what is to be done stand apart."""
 
-from pynamodb.attributes import UnicodeAttribute
+from pynamodb.attributes import JSONAttribute, UnicodeAttribute
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
 from chalicelib.storage.tables.reports import MarksTable
@@ -50,3 +50,6 @@ class AuditProgressItem(MarksTable):
     hour = IntegerAttribute(null=True)
     newest = IntegerAttribute(null=True)
     round = IntegerAttribute(null=True)
+    new_at: JSONAttribute = JSONAttribute(null=True)
+    round_at: JSONAttribute = JSONAttribute(null=True)
+    finished_at_ms = IntegerAttribute(null=True)

@@ -49,6 +49,7 @@ class PrivacyRequestItem(PrivacyTable):
     step = IntegerAttribute()
     document_key = UnicodeAttribute(null=True)
     export_expires_at_ms = IntegerAttribute(null=True)
+    tried_at_ms = IntegerAttribute(null=True)
     #: Sparse: present until it is done with.
     open_shard = UnicodeAttribute(null=True)
     created_key = UnicodeAttribute()

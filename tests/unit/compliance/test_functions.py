@@ -88,7 +88,11 @@ def test_schedules_sweep_anchor_and_verify_and_say_what_is_wrong(trail, monkeypa
     trail.act(3)
     trail.clock.advance_seconds(3600)
     functions.sweep_audit(SCHEDULED, None)
-    assert read_metrics(capsys) == {"audit_entries_overdue": 3, "audit_anchor_age_minutes": 0}
+    assert read_metrics(capsys) == {
+        "audit_entries_overdue": 3,
+        "audit_anchor_age_minutes": 0,
+        "audit_verification_age_minutes": 0,
+    }
     functions.anchor_audit(SCHEDULED, None)
     assert read_metrics(capsys) == {"audit_anchor_mismatches": 0}
     functions.verify_audit(SCHEDULED, None)
@@ -101,3 +105,32 @@ def test_schedules_sweep_anchor_and_verify_and_say_what_is_wrong(trail, monkeypa
     trail.vault.files[name_anchor(1)] = b"{}"
     functions.anchor_audit(SCHEDULED, None)
     assert read_metrics(capsys) == {"audit_anchor_mismatches": 1}
+
+
+def test_a_verification_that_does_not_end_is_told_by_the_sweep(trail, monkeypatch, capsys):
+    """Lambda ends a run without a word: whoever looks from outside says how long it has been."""
+    serve(trail, monkeypatch)
+    trail.write(3)
+    trail.anchor()
+    end = functions.verifying.verify_round
+
+    def tell_age():
+        trail.clock.advance_seconds(2 * 3600)
+        functions.sweep_audit(SCHEDULED, None)
+        return read_metrics(capsys)["audit_verification_age_minutes"]
+
+    assert tell_age() == 120
+    functions.verify_audit(SCHEDULED, None)
+    assert tell_age() == 120
+    monkeypatch.setattr(functions.verifying, "verify_round", refuse)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            functions.verify_audit(SCHEDULED, None)
+    assert tell_age() == 240
+    monkeypatch.setattr(functions.verifying, "verify_round", end)
+    functions.verify_audit(SCHEDULED, None)
+    assert tell_age() == 120
+
+
+def refuse(_ports, _deadline_ms):
+    raise Unavailable("no")

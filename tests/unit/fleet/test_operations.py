@@ -31,6 +31,10 @@ def watched():
     watched.check_totals()
 
 
+def give_up_none(_host_id, _rental_ids):
+    """Nobody waits for these wipes."""
+
+
 def list_actions(watched, host_id):
     return [entry.action for entry in watched.cloud.audit.entries if entry.subject == host_id]
 
@@ -154,7 +158,7 @@ def test_a_gpu_that_is_stuck_is_freed_under_the_next_epoch_and_old_words_are_ref
     host_id, operator = watched.hosts[0], watched.seeded.operator
     stuck = stick(watched, host_id)
     old = {gpu.gpu.gpu_uuid: gpu.epoch for gpu in watched.gpus(host_id)}
-    waited = force_release(watched.operations, operator, host_id, stuck, "disk was shredded")
+    waited = force_release(watched.operations, operator, host_id, stuck, "disk was shredded", give_up_none)
     assert waited == ["rnt_x"]
     for gpu in watched.gpus(host_id):
         risen = 1 if gpu.gpu.gpu_uuid in stuck else 0
@@ -164,7 +168,7 @@ def test_a_gpu_that_is_stuck_is_freed_under_the_next_epoch_and_old_words_are_ref
     watched.cloud.fleet_store.free_leases(tx, host_id, "rnt_x", [Lease(stuck[0], old[stuck[0]])])
     with pytest.raises(StaleEpoch):
         tx.commit()
-    assert force_release(watched.operations, operator, host_id, stuck, "once more") == []
+    assert force_release(watched.operations, operator, host_id, stuck, "once more", give_up_none) == []
     assert watched.incidents == ["gpu_forced_free"]
     (entry,) = [each for each in watched.cloud.audit.entries if each.action == "host.gpus_forced_free"]
     assert entry.details == {
@@ -183,7 +187,9 @@ def test_a_stuck_gpu_with_a_fault_is_freed_for_nobody(watched):
     tx = watched.cloud.db.begin()
     store.replace_health(tx, host, changed, list_moved(gpus, changed_gpus))
     tx.commit()
-    force_release(watched.operations, watched.seeded.operator, host_id, [uuid], "machine is gone")
+    force_release(
+        watched.operations, watched.seeded.operator, host_id, [uuid], "machine is gone", give_up_none
+    )
     (gpu,) = [gpu for gpu in watched.gpus(host_id) if gpu.gpu.gpu_uuid == uuid]
     assert gpu.lease_state == "unhealthy"
     assert watched.host(host_id).free_gpus == 3
@@ -194,13 +200,13 @@ def test_what_is_leased_or_unknown_is_not_freed(watched):
     watched.lease(host_id)
     (leased,) = [gpu.gpu.gpu_uuid for gpu in watched.gpus(host_id) if gpu.lease_state == "leased"]
     with pytest.raises(Conflict) as refused:
-        force_release(watched.operations, operator, host_id, [leased], "why not")
+        force_release(watched.operations, operator, host_id, [leased], "why not", give_up_none)
     assert refused.value.code == "gpu_in_use"
     for wrong in (["GPU-x"], []):
         with pytest.raises(InvalidInput):
-            force_release(watched.operations, operator, host_id, wrong, "why not")
+            force_release(watched.operations, operator, host_id, wrong, "why not", give_up_none)
     with pytest.raises(NotFound):
-        force_release(watched.operations, operator, "hst_x", ["GPU-x"], "why not")
+        force_release(watched.operations, operator, "hst_x", ["GPU-x"], "why not", give_up_none)
 
 
 def test_a_release_that_meets_the_acknowledgement_changes_nothing(watched):
@@ -217,7 +223,7 @@ def test_a_release_that_meets_the_acknowledgement_changes_nothing(watched):
     accounts = replace(watched.cloud.accounts, transactions=acknowledge_first)
     raced = replace(watched.operations, fleet=replace(watched.cloud.fleet, accounts=accounts))
     with pytest.raises(StaleEpoch):
-        force_release(raced, watched.seeded.operator, host_id, stuck, "impatient")
+        force_release(raced, watched.seeded.operator, host_id, stuck, "impatient", give_up_none)
     assert watched.incidents == []
     assert watched.host(host_id).free_gpus == 4
 

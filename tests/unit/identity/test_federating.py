@@ -15,6 +15,8 @@ from tests.unit.identity.people import AWAY, EMAIL, HOME, People
 from tests.unit.identity.provider import ISSUER, MemoryProvider, other_key, public_text, rsa_key
 from tests.unit.identity.visitor import FakeProviders
 
+FAR_MS = 10**15
+
 
 class Federation:
     def __init__(self):
@@ -188,6 +190,8 @@ def test_who_is_suspended_is_not_let_in_by_a_provider(world):
 def test_who_is_erased_leaves_no_link_and_may_come_again(world):
     user_id = world.sign_in().started.session.user_id
     service.set_status(world.people.ports, "usr_operator", user_id, "erased")
+    assert code_of(world.sign_in) == "provider_refused"
+    assert service.forget_sign_ins(world.people.ports, user_id, FAR_MS)
     assert not world.people.db.table("links")
     assert world.sign_in().started.session.user_id != user_id
 
@@ -226,6 +230,37 @@ def test_who_was_signed_out_while_the_provider_answered_links_nothing(world):
     service.end_all_sessions(world.people.ports, ada[0])
     assert code_of(world.come_back, leaving, ada) == "invalid_credentials"
     assert not world.people.db.table("links")
+
+
+def test_a_person_has_no_more_links_than_ten_however_many_are_begun(world):
+    ada = world.people.find(world.people.sign_up("ada@other.example"))
+    begun = [world.leave(linking=ada) for _ in range(federating.MAX_LINKS + 1)]
+    for number, leaving in enumerate(begun[:-1]):
+        world.idp.claims = {"sub": f"subject-{number}"}
+        ada = world.people.find(world.come_back(leaving, ada).outcome)
+    world.idp.claims = {"sub": "one-more"}
+    assert code_of(world.come_back, begun[-1], ada) == "too_many_links"
+    assert len(world.people.store.list_links(ada[0].user_id)) == federating.MAX_LINKS
+
+
+def test_nobody_is_linked_who_is_erased_while_they_are_elsewhere(world):
+    """Before the person is read again, and between that and the link."""
+    for moment in ("before", "between"):
+        ada = world.people.find(world.people.sign_up(f"ada-{moment}@other.example"))
+        leaving, commits = world.leave(linking=ada), []
+
+        def erase(moment=moment, ada=ada, commits=commits):
+            # The first commit uses the state.
+            commits.append(1)
+            if len(commits) == {"before": 1, "between": 2}[moment]:
+                world.people.db.interlude = None
+                service.set_status(world.people.ports, "usr_operator", ada[0].user_id, "erased")
+
+        world.people.db.interlude = erase
+        world.idp.claims = {"sub": moment}
+        with pytest.raises((Unauthenticated, Unavailable)):
+            world.come_back(leaving, ada)
+        assert not world.people.db.table("links")
 
 
 def test_an_answer_is_taken_once_in_time_and_from_the_browser_that_asked(world):

@@ -246,6 +246,47 @@ def test_the_app_stays_while_there_are_passkeys(owner):
     assert refused.value.code == "passkeys_left"
 
 
+def begin_many(owner, count):
+    """Registrations that were begun at once, each answered by an authenticator of its own."""
+    begun = []
+    for number in range(count):
+        asked = passkeys.begin_registration(owner.people.ports, owner.user, owner.session)
+        key = Authenticator("https://cloud.example")
+        key.credential_id = f"further-{number}".encode().ljust(32, b".")
+        begun.append((asked.secret, key.create(asked.options), f"no. {number}", HOME))
+    return begun
+
+
+def test_a_person_has_no_more_passkeys_than_ten_however_many_are_begun(owner):
+    *fitting, last = begin_many(owner, passkeys.MAX_PASSKEYS)
+    for each in fitting:
+        started = passkeys.finish_registration(owner.people.ports, owner.user, owner.session, *each)
+        owner.user, owner.session = owner.people.find(started)
+    with pytest.raises(Conflict) as refused:
+        passkeys.finish_registration(owner.people.ports, owner.user, owner.session, *last)
+    assert refused.value.code == "too_many_passkeys"
+    assert len(owner.people.store.list_passkeys(owner.user.user_id)) == passkeys.MAX_PASSKEYS
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_nobody_gets_a_passkey_who_is_erased_while_it_is_made(owner, between):
+    (begun,) = begin_many(owner, 1)
+
+    def erase():
+        owner.people.db.interlude = None
+        service.set_status(owner.people.ports, "usr_operator", owner.user.user_id, "erased")
+
+    if between:
+        owner.people.db.interlude = erase
+    else:
+        erase()
+    with pytest.raises((Unauthenticated, Unavailable)):
+        passkeys.finish_registration(owner.people.ports, owner.user, owner.session, *begun)
+    assert len(owner.people.store.list_passkeys(owner.user.user_id)) == 1
+    assert service.forget_sign_ins(owner.people.ports, owner.user.user_id, 10**15)
+    assert owner.people.store.list_passkeys(owner.user.user_id) == []
+
+
 def test_who_is_suspended_is_not_let_in_by_a_passkey(owner):
     service.set_status(owner.people.ports, "usr_operator", owner.user.user_id, "suspended")
     asked = owner.ask()

@@ -5,7 +5,8 @@ import pytest
 from chalicelib.billing.charging import dispatch_charges
 from chalicelib.billing.posting import find_balance
 from chalicelib.core.workloads import Volume, Workload
-from chalicelib.metering.failover import fail_over_host
+from chalicelib.fleet.operations import force_release
+from chalicelib.metering.failover import fail_over_host, give_up_wipes
 from chalicelib.rentals.life import stop_rental, terminate_rental
 from tests.factories import PRICE, add_host, rent, seed_cloud, start
 from tests.fakes import Crash
@@ -161,3 +162,60 @@ def test_f38_a_failover_that_died_is_finished_by_the_next(point, commit):
     assert len(stops) == 2
     hold = PRICE * 2 * 180 // 3600
     assert find_balance(seeded.cloud.billing, rentals[0].account_id).held_micros == 2 * hold
+
+
+def force(seeded, host_id, gpu_uuids):
+    """As an operator does by the API."""
+    cloud = seeded.cloud
+
+    def give_up(on, rental_ids):
+        give_up_wipes(cloud.meters, on, rental_ids, cloud.clock.now_ms())
+
+    return force_release(cloud.operations, seeded.operator, host_id, gpu_uuids, "shredded", give_up)
+
+
+def list_wiping(seeded, host_id):
+    rows = seeded.cloud.fleet_store.list_gpus(host_id)
+    return sorted(row.gpu.gpu_uuid for row in rows if row.lease_state == "wiping")
+
+
+def end_two(seeded):
+    """One rental that is terminated and one that is stopped; no wipe is acknowledged."""
+    rentals = [start(seeded, 2, key=key) for key in "ab"]
+    run(seeded, rentals[0], 30)
+    terminate_rental(seeded.cloud.rentals, seeded.renter, rentals[0].rental_id)
+    stop_rental(seeded.cloud.rentals, seeded.renter, rentals[1].rental_id)
+    return rentals
+
+
+@pytest.mark.parametrize("point", ["crash_before", "crash_after"])
+@pytest.mark.parametrize("commit", range(3))
+def test_a_forced_release_that_died_anywhere_is_finished_by_its_repeat(point, commit):
+    seeded = seed_cloud(gpus=4)
+    rentals = end_two(seeded)
+    host_id = rentals[0].host_id
+    stuck = list_wiping(seeded, host_id)
+    assert len(stuck) == 4
+    setattr(seeded.cloud.db, point, seeded.cloud.db.commits + commit)
+    with pytest.raises(Crash):
+        force(seeded, host_id, stuck)
+    setattr(seeded.cloud.db, point, None)
+    force(seeded, host_id, stuck)
+    settle(seeded)
+    assert [seeded.rental(each.rental_id).state for each in rentals] == ["terminated", "stopped"]
+    assert list_wiping(seeded, host_id) == []
+    assert find_balance(seeded.cloud.billing, rentals[0].account_id).held_micros == 0
+    freed = [each for each in seeded.cloud.audit.entries if each.action == "host.gpus_forced_free"]
+    assert len(freed) == 1
+    assert force(seeded, host_id, stuck) == []
+
+
+def test_giving_up_wipes_ends_no_stay_that_runs():
+    """A rental may run on the host again, on other GPUs than those of the wipe that is given up."""
+    seeded = seed_cloud(gpus=4)
+    rental = start(seeded, 2)
+    now_ms = seeded.cloud.clock.now_ms()
+    assert give_up_wipes(seeded.cloud.meters, rental.host_id, [rental.rental_id], now_ms) == 0
+    assert seeded.rental(rental.rental_id) == rental
+    terminate_rental(seeded.cloud.rentals, seeded.renter, rental.rental_id)
+    assert give_up_wipes(seeded.cloud.meters, rental.host_id, [rental.rental_id], now_ms) == 1

@@ -57,10 +57,13 @@ def fail(code):
 
 
 def test_a_key_is_made_for_signing_alone_with_the_tags_that_rights_are_told_by(kms):
-    made = KmsSigner(lambda: kms, "prod").make_key()
+    signer = KmsSigner(lambda: kms, "prod")
+    key_ref = signer.make_key()
+    assert [name for name, _ in kms.asked] == ["create_key"], "nothing may fail behind it"
+    x, y = signer.read_key(key_ref)
     numbers = kms.key.public_key().public_numbers()
-    assert (int.from_bytes(open_part(made.x)), int.from_bytes(open_part(made.y))) == (numbers.x, numbers.y)
-    assert made.key_ref == ARN
+    assert (int.from_bytes(open_part(x)), int.from_bytes(open_part(y))) == (numbers.x, numbers.y)
+    assert key_ref == ARN
     _, asked = kms.asked[0]
     assert (asked["KeySpec"], asked["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
     assert {tag["TagKey"]: tag["TagValue"] for tag in asked["Tags"]} == {
@@ -101,7 +104,12 @@ def test_a_key_that_goes_already_is_gone(kms):
 def test_without_kms_nothing_is_signed(kms, failure):
     kms.failure = failure
     signer = KmsSigner(lambda: kms, "prod")
-    for act in (signer.make_key, lambda: signer.sign(ARN, b"x"), lambda: signer.drop_key(ARN)):
+    for act in (
+        signer.make_key,
+        lambda: signer.read_key(ARN),
+        lambda: signer.sign(ARN, b"x"),
+        lambda: signer.drop_key(ARN),
+    ):
         with pytest.raises(Unavailable):
             act()
 

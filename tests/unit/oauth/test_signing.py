@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.core.errors import Unavailable
 from chalicelib.oauth.keyring import AHEAD_MS, LINGERS_MS, PUBLISHED_CACHE_SECONDS, SIGNS_FOR_MS
 from chalicelib.oauth.model import ACCESS_TOKEN_SECONDS
 from chalicelib.oauth.signing import build_key_set, rotate_signing_keys
@@ -51,13 +53,62 @@ def test_a_retired_key_stays_published_until_its_last_token_is_of_no_use(world):
     assert first.key_ref not in [key.key_ref for key in world.read_ring().keys]
 
 
+def test_a_key_whose_public_half_is_late_is_waited_for_and_no_other_is_made(world):
+    first = world.read_ring().current
+    world.clock.advance_seconds((SIGNS_FOR_MS - AHEAD_MS) / 1000)
+    world.signer.late = 3
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            rotate_signing_keys(world.ports)
+        assert len(world.signer.keys) == 2
+        ring = world.read_ring()
+        assert (ring.published, ring.current, ring.next) == ((first,), first, None)
+        assert ring.find(ring.made.kid) is None
+        assert len(build_key_set(world.ports)["keys"]) == 1
+        world.clock.advance_seconds(HOUR)
+    made = world.read_ring().made
+    assert rotate_signing_keys(world.ports).made == 0
+    ring = world.read_ring()
+    assert (ring.next.key_ref, ring.next.since_ms) == (made.key_ref, world.clock.now_ms())
+    assert (ring.made, len(ring.keys), len(world.signer.keys)) == (None, 2, 2)
+
+
+def test_the_first_key_may_be_late_too_and_signs_once_it_is_known():
+    world = AuthorizationWorld(late=2)
+    assert world.read_ring().current is None
+    with pytest.raises(Unavailable):
+        rotate_signing_keys(world.ports)
+    rotate_signing_keys(world.ports)
+    assert world.read_ring().current.key_ref in world.signer.keys
+    assert len(world.signer.keys) == 1
+
+
+@pytest.mark.parametrize("point", ["crash_before", "crash_after"])
+@pytest.mark.parametrize("commit", [0, 1])
+def test_a_run_that_dies_behind_its_first_write_makes_no_key_twice(world, point, commit):
+    world.clock.advance_seconds((SIGNS_FOR_MS - AHEAD_MS) / 1000)
+    setattr(world.db, point, world.db.commits + commit)
+    with pytest.raises(Crash):
+        rotate_signing_keys(world.ports)
+    world.db.crash_before = world.db.crash_after = None
+    rotate_signing_keys(world.ports)
+    assert world.read_ring().next is not None
+    # What was not written down is an orphan, and nothing else.
+    orphans = 1 if (point, commit) == ("crash_before", 0) else 0
+    assert len(world.signer.keys) == 2 + orphans
+
+
 def test_the_published_list_holds_public_points_alone(world):
     (jwk,) = build_key_set(world.ports)["keys"]
     assert set(jwk) == {"kty", "crv", "use", "alg", "kid", "x", "y"}
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 9 * 24), st.sampled_from(["run", "before", "after"])), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9 * 24), st.sampled_from(["run", "before", "after", "late"])), max_size=40
+    )
+)
 def test_whenever_it_runs_and_dies_no_key_signs_unknown_or_goes_too_soon(steps):
     world = AuthorizationWorld()
     seen = {world.read_ring().current.kid: world.clock.now_ms()}
@@ -70,7 +121,8 @@ def test_whenever_it_runs_and_dies_no_key_signs_unknown_or_goes_too_soon(steps):
         signed[ring.current.kid] = world.clock.now_ms()
         world.db.crash_before = world.db.commits if how == "before" else None
         world.db.crash_after = world.db.commits if how == "after" else None
-        with suppress(Crash):
+        world.signer.late = int(how == "late")
+        with suppress(Crash, Unavailable):
             rotate_signing_keys(world.ports)
         world.db.crash_before = world.db.crash_after = None
         now = world.clock.now_ms()

@@ -27,6 +27,14 @@ class Bucket:
             raise self.error
         self.versions.append({"Key": Key, "VersionId": str(len(self.versions)), "Body": Body.read()})
 
+    def get_object(self, *, Bucket, Key):  # noqa: N803
+        if self.error is not None:
+            raise self.error
+        found = [each["Body"] for each in self.versions if each["Key"] == Key]
+        if not found:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+        return {"Body": io.BytesIO(found[-1])}
+
     def get_paginator(self, name):
         assert name == "list_object_versions"
         return SimpleNamespace(paginate=self.paginate)
@@ -67,6 +75,19 @@ def test_every_version_and_every_mark_of_a_removal_goes_and_nothing_of_others(ar
     assert [each["Key"] for each in bucket.versions] == ["exports/ab/1.zip"]
     assert bucket.markers == []
     assert archive.remove_all("exports/a/") == 0
+
+
+def test_what_is_kept_is_fetched_to_go_on_with_and_what_has_expired_is_nothing(archive, bucket):
+    file = io.BytesIO()
+    archive.fetch("exports/a/1.zip", file)
+    assert file.getvalue() == b""
+    for body in (b"older", b"newer"):
+        archive.keep("exports/a/1.zip", io.BytesIO(body))
+    archive.fetch("exports/a/1.zip", file)
+    assert file.getvalue() == b"newer"
+    bucket.error = REFUSED
+    with pytest.raises(Unavailable):
+        archive.fetch("exports/a/1.zip", file)
 
 
 def test_a_link_lasts_minutes(archive):

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.accounts.model import PERMISSIONS
 from chalicelib.core.errors import Conflict, Forbidden, IdempotencyMismatch, NotFound, Unavailable
-from chalicelib.privacy.enforcing import run_requests
 from chalicelib.privacy.erasing import list_steps, run_request
 from chalicelib.privacy.exporting import export, list_files
 from chalicelib.privacy.fields import ERASED
@@ -73,6 +73,19 @@ def test_an_export_is_its_accounts_alone_and_another_answers_as_a_missing_one(of
         with pytest.raises(NotFound):
             find_request(office.privacy, stranger, made.body)
         assert list_requests(office.privacy, stranger, 10, None).items == []
+
+
+def test_a_key_or_a_program_that_may_not_close_the_account_gets_nothing_of_its_export(office):
+    made = office.make("export")
+    office.run(made)
+    for role in ("developer", "viewer", "billing", "auditor"):
+        for actor_id in ("key_1", "sva_1"):
+            held = replace(office.renter, actor_id=actor_id, role=role, permissions=PERMISSIONS[role])
+            assert held.user_id is None
+            with pytest.raises(NotFound):
+                find_request(office.privacy, held, made.body)
+            assert list_requests(office.privacy, held, 10, None).items == []
+    assert find_request(office.privacy, office.renter, made.body).document_key is not None
 
 
 def test_a_person_asks_about_the_person_and_a_key_about_the_account(office):
@@ -185,7 +198,7 @@ def test_repeated_it_is_harmless(office):
     office.run(made)
     writes, entries = office.records.writes, len(office.cloud.audit.entries)
     assert office.run(made) == "done"
-    assert run_requests(office.privacy, FAR_MS).states == {}
+    assert office.run_all().states == {}
     assert (office.records.writes, len(office.cloud.audit.entries)) == (writes, entries)
 
 
@@ -218,7 +231,7 @@ def test_whatever_it_dies_between_it_goes_on_and_leaves_nothing(monkeypatch):
         office.records.crash_after = None
         assert office.run(made) in {"completed", "done"}
         assert office.read(made).state == "completed"
-        run_requests(office.privacy, FAR_MS)
+        office.run_all()
         assert "canary" not in office.dump()
         finals.add(repr(sorted(office.records.rows.items())))
         assert not list(office.store.list_open())
@@ -269,11 +282,11 @@ def test_an_export_under_way_when_an_erasure_is_asked_for_is_never_linked(monkey
 
         ports = replace(office.privacy, records=Slow(office.records.rows))
         if after == len(list(list_owned())):
-            export(ports, request)
+            export(ports, request, FAR_MS)
             assert office.read(made).state == "completed"
             continue
         with pytest.raises(Unavailable):
-            export(ports, request)
+            export(ports, request, FAR_MS)
         assert office.read(made).document_key is None
         office.run(erased[0])
         assert not any(key.startswith("exports/") for key in office.archive.documents)
@@ -325,11 +338,11 @@ def test_one_that_fails_does_not_hold_up_the_others(office):
 
     office.archive.keep = fail
 
-    done = run_requests(office.privacy, FAR_MS)
+    done = office.run_all()
     assert done.states == {"completed": 1}
     assert [code for _, code in done.failed] == ["temporarily_unavailable"]
     assert office.store.get_request("acc_other", made.body).state == "completed"
-    assert run_requests(office.privacy, 0).left
+    assert office.run_all(0).left
 
 
 def test_the_files_of_an_export_have_names_of_their_own(office):

@@ -18,7 +18,8 @@ from chalicelib.oauth.model import Consent, Grant
 from chalicelib.organisations import inviting, service
 from chalicelib.organisations.model import Membership
 from chalicelib.organisations.ports import Once
-from chalicelib.privacy.enforcing import run_requests
+from chalicelib.privacy.enforcing import Run, run_requests
+from chalicelib.privacy.erasing import run_request
 from chalicelib.privacy.people import KnownPeople
 from chalicelib.privacy.requests import Record
 from chalicelib.privacy.service import MakeRequest, PrivacyPorts, make_request
@@ -177,8 +178,13 @@ class Town:
         rows = self.db.table("privacy requests")
         return next(row for (_, each), row in rows.items() if each == request_id)
 
-    def run(self):
-        return run_requests(self.privacy, FAR_MS)
+    def run(self, deadline_ms=FAR_MS):
+        run = Run()
+        run_requests(self.privacy, deadline_ms, run, lambda request_id: None)
+        return run
+
+    def run_one(self, request_id, deadline_ms=FAR_MS):
+        return run_request(self.privacy, self.read(request_id).account_id, request_id, deadline_ms)
 
     def get_person(self, user_id):
         return self.identity.store.get_person(user_id)

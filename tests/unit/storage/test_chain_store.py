@@ -6,7 +6,7 @@ from chalicelib.compliance.anchors import Anchor
 from chalicelib.compliance.chain_store import DynamoChainStore
 from chalicelib.compliance.linking import CHUNK
 from chalicelib.compliance.model import EMPTY, AccountHead, Head, build_links
-from chalicelib.compliance.ports import AlreadyAnchored, EntryKey, LinkTaken
+from chalicelib.compliance.ports import AlreadyAnchored, EntryKey, LinkTaken, Place, Progress
 from chalicelib.compliance.service import AuditFilters
 from chalicelib.compliance.store import EXAMINED, DynamoAuditTrail, build_item, read_image
 from chalicelib.core.ports import AuditEntry
@@ -160,3 +160,17 @@ def test_a_period_beyond_the_last_instant_that_keys_tell_apart_is_empty(monkeypa
     (bounds,) = asked
     first, last = (str(each) for each in bounds.values[1:])
     assert first < last
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        Progress(4, 3, Place(2, Head(7, "f" * 64)), Place(5), 1_800_000_000_000),
+        Progress(1, 0, finished_at_ms=None),
+    ],
+)
+def test_progress_comes_back_as_it_went(wire, store, progress):
+    store.put_progress(progress)
+    wire.answers.append({"Item": wire.last["Item"]})
+    assert store.get_progress() == progress
+    assert wire.last["ConsistentRead"] is True

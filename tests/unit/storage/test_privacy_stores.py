@@ -13,7 +13,7 @@ from chalicelib.privacy.store import DynamoConsentStore, DynamoRequestStore
 from tests.unit.storage.wire import Wire, fill, list_writes
 
 REQUEST = PrivacyRequest(
-    "prv_1", "acc_1", "acc_1", "key_1", "export", 5, "running", ("money_held",), 6, None, 3, None, None, 2
+    "prv_1", "acc_1", "acc_1", "key_1", "export", 5, "running", ("money_held",), 6, None, 3, None, None, 7, 2
 )
 STORE, CONSENTS, RECORDS = DynamoRequestStore(), DynamoConsentStore(), DynamoRecords()
 
@@ -41,6 +41,16 @@ def test_what_is_done_with_is_listed_no_more_and_is_replaced_as_it_was_read(wire
     assert "open_shard" not in put["Item"]
     assert put["Item"]["version"] == {"N": "3"}
     assert fill(put["ConditionExpression"], put).startswith("version =")
+
+
+def test_who_was_tried_longest_ago_is_first_and_of_the_untried_the_older(wire):
+    tried = {"prv_1": 9, "prv_2": 8, "prv_3": None, "prv_4": None}
+    for request_id, tried_at_ms in tried.items():
+        STORE.add_request(wire.tx, replace(REQUEST, request_id=request_id, tried_at_ms=tried_at_ms), None)
+    wire.tx.commit()
+    puts = [each["Put"]["Item"] for each in wire.last["TransactItems"]]
+    wire.answers.append({"Items": [each for each in puts if "open_shard" in each]})
+    assert [request_id for _, request_id in STORE.list_open()] == ["prv_3", "prv_4", "prv_2", "prv_1"]
 
 
 def test_the_lock_is_taken_from_whom_it_was_seen_with(wire):
