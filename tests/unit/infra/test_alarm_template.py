@@ -143,3 +143,31 @@ def test_every_alarm_tells_one_topic_that_alarms_may_reach(template):
     assert any("aws:SecureTransport" in str(each) for each in statements if each["Effect"] == "Deny")
     assert template["Outputs"]["AlarmsTopicArn"]["Value"] == {"Ref": name}
     assert not select(template, "AWS::SNS::Subscription")
+
+
+def test_a_dead_letter_calls_a_person(template):
+    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
+    assert all("docs/runbook.md" in properties["AlarmDescription"] for properties in alarms)
+    watched = set()
+    for properties in alarms:
+        if properties["Namespace"] != "AWS/SQS":
+            continue
+        assert (properties["Threshold"], properties["EvaluationPeriods"]) == (1, 1)
+        watched.add(properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0])
+    dead = {name for name in select(template, "AWS::SQS::Queue") if "Dead" in name}
+    assert watched == dead
+
+
+def test_each_metric_that_functions_put_has_an_alarm_of_its_own_stage(template):
+    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
+    own = {each["MetricName"]: each for each in alarms if each["Namespace"] == METRICS_NAMESPACE}
+    put = set()
+    code = ROOT / "chalicelib"
+    for path in (*code.rglob("functions.py"), *(code / "wiring").glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "put_metrics":
+                put |= {keyword.arg for keyword in call.keywords}
+    assert set(own) == put >= {"regions_braked", "regions_blind", "instances_not_ending"}
+    for properties in own.values():
+        assert properties["Dimensions"] == [{"Name": "stage", "Value": "prod"}]
+        assert properties["Statistic"] == "Maximum"

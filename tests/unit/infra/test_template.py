@@ -1,6 +1,5 @@
 """The production template: data survives, rights are least, nothing waits for ever, a person is called."""
 
-import ast
 import json
 import subprocess
 import zipfile
@@ -9,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.runtime.observability import METRICS_NAMESPACE
 from chalicelib.webhooks.delivery_gateway import LIMIT_SECONDS
 from chalicelib.webhooks.model import MAX_ENDPOINTS
 from chalicelib.wiring.webhooks import ATTEMPTS_AT_ONCE
 from infra.cdk.queues import MAX_RECEIVES
 from infra.cdk.table_access import TABLE_ACCESS
 from infra.cdk.tables import TABLES
-from infra.local.paths import ROOT, VENV_BIN
+from infra.local.paths import VENV_BIN
 
 DAY = 86_400
 BATCHED = {
@@ -355,34 +353,6 @@ def test_no_secret_is_in_the_environment_of_a_function(template):
         for name, value in function["Properties"]["Environment"]["Variables"].items():
             assert "{{resolve" not in json.dumps(value), name
             assert not any(word in name for word in ("PASSWORD", "TOKEN", "API_KEY"))
-
-
-def test_a_dead_letter_calls_a_person(template):
-    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
-    assert all("docs/runbook.md" in properties["AlarmDescription"] for properties in alarms)
-    watched = set()
-    for properties in alarms:
-        if properties["Namespace"] != "AWS/SQS":
-            continue
-        assert (properties["Threshold"], properties["EvaluationPeriods"]) == (1, 1)
-        watched.add(properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0])
-    dead = {name for name in select(template, "AWS::SQS::Queue") if "Dead" in name}
-    assert watched == dead
-
-
-def test_each_metric_that_functions_put_has_an_alarm_of_its_own_stage(template):
-    alarms = [each["Properties"] for each in select(template, "AWS::CloudWatch::Alarm").values()]
-    own = {each["MetricName"]: each for each in alarms if each["Namespace"] == METRICS_NAMESPACE}
-    put = set()
-    code = ROOT / "chalicelib"
-    for path in (*code.rglob("functions.py"), *(code / "wiring").glob("*.py")):
-        for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "put_metrics":
-                put |= {keyword.arg for keyword in call.keywords}
-    assert set(own) == put >= {"regions_braked", "regions_blind", "instances_not_ending"}
-    for properties in own.values():
-        assert properties["Dimensions"] == [{"Name": "stage", "Value": "prod"}]
-        assert properties["Statistic"] == "Maximum"
 
 
 def test_cfn_lint_has_nothing_to_say(production):

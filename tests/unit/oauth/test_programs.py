@@ -82,12 +82,12 @@ def test_a_disabled_program_gets_no_tokens(flow):
     ["x" * 8000, "sva_" + "0" * 8000, "oac_" + "0" * 27, "oac_" + "U" * 26, "sva_", "CLI", "ogr_" + "0" * 26],
 )
 def test_what_has_not_the_form_of_a_clients_id_is_an_unknown_client_and_looked_up_nowhere(flow, client_id):
-    secret = "pcs_" + "x" * 32
+    issued = "pcs_" + "x" * 32
     flow.world.forget_reads()
     for header, fields in (
         ("", {"client_id": client_id}),
-        ("", {"client_id": client_id, "client_secret": secret}),
-        (basic(client_id, secret), {}),
+        ("", {"client_id": client_id, "client_secret": issued}),
+        (basic(client_id, issued), {}),
     ):
         status, body = flow.post("token", header, grant_type="refresh_token", refresh_token="x", **fields)
         assert (status in {400, 401}, body["error"]) == (True, "invalid_client")

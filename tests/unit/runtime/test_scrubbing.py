@@ -29,7 +29,7 @@ CANARIES = {
     "jwt": "eyJhbGciOiJFZERTQSJ9." + _SECRET + "." + _SECRET,
     # A grant's id has no prefix here, see `build_refresh_token`.
     "refresh token": f"prt_{_ID}_" + _SECRET + "_" + "0a" * 16,
-    "client secret": "pcs_" + _SECRET,
+    "client secret": "pcs_" + _SECRET,  # pragma: allowlist secret
     "authorization code": "pcc_" + _SECRET,
     "session": f"ses_{_ID}." + _SECRET,
     "invitation": f"acc_{_ID}.inv_{_ID}." + "0a1b" * 16,
@@ -173,7 +173,10 @@ def test_no_text_ends_a_line_or_colours_it(lines):
         ("grant_type=password&password=hunter22&x=1", "grant_type=password&password=[removed]&x=1"),
         ("/verify?token=abcdef123456 was asked for", "/verify?token=[removed] was asked for"),
         ("next=%2Freset%3Ftoken%3D" + "aB3d" * 8, "next=%2Freset%3Ftoken%[text]"),
-        ('{"client_secret": "abcdef1", "x": 1}', '{"client_secret": "[removed]", "x": 1}'),
+        (
+            '{"client_secret": "abcdef1", "x": 1}',
+            '{"client_secret": "[removed]", "x": 1}',
+        ),  # pragma: allowlist secret
         ("{'device_code': 'abcdef1'}", "{'device_code': '[removed]'}"),
         ("code=123456&state=x", "code=[removed]&state=x"),
         ("[{'Code': 'ConditionalCheckFailed'}]", "[{'Code': 'ConditionalCheckFailed'}]"),
