@@ -55,6 +55,12 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class TooMuchAtOnce(Conflict):
+    """It touches more items than one transaction of the store takes, and can be done by halves only."""
+
+    code = "too_much_at_once"
+
+
 class IdempotencyMismatch(Conflict):
     code = "idempotency_key_reused"
 

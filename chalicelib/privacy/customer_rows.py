@@ -124,7 +124,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
     ),
     describe(
         "UnmatchedItem",
-        "payments",
+        "marks",
         "what Stripe's books have and ours lack",
         financial="amount_cents currency fee_cents kind source_id",
     ),

@@ -29,6 +29,11 @@ class IdlePolicyBody(RequestBody):
     action: Literal["stop", "terminate"] = "stop"
 
 
+#: A cluster starts in one transaction: a record for each GPU, so many for each node, and room for the start
+#: itself and for budgets that cover it.
+RECORDS_PER_NODE, MAX_RECORDS = 7, 90
+
+
 class RentalForm(WorkloadFields):
     """A start as it is sent: what is left out comes from the template, if one is named."""
 
@@ -73,6 +78,10 @@ class CreateRentalRequest(RentalForm):
             raise ValueError("ports and ssh_public_keys need an image")
         if self.node_count > 1 and (self.volume is not None or self.spread_group is not None):
             raise ValueError("a cluster has no volumes and no spread_group: its nodes are apart already")
+        if self.node_count > 1 and self.node_count * (self.gpu_count + RECORDS_PER_NODE) > MAX_RECORDS:
+            raise ValueError(
+                "a cluster of so many nodes has fewer GPUs in each: 6 x 8, 5 x 11 or 4 x 15 at most"
+            )
         if (self.billing_class == "reserved") != (self.reservation_id is not None):
             raise ValueError("billing_class reserved and reservation_id belong together")
         return self

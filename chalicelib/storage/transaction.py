@@ -16,7 +16,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.core.errors import DomainError, Unavailable
+from chalicelib.core.errors import DomainError, TooMuchAtOnce, Unavailable
 from chalicelib.core.ports import Transaction
 from chalicelib.storage.failures import find_code
 
@@ -25,6 +25,8 @@ M = TypeVar("M", bound=Model)
 OnFailure = Callable[[Any], DomainError]
 
 MAX_ATTEMPTS = 6
+#: Of one transaction. Source: Amazon DynamoDB, TransactWriteItems.
+MAX_ITEMS = 100
 _RETRYABLE = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _RETRYABLE_CALLS = frozenset(
     {
@@ -106,8 +108,14 @@ class DynamoTransaction:
         self._updates.append(_Write(model, add, on_failure))
 
     def commit(self) -> None:
-        """Raises DomainError: as the failed write asked, or ``Unavailable`` when attempts ran out."""
+        """Raises DomainError: as the failed write asked, or ``Unavailable`` when attempts ran out.
+
+        Raises:
+            TooMuchAtOnce: more items than DynamoDB takes; nothing was written.
+        """
         writes = [*self._checks, *self._deletes, *self._puts, *self._updates]
+        if len(writes) > MAX_ITEMS:
+            raise TooMuchAtOnce(f"This touches {len(writes)} records at once, and {MAX_ITEMS} is the most.")
         for attempt in range(MAX_ATTEMPTS):
             try:
                 with TransactWrite(connection=self.connection, client_request_token=self.token) as write:

@@ -167,7 +167,7 @@ TABLE_ACCESS: Mapping[str, Mapping[str, Access]] = {
     },
     "OnStripeEvent": _SETTLES,
     "HealPayments": _SETTLES,
-    "ReconcilePayments": {**_SETTLES, "payments": "erase"},
+    "ReconcilePayments": {**_SETTLES, "marks": "write"},
     "RefillWallets": {**_SETTLES, "accounts": "read"},
     "BuyRemovals": {**_SETTLES, "reports": "read"},
     "FetchGridIntensity": {"catalog": "read", "grid": "write"},

@@ -132,6 +132,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "invalid_expiry", _CLOCK, ("create_key",)),
     Refusal(400, "min_hosts is above max_hosts", _OF_THE_WHOLE, ("put_pool",)),
     Refusal(400, '"field": "flexible"', _OF_THE_WHOLE, ("create_rental",)),
+    Refusal(400, "a cluster of so many nodes", _OF_THE_WHOLE, ("create_rental",)),
     Refusal(400, "public_template_keys", _OF_THE_WHOLE, ("create_template", "replace_template")),
     Refusal(400, "spot_price_out_of_bounds", _OF_THE_WHOLE, ("put_price",)),
     Refusal(400, "effective_from_out_of_range", _CLOCK, ("put_price",)),

@@ -6,6 +6,7 @@ from pynamodb.attributes import JSONAttribute, UnicodeAttribute
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 
 from chalicelib.storage.tables.base import IntegerAttribute, Table, TableMeta
+from chalicelib.storage.tables.reports import MarksTable
 
 
 class TopUpsByAccount(GlobalSecondaryIndex[Any]):
@@ -105,7 +106,7 @@ class MovementItem(PaymentsTable):
     fee_cents = IntegerAttribute()
 
 
-class UnmatchedItem(PaymentsTable):
+class UnmatchedItem(MarksTable):
     """A balance transaction that no book of ours has; looked for again with each run."""
 
     kind = UnicodeAttribute()

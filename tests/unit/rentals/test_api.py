@@ -10,6 +10,7 @@ from chalicelib.catalog import api as catalog_api
 from chalicelib.core.clock import format_instant
 from chalicelib.rentals import api as rentals_api
 from chalicelib.rentals import functions
+from chalicelib.rentals.service import set_quota
 from tests.factories import GPU_TYPE, REGION, add_host, seed_cloud
 from tests.fakes import START_MS
 from tests.fakes.events import TICK
@@ -147,6 +148,20 @@ def test_a_cluster_is_answered_with_its_nodes(client):
     assert status == 201
     assert {node["cluster_id"] for node in made["items"]} == {made["cluster_id"]}
     assert len({node["host_id"] for node in made["items"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "fits"), [(6, 8, True), (4, 15, True), (6, 9, False), (4, 16, False)]
+)
+def test_a_cluster_is_no_larger_than_one_transaction(client, nodes, gpus, fits):
+    for number in range(nodes):
+        add_host(client.seeded, f"node-{number}", gpus, fabric_id="fabric")
+    for host_id in client.seeded.cloud.db.table("hosts"):
+        client.seeded.beat(host_id)
+    set_quota(client.seeded.cloud.rentals, client.seeded.operator, client.seeded.renter.account_id, 100)
+    status, told = client.rent("a", node_count=nodes, gpu_count=gpus)
+    assert (status == 201) == fits, told
+    assert fits or "a cluster of so many nodes" in str(told)
 
 
 def build_record(host_id, free_gpus, state="active"):

@@ -174,9 +174,9 @@ def test_no_text_ends_a_line_or_colours_it(lines):
         ("/verify?token=abcdef123456 was asked for", "/verify?token=[removed] was asked for"),
         ("next=%2Freset%3Ftoken%3D" + "aB3d" * 8, "next=%2Freset%3Ftoken%[text]"),
         (
-            '{"client_secret": "abcdef1", "x": 1}',
-            '{"client_secret": "[removed]", "x": 1}',
-        ),  # pragma: allowlist secret
+            '{"client_secret": "abcdef1", "x": 1}',  # pragma: allowlist secret
+            '{"client_secret": "[removed]", "x": 1}',  # pragma: allowlist secret
+        ),
         ("{'device_code': 'abcdef1'}", "{'device_code': '[removed]'}"),
         ("code=123456&state=x", "code=[removed]&state=x"),
         ("[{'Code': 'ConditionalCheckFailed'}]", "[{'Code': 'ConditionalCheckFailed'}]"),

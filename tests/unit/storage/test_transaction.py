@@ -4,11 +4,11 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from pynamodb.exceptions import TransactWriteError
 
-from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.errors import Conflict, TooMuchAtOnce, Unavailable
 from chalicelib.storage.tables.accounts import AccountItem
 from chalicelib.storage.tables.ledger import BalanceItem
 from chalicelib.storage.tables.rentals import RentalItem
-from chalicelib.storage.transaction import MAX_ATTEMPTS, DynamoTransaction, Retry
+from chalicelib.storage.transaction import MAX_ATTEMPTS, MAX_ITEMS, DynamoTransaction, Retry
 
 ITEM = {"pk": {"S": "p"}, "sk": {"S": "s"}, "name": {"S": "old"}}
 
@@ -135,3 +135,12 @@ def test_what_is_no_contention_is_a_bug_and_is_raised(wire):
     with pytest.raises(TransactWriteError):
         build(wire).commit()
     assert len(wire.calls) == 1
+
+
+def test_more_than_dynamodb_takes_is_refused_before_it_is_asked(bound, monkeypatch):
+    wire = Wire(bound, monkeypatch)
+    for number in range(MAX_ITEMS + 1):
+        wire.tx.put(RentalItem(f"RENTAL#{number}", "RENTAL"), None, Unavailable)
+    with pytest.raises(TooMuchAtOnce):
+        wire.tx.commit()
+    assert wire.calls == []
