@@ -1,5 +1,7 @@
 """Whatever a tenant's people and programs change leaves one entry in the audit trail, in their name."""
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.accounts.model import PERMISSIONS
@@ -95,11 +97,13 @@ def list_acts(gate):
 
 
 def free(gate, account_id):
-    """What ran has ended."""
-    quota = gate.cloud.rentals.scheduling.get_quota(account_id)
-    tx = gate.cloud.db.begin()
-    gate.cloud.rentals.scheduling.give_back_quota(tx, account_id, quota.used_gpus)
-    tx.commit()
+    """What ran, was booked and held has ended."""
+    for name in ("rentals", "reservations"):
+        rows = gate.cloud.db.table(name)
+        for key in [key for key, row in rows.items() if row.account_id == account_id]:
+            del rows[key]
+    balances = gate.cloud.db.table("balances")
+    balances[account_id] = replace(balances[account_id], held_micros=0)
 
 
 def find(route):
