@@ -14,7 +14,7 @@ from host_agent.workloads.share import Share
 from tests.containers.conftest import IMAGE, list_links
 
 SHARE = Share(memory_bytes=64 << 20, cpu_millis=500, processes=100)
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 class ContainerHost:
