@@ -24,6 +24,13 @@ REQUESTS, REQUESTS_PER_SECOND = 300, 10
 #: Serves the document as Lambda does, and says which modules of slices that took.
 _DOCUMENT = """
 import json, sys
+from chalicelib import wiring
+from chalicelib.core.throttling import POLICIES
+from chalicelib.runtime.system import SystemClock
+from chalicelib.runtime.throttling import Limiter
+sys.path.insert(0, "tests/fakes")  # the package would import every slice
+from limits import MemoryBuckets
+wiring.find_limiter = lambda: Limiter(MemoryBuckets(), SystemClock(), POLICIES)
 from chalicelib.entrance import app
 event = {event!r}
 class Context:
@@ -123,7 +130,9 @@ def list_slice_modules() -> list[str]:
         "isBase64Encoded": False,
     }
     code = _DOCUMENT.format(event=event)
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=OUTPUT.parent, check=True, capture_output=True, text=True
+    )
     loaded: list[str] = ast.literal_eval(done.stdout.strip().splitlines()[-1])
     return [name for name in loaded if name.split(".")[1] in SLICES]
 
