@@ -71,6 +71,9 @@ def reconcile(ports: PaymentPorts, deadline_ms: int) -> Reconciled:
             left = True
             break
         if store.is_counted(movement.movement_id):
+            if movement.movement_id in kept:
+                # Whoever counted it died before it was forgotten.
+                store.forget_unmatched(movement.movement_id)
             continue
         verdict = _judge(ports, payments, movement) if movement.currency == currency else "unmatched"
         if verdict == "matched":

@@ -221,6 +221,14 @@ def test_a_bank_debit_is_in_flight_until_it_is_paid(shop):
     assert shop.ports.store.list_unmatched() == []
 
 
+def test_what_was_counted_by_a_run_that_died_then_is_forgotten_by_the_next(shop):
+    live(shop)
+    reconcile(shop.ports, NEVER_MS)
+    shop.ports.store.keep_unmatched(next(iter(shop.seeded.cloud.db.table("movements").values())))
+    assert reconcile(shop.ports, NEVER_MS).unmatched == ()
+    assert shop.ports.store.list_unmatched() == []
+
+
 def test_a_bank_debit_that_failed_comes_and_goes_and_moves_nobodys_money(shop):
     payment_id, movement = submit_debit(shop)
     back = replace(movement, movement_id="txn_back", kind="payment_failure_refund", amount_cents=-CENTS)
