@@ -21,6 +21,8 @@ SBOM = ROOT / "dist" / "sbom.cdx.json"
 SHIPPED = ROOT / "requirements.txt"
 AUDITED = ROOT / "requirements" / "dev.txt"
 ALLOWED = ROOT / "requirements" / "advisories.toml"
+#: Of a package of which nothing that an advisory could be about is called.
+EVERY = "*"
 ANSWERS = ROOT / ".local" / "audit"
 #: Of everything; the first pin alone says before whether anybody answers.
 AUDIT_SECONDS = 120
@@ -49,13 +51,16 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Somebody lives with an advisory, for a reason and until a day."""
+    """Somebody lives with an advisory, for a reason and until a day; with ``*``, with all of one package."""
 
     advisory: str
     package: str
     reason: str
     owner: str
     expires: date
+
+    def covers(self, found: Advisory) -> bool:
+        return self.package == found.package and self.advisory in (*found.ids, EVERY)
 
 
 def write_sbom(source: Path = SHIPPED, target: Path = SBOM) -> None:
@@ -165,10 +170,9 @@ def judge(audit: Audit, allowed: Sequence[Allowance], today: date) -> Iterator[s
     """Say what is known against a pin and allowed by nobody, and which allowance is over or for nothing."""
     used = set()
     for found in audit.advisories:
-        for each in allowed:
-            if each.package == found.package and each.advisory in found.ids:
-                used.add(each)
-        if not any(each.package == found.package and each.advisory in found.ids for each in allowed):
+        covering = [each for each in allowed if each.covers(found)]
+        used.update(covering)
+        if not covering:
             remedy = f"fixed in {', '.join(found.fixed_in)}" if found.fixed_in else "not fixed yet"
             yield f"{found.package} {found.version} has {found.ids[0]}, {remedy}"
     for each in allowed:

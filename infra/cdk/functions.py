@@ -13,6 +13,7 @@ from constructs import Construct
 from chalicelib.billing.tampering import CHANGES
 from chalicelib.runtime.problems import SECURITY_HEADERS
 from infra.cdk.bytecode import prepare_archive
+from infra.cdk.layer import LayerUnusable, check_layer
 from infra.cdk.permissions import Resources, build_statements
 from infra.cdk.table_access import TABLE_ACCESS
 
@@ -28,6 +29,8 @@ _GATEWAY_HEADERS = {"Content-Type": "application/problem+json", "Vary": "Origin"
 #: What stands for each method that a path does not name. Source: AWS, OpenAPI extensions for API Gateway.
 ANY_METHOD = "x-amazon-apigateway-any-method"
 API_HANDLER = "chalicelib.entrance.app"
+#: What all functions share: their packages.
+LAYER = "layer-deployment.zip"
 #: The most that Lambda offers.
 LANES = 10
 
@@ -51,10 +54,21 @@ class FastChalice(Chalice):
 
     def _package_app(self) -> None:
         super()._package_app()
-        for name in ("deployment.zip", "layer-deployment.zip"):
-            archive = Path(self._sam_package_dir) / name
-            if archive.exists():
-                prepare_archive(archive)
+        folder = Path(self._sam_package_dir)
+        assert self.stage_config is not None
+        try:
+            check_layer(
+                folder / LAYER,
+                (ROOT / "requirements.txt").read_text(),
+                self.stage_config["lambda_architecture"],
+            )
+        except LayerUnusable:
+            # Chalice would take it again, even when it was the index that did not answer.
+            for kept in (ROOT / ".chalice" / "deployments").glob("managed-layer-*"):
+                kept.unlink()
+            raise
+        for name in ("deployment.zip", LAYER):
+            prepare_archive(folder / name)
 
     def read_sam(self) -> dict[str, Any]:
         """Return the template as Chalice wrote it."""

@@ -15,12 +15,21 @@ from infra.local.cloud import EmbeddedCloud
 LAYER = "python/lib/"
 #: Alone with the archives: neither site packages nor anything of the environment.
 IMPORT = """
-import importlib, json, sys
+import importlib, json, pkgutil, sys
 folders, modules, services = json.loads(sys.argv[1])
 sys.path[:0] = folders
-for name in modules:
+import chalicelib
+# Much is imported where it is needed only: all that there is, then, and every package of the layer.
+ours = [each.name for each in pkgutil.walk_packages(chalicelib.__path__, "chalicelib.")]
+theirs = [each.name for each in pkgutil.iter_modules(folders[1:])]
+for name in [*modules, *ours, *theirs]:
     importlib.import_module(name)
 import stripe
+stripe.StripeClient("sk_test_1").v1.refunds.create
+from reportlab.platypus import Paragraph
+from chalicelib.runtime.printing import load_fonts, print_pages
+load_fonts()
+assert print_pages([Paragraph("Statement")], title="Statement", author="Seller").startswith(b"%PDF")
 from botocore.session import get_session
 for name in services:
     get_session().create_client(name, region_name="eu-north-1")

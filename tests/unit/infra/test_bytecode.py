@@ -28,6 +28,23 @@ def test_of_the_data_of_botocore_only_what_is_called_is_wanted():
     assert not is_wanted("python/botocore/data/glacier/2012-06-01/service-2.json.gz")
 
 
+def test_nothing_that_reads_images_and_no_types_of_stripe_are_packaged():
+    for name in (
+        "PIL/PsdImagePlugin.py",
+        "PIL/_avif.cpython-311-x86_64-linux-gnu.so",
+        "pillow.libs/libavif-4aef.so.16",
+    ):
+        assert not is_wanted(f"python/lib/python3.11/site-packages/{name}")
+    assert not is_wanted("python/lib/python3.11/site-packages/stripe/params/_refund_create_params.py")
+    for name in (
+        "PIL/Image.py",
+        "PIL/_imaging.cpython-311-x86_64-linux-gnu.so",
+        "stripe/_refund.py",
+        "stripe/__init__.py",
+    ):
+        assert is_wanted(f"python/lib/python3.11/site-packages/{name}")
+
+
 def test_every_service_that_a_function_calls_is_described_in_the_archive_and_no_other():
     called = {
         name

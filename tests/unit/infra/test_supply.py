@@ -73,6 +73,13 @@ def test_an_advisory_may_be_lived_with_by_any_of_its_names(allowed, name):
     assert list(check_advisories(lambda: answer(("bad", "PYSEC-1", ["CVE-1"])), allowed, TODAY)) == []
 
 
+def test_a_whole_package_may_be_lived_with_and_no_other(allowed):
+    allow(allowed, id="*")
+    known = answer(("bad", "PYSEC-1", []), ("bad", "PYSEC-2", []), ("worse", "PYSEC-3", []))
+    found = list(check_advisories(lambda: known, allowed, TODAY))
+    assert found == ["worse 1.0 has PYSEC-3, fixed in 1.1"]
+
+
 def test_an_allowance_is_of_one_package_and_over_on_its_day(allowed):
     allow(allowed, package="other")
     found = list(check_advisories(lambda: answer(("bad", "PYSEC-1", [])), allowed, TODAY))
