@@ -18,6 +18,7 @@ from chalicelib.accounts.schemas import (
 )
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -91,5 +92,4 @@ def rotate_key(call: Call, key_id: str) -> Answer[IssuedKeyBody]:
     )
     rotated = rotating.rotate_key(wiring.rotation_ports(), call.principal, command)
     rendered = KeyBody.model_validate_json(rotated.body).model_dump()
-    headers = {"Idempotency-Replayed": "true"} if rotated.replayed else {}
-    return Answer(IssuedKeyBody(**rendered, key=rotated.token), HTTPStatus.CREATED, headers)
+    return Answer(IssuedKeyBody(**rendered, key=rotated.token), HTTPStatus.CREATED, tell_replayed(rotated))

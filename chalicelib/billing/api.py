@@ -27,6 +27,7 @@ from chalicelib.billing.schemas import (
 from chalicelib.billing.usage import BUCKETS, GROUPS, sum_usage
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_choice, read_instant, read_limit
 
@@ -98,8 +99,7 @@ def create_budget(call: Call) -> Answer[BudgetBody]:
         render=lambda budget: render_budget(budget).model_dump_json(),
     )
     created = service.create_budget(wiring.billing_ports(), call.principal, command)
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(created.body, HTTPStatus(created.status), headers)
+    return Answer(created.body, HTTPStatus(created.status), tell_replayed(created))
 
 
 @api.route("GET", "/v1/budgets", permission="budgets:read")
@@ -150,8 +150,7 @@ def grant_credit(call: Call, account_id: str) -> Answer[WalletBody]:
         render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),
     )
     granted = crediting.grant_credit(wiring.billing_ports(), call.principal, command, wiring.account_exists)
-    headers = {"Idempotency-Replayed": "true"} if granted.replayed else {}
-    return Answer(granted.body, HTTPStatus(granted.status), headers)
+    return Answer(granted.body, HTTPStatus(granted.status), tell_replayed(granted))
 
 
 @api.route("POST", "/v1/accounts/{account_id}/charges", permission="credits:write", body=ChargeRequest)
@@ -167,8 +166,7 @@ def charge_account(call: Call, account_id: str) -> Answer[WalletBody]:
         render=lambda balance: render_wallet(Wallet(balance)).model_dump_json(),
     )
     charged = ordering.charge_account(wiring.billing_ports(), call.principal, command, wiring.account_exists)
-    headers = {"Idempotency-Replayed": "true"} if charged.replayed else {}
-    return Answer(charged.body, HTTPStatus(charged.status), headers)
+    return Answer(charged.body, HTTPStatus(charged.status), tell_replayed(charged))
 
 
 @api.route("POST", "/v1/reversals", permission="credits:write", body=ReversalRequest)

@@ -36,6 +36,7 @@ from chalicelib.core.capacity import BILLING_CLASSES
 from chalicelib.core.errors import InvalidInput
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import (
     PAGING,
@@ -203,8 +204,7 @@ def create_template(call: Call) -> Answer[TemplateBody]:
         render=lambda template: render_template(template).model_dump_json(),
     )
     created = templates.create_template(wiring.template_ports(), call.principal, command)
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(created.body, HTTPStatus(created.status), headers)
+    return Answer(created.body, HTTPStatus(created.status), tell_replayed(created))
 
 
 @api.route("GET", "/v1/templates", permission="templates:read", query=SORTED_PAGING)

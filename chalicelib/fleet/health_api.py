@@ -16,6 +16,7 @@ from chalicelib.fleet.health_schemas import (
     render_incident,
     render_window,
 )
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -43,8 +44,7 @@ def plan_window(call: Call) -> Answer[WindowBody]:
     fingerprint = compute_fingerprint("POST /v1/maintenance-windows", call.raw_body)
     command = read_window(call.read_body(WindowRequest), call.idempotency_key, fingerprint)
     planned = maintenance.plan_window(wiring.maintenance_ports(), call.principal, command)
-    headers = {"Idempotency-Replayed": "true"} if planned.replayed else {}
-    return Answer(planned.body, HTTPStatus(planned.status), headers)
+    return Answer(planned.body, HTTPStatus(planned.status), tell_replayed(planned))
 
 
 @api.route("GET", "/v1/maintenance-windows", permission="hosts:read", query=_BY_HOST)

@@ -35,6 +35,7 @@ from chalicelib.organisations.schemas import (
     render_project,
     render_service_account,
 )
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -292,8 +293,7 @@ def _build_once(key: str, raw_body: bytes, operation: str, render: Any) -> Once:
 
 
 def _answer(created: Created) -> Answer[Any]:
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(created.body, HTTPStatus(created.status), headers)
+    return Answer(created.body, HTTPStatus(created.status), tell_replayed(created))
 
 
 def _read_page(call: Call) -> tuple[int, str | None]:

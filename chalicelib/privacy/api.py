@@ -17,6 +17,7 @@ from chalicelib.privacy.schemas import (
     render_consents,
     render_request,
 )
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -35,8 +36,7 @@ def create_privacy_request(call: Call) -> Answer[PrivacyRequestBody]:
         render=lambda request: render_request(request).model_dump_json(),
     )
     made = service.make_request(wiring.privacy_ports(), call.principal, command)
-    headers = {"Idempotency-Replayed": "true"} if made.replayed else {}
-    return Answer(made.body, HTTPStatus(made.status), headers)
+    return Answer(made.body, HTTPStatus(made.status), tell_replayed(made))
 
 
 @api.route("GET", "/v1/privacy/requests", permission="privacy:read", query=PAGING)

@@ -28,6 +28,7 @@ from chalicelib.removals.schemas import (
     render_removals,
     render_shares,
 )
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call, Html
 from chalicelib.runtime.listing import PAGING, read_limit
 
@@ -113,8 +114,7 @@ def sell_credits(call: Call, serial: str) -> Answer[CertificateBody]:
         lambda certificate: render_certificate(certificate).model_dump_json(),
     )
     sold = retiring.sell_credits(wiring.removal_ports(), call.principal, command)
-    headers = {"Idempotency-Replayed": "true"} if sold.replayed else {}
-    return Answer(sold.body, HTTPStatus(sold.status), headers)
+    return Answer(sold.body, HTTPStatus(sold.status), tell_replayed(sold))
 
 
 @api.route("POST", "/v1/credit-batches/{serial}/allocation", permission="removals:write")

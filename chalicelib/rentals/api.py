@@ -31,6 +31,7 @@ from chalicelib.rentals.schemas import (
     RentalListBody,
 )
 from chalicelib.runtime.bodies import validate
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import SORTED_PAGING, read_limit, read_sort
 
@@ -51,8 +52,7 @@ def create_rental(call: Call) -> Answer[RentalBody | ClusterBody]:
             render=render_created,
         ),
     )
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(created.body, HTTPStatus(created.status), headers)
+    return Answer(created.body, HTTPStatus(created.status), tell_replayed(created))
 
 
 def _complete(call: Call) -> CreateRentalRequest:

@@ -21,6 +21,7 @@ from chalicelib.reservations.schemas import (
     render_quota,
     render_reservation,
 )
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import (
     SORTED_PAGING,
@@ -51,8 +52,7 @@ def create_reservation(call: Call) -> Answer[ReservationBody]:
             render=lambda reservation: render_reservation(reservation, now_ms).model_dump_json(),
         ),
     )
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(created.body, HTTPStatus(created.status), headers)
+    return Answer(created.body, HTTPStatus(created.status), tell_replayed(created))
 
 
 @api.route("GET", "/v1/reservations", permission="reservations:read", query=SORTED_PAGING)

@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Protocol
 
+#: Of an answer that was given before, to the same Idempotency-Key.
+REPLAYED = "Idempotency-Replayed"
 _MS = 1000
 
 
@@ -26,6 +29,18 @@ class Deprecation:
             "Sunset": formatdate(self.sunset_ms // _MS, usegmt=True),
             **link,
         }
+
+
+class Repeatable(Protocol):
+    """What a request made, or had made before under the same Idempotency-Key."""
+
+    @property
+    def replayed(self) -> bool: ...
+
+
+def tell_replayed(made: Repeatable) -> Mapping[str, str]:
+    """Return `REPLAYED` where it is so, and else nothing."""
+    return {REPLAYED: "true"} if made.replayed else {}
 
 
 def compute_tag(representation: str) -> str:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from chalicelib import wiring
 from chalicelib.core.idempotency import compute_fingerprint
 from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import PAGING, read_limit
 from chalicelib.webhooks import leaks, service
@@ -40,8 +41,11 @@ def create_webhook_endpoint(call: Call) -> Answer[SecretEndpointBody]:
     )
     created = service.create_endpoint(wiring.webhook_ports(), call.principal, request)
     rendered = EndpointBody.model_validate_json(created.body).model_dump()
-    headers = {"Idempotency-Replayed": "true"} if created.replayed else {}
-    return Answer(SecretEndpointBody(**rendered, secret=created.secret), HTTPStatus.CREATED, headers)
+    return Answer(
+        SecretEndpointBody(**rendered, secret=created.secret),
+        HTTPStatus.CREATED,
+        tell_replayed(created),
+    )
 
 
 @api.route("GET", "/v1/webhook-endpoints", permission="webhooks:read")

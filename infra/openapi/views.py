@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from chalicelib.core.paging import DEFAULT_LIMIT, MAX_LIMIT
-from chalicelib.runtime import http, listing
+from chalicelib.runtime import conventions, http, listing
 from chalicelib.runtime.bodies import INSTANT_SCHEMA
 from chalicelib.runtime.request_parts import ANY_QUERY
 from infra.openapi.sources import find_function
@@ -238,8 +238,11 @@ def _list_assigned(nodes: list[ast.AST], name: str) -> Iterator[ast.expr]:
 def _read_sent_headers(nodes: list[ast.AST]) -> Iterator[str]:
     for _, headers in _list_answers(nodes):
         for each in [headers] if not isinstance(headers, ast.Name) else _list_assigned(nodes, headers.id):
-            if isinstance(each, ast.Dict):
-                yield from (str(key.value) for key in each.keys if isinstance(key, ast.Constant))
+            match each:
+                case ast.Dict():
+                    yield from (str(key.value) for key in each.keys if isinstance(key, ast.Constant))
+                case ast.Call(func=ast.Name(id="tell_replayed")):
+                    yield conventions.REPLAYED
 
 
 def _read_answer(view: FunctionType) -> tuple[str, tuple[type[BaseModel], ...]]:
