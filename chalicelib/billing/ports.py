@@ -165,12 +165,8 @@ class UsageStore(Protocol):
         """By day, then rental; both days (``yyyy-mm-dd``) are included."""
         ...
 
-    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
-        """All lines of the month by day, then rental, without their hours."""
-        ...
-
-    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
-        """In the order of the chain."""
+    def list_month(self, account_id: str, month: str) -> Iterator[UsageLine | Entry]:
+        """All of the month: lines by day, then rental, without their hours; then entries as in the chain."""
         ...
 
 

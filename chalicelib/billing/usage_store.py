@@ -4,6 +4,7 @@ An item a stay and UTC day, and one for each journal that is no charge for time.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pynamodb.expressions.condition import Condition
@@ -20,6 +21,7 @@ from chalicelib.storage.transaction import dynamo, unexpected
 HOURS = range(24)
 _WITHOUT_HOURS = [
     "sk",
+    # of lines
     "gpu_type",
     "gpu_count",
     "region",
@@ -29,6 +31,12 @@ _WITHOUT_HOURS = [
     "micros",
     "promo_micros",
     "overrun_micros",
+    # of entries
+    "journal_key",
+    "kind",
+    "posted_at_ms",
+    "paid_micros",
+    "details",
 ]
 
 
@@ -71,49 +79,58 @@ class DynamoUsageStore:
 
     def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
         days = UsageItem.sk.between(first_day, f"{last_day}~")
-        for row in _query(UsageItem, account_id, month, days):
+        for row in _query(account_id, month, days):
             yield _read_line(account_id, month, row)
 
-    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
+    def list_month(self, account_id: str, month: str) -> Iterator[UsageLine | Entry]:
         # Entries sort behind every day.
-        days = UsageItem.sk < keys.ENTRY_PREFIX
-        for row in _query(UsageItem, account_id, month, days, _WITHOUT_HOURS):
-            yield _read_line(account_id, month, row)
-
-    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
-        for row in _query(EntryItem, account_id, month, EntryItem.sk.startswith(keys.ENTRY_PREFIX)):
-            item = EntryItem.from_raw_data(row)
-            yield Entry(
-                account_id,
-                month,
-                keys.read_entry(item.sk),
-                item.journal_key,
-                item.kind,
-                item.posted_at_ms,
-                item.paid_micros,
-                item.promo_micros,
-                item.details,
-            )
+        for row in _query(account_id, month, names=_WITHOUT_HOURS):
+            is_entry = row["sk"]["S"].startswith(keys.ENTRY_PREFIX)
+            yield _read_entry(account_id, month, row) if is_entry else _read_line(account_id, month, row)
 
 
 def _query(
-    model: Any, account_id: str, month: str, condition: Condition, names: list[str] | None = None
+    account_id: str, month: str, condition: Condition | None = None, names: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield rows as they come: a model for each of 10,000 lines costs more than the query."""
-    connection = model._get_connection()  # noqa: SLF001
-    start: Any = None
-    while True:
-        answer = connection.query(
+    """Yield rows as they come: a model for each of 10,000 lines costs more than the query.
+
+    The next page is on its way while one is read.
+    """
+    connection = UsageItem._get_connection()  # noqa: SLF001
+
+    def ask(start: Any = None) -> Any:
+        return connection.query(
             keys.usage(account_id, month),
             range_key_condition=condition,
             attributes_to_get=names,
             exclusive_start_key=start,
             consistent_read=True,
         )
-        yield from answer["Items"]
-        start = answer.get("LastEvaluatedKey")
-        if not start:
-            return
+
+    answer = ask()
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            start = answer.get("LastEvaluatedKey")
+            coming = pool.submit(ask, start) if start else None
+            yield from answer["Items"]
+            if coming is None:
+                return
+            answer = coming.result()
+
+
+def _read_entry(account_id: str, month: str, row: dict[str, Any]) -> Entry:
+    item = EntryItem.from_raw_data(row)
+    return Entry(
+        account_id,
+        month,
+        keys.read_entry(item.sk),
+        item.journal_key,
+        item.kind,
+        item.posted_at_ms,
+        item.paid_micros,
+        item.promo_micros,
+        item.details,
+    )
 
 
 def _read_line(account_id: str, month: str, row: dict[str, dict[str, str]]) -> UsageLine:

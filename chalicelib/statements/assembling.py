@@ -55,21 +55,24 @@ def assemble(ports: StatementPorts, head: Head, csv_file: BinaryIO | None = None
     rows = None if csv_file is None else RowWriter(head, csv_file)
     stays: dict[tuple[str, int], StayCharge] = {}
     days: dict[str, int] = {}
-    for line in ports.billing.usage.list_days(account_id, month):
-        key = (line.rental_id, line.segment)
+    movements: list[Movement] = []
+    for each in ports.billing.usage.list_month(account_id, month):
+        if isinstance(each, Entry):
+            movements.append(_read_movement(each))
+            if rows is not None:
+                rows.write_movement(movements[-1])
+            continue
+        key = (each.rental_id, each.segment)
         known = stays.get(key)
-        stays[key] = _begin_stay(line) if known is None else _add_line(known, line)
-        days[line.day] = days.get(line.day, 0) + line.micros
+        stays[key] = _begin_stay(each) if known is None else _add_line(known, each)
+        days[each.day] = days.get(each.day, 0) + each.micros
         if rows is not None:
-            rows.write_line(line)
-    movements = tuple(_read_movement(entry) for entry in ports.billing.usage.list_entries(account_id, month))
+            rows.write_line(each)
     if rows is not None:
-        for movement in movements:
-            rows.write_movement(movement)
         rows.finish()
     customer = head.customer or ports.store.get_details(account_id) or Party()
     return Statement(
-        head, ports.seller, customer, tuple(stays.values()), tuple(sorted(days.items())), movements
+        head, ports.seller, customer, tuple(stays.values()), tuple(sorted(days.items())), tuple(movements)
     )
 
 

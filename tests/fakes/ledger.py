@@ -349,11 +349,9 @@ class FakeUsageStore(MemoryStore):
             if key[:2] == (account_id, month) and first_day <= key[2] <= last_day:
                 yield self.db.table("usage")[key]
 
-    def list_days(self, account_id: str, month: str) -> Iterator[UsageLine]:
+    def list_month(self, account_id: str, month: str) -> Iterator[UsageLine | Entry]:
         for line in self.list_usage(account_id, month, "", "~"):
             yield replace(line, hours=())
-
-    def list_entries(self, account_id: str, month: str) -> Iterator[Entry]:
         for key in sorted(self.db.table("entries")):
             if key[:2] == (account_id, month):
                 yield self.db.table("entries")[key]

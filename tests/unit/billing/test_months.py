@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.billing.charging import charge_rental
-from chalicelib.billing.model import Balance, mark
+from chalicelib.billing.model import Balance, Entry, mark
+from chalicelib.billing.ports import UsageLine
 from chalicelib.billing.posting import find_balance
 from chalicelib.billing.rating import UsageHour, share_out
 from chalicelib.billing.service import end_month
@@ -39,11 +40,13 @@ def list_months(seeded):
 
 
 def list_lines(seeded, month):
-    return list(seeded.cloud.billing.usage.list_days(seeded.renter.account_id, month))
+    found = seeded.cloud.billing.usage.list_month(seeded.renter.account_id, month)
+    return [each for each in found if isinstance(each, UsageLine)]
 
 
 def list_kinds(seeded, month):
-    return [each.kind for each in seeded.cloud.billing.usage.list_entries(seeded.renter.account_id, month)]
+    found = seeded.cloud.billing.usage.list_month(seeded.renter.account_id, month)
+    return [each.kind for each in found if isinstance(each, Entry)]
 
 
 def cost(seconds, gpus=1):
