@@ -5,6 +5,8 @@ LOCAL := $(CURDIR)/.local
 STAGE ?= dev
 CDK_COMMAND ?= deploy
 CDK_VERSION := 2.1148.1
+# A process a core, a file of tests to one of them. What runs on the embedded cloud has one cloud and is not spread.
+SPREAD := -n auto --maxprocesses 8 --dist loadfile
 
 # Nothing outside the clone: every cache has its place under .local.
 export UV_CACHE_DIR := $(LOCAL)/cache/uv
@@ -39,10 +41,13 @@ demo: .venv/.ready ## Rent a GPU end to end on the embedded cloud and print the 
 	@$(BIN)/python -m infra.local demo
 
 test: .venv/.ready ## Run the whole test suite
-	@$(BIN)/python -m pytest
+	@failed=0; \
+	$(BIN)/python -m pytest $(SPREAD) tests/unit tests/simulation || failed=1; \
+	$(BIN)/python -m pytest --ignore=tests/unit --ignore=tests/simulation || failed=1; \
+	exit $$failed
 
-test-unit: .venv/.ready ## Run the unit tests alone (seconds)
-	@$(BIN)/python -m pytest tests/unit
+test-unit: .venv/.ready ## Run the unit tests alone
+	@$(BIN)/python -m pytest $(SPREAD) tests/unit
 
 test-cloud: .venv/.ready ## Run the tests on the embedded cloud alone
 	@$(BIN)/python -m pytest tests/conformance tests/integration tests/e2e

@@ -1,5 +1,6 @@
 """Synthesises the CDK app for the embedded cloud, cached on the hash of everything that goes into it."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -49,11 +50,15 @@ def synthesize(synthesis: Synthesis, progress: Progress) -> Path:
         StepFailed: the app does not synthesise.
     """
     folder = LOCAL / "cdk" / synthesis.digest
-    if not (folder / "manifest.json").exists():
-        with progress.step("building the functions and synthesising the template"):
-            _run(synthesis, folder)
-        _forget_old(folder)
-    (folder / "manifest.json").touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # One at a time: two would write into each other's work, and the second wants what the first makes.
+    with (folder.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "manifest.json").exists():
+            with progress.step("building the functions and synthesising the template"):
+                _run(synthesis, folder)
+            _forget_old(folder)
+        (folder / "manifest.json").touch()
     return folder
 
 
