@@ -109,7 +109,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
 #: Whoever has one of these deals with the keys that they issued themselves, and with no others.
 OWN_KEYS_ONLY: frozenset[Role] = frozenset({"developer"})
 #: What is left to a suspended account: to read, to pay, to withdraw a consent, and to each person what is
-#: their own.
+#: their own. Beside it, routes that say so let it end what it pays for (`Operation.ends`).
 WHILE_SUSPENDED = frozenset(
     {name for granted in PERMISSIONS.values() for name in granted if name.endswith(":read")}
     | {"consents:write", "privacy:write", "self:write", "top-ups:write"}

@@ -47,7 +47,7 @@ def hold_to_standing(standings: Standings, principal: Principal) -> Principal:
 
 
 def suspend_account(ports: AccountPorts, principal: Principal, account_id: str, reason: str) -> Account:
-    """Leave an account to read and to pay. What runs goes on, and is paid for.
+    """Leave an account to read, to pay and to end what runs; until somebody does, that is paid for.
 
     Raises:
         NotFound: no such account.

@@ -18,6 +18,7 @@ from chalicelib.rentals.rendering import (
     render_quota,
     render_rental,
 )
+from chalicelib.rentals.rules import ENDINGS
 from chalicelib.rentals.schemas import (
     ActionRequest,
     ChangeRentalRequest,
@@ -34,6 +35,7 @@ from chalicelib.runtime.bodies import validate
 from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import SORTED_PAGING, read_limit, read_sort
+from chalicelib.runtime.request_parts import require_standing
 
 api = Api(__name__, wiring.authenticate)
 
@@ -104,11 +106,18 @@ def change_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
     return Answer(_render(rental_ports, rental))
 
 
-@api.route("POST", "/v1/rentals/{rental_id}/actions", permission="rentals:write", body=ActionRequest)
+@api.route(
+    "POST", "/v1/rentals/{rental_id}/actions", permission="rentals:write", body=ActionRequest, ends=True
+)
 def act_on_rental(call: Call, rental_id: str) -> Answer[RentalBody]:
-    """Terminate, stop, resume or restart a rental; `actions` of the rental says what may be done now."""
+    """Terminate, stop, resume or restart a rental; `actions` of the rental says what may be done now.
+
+    A suspended account may terminate and stop what it pays for.
+    """
     body: ActionRequest = call.read_body(ActionRequest)
     rental_ports, principal = wiring.rental_ports(), call.principal
+    if body.action not in ENDINGS:
+        require_standing(principal, "rentals:write")
     if body.action == "resume":
         rental = life.resume_rental(rental_ports, principal, rental_id, wait=body.wait)
     else:

@@ -21,6 +21,8 @@ State = Literal[
     "failed",
 ]
 Action = Literal["terminate", "stop", "resume", "restart"]
+#: What makes a rental cost less.
+ENDINGS: frozenset[Action] = frozenset({"terminate", "stop"})
 Reason = Literal[
     "renter_requested",
     "stop_requested",

@@ -40,6 +40,7 @@ from chalicelib.runtime.request_parts import (
     require_address,
     require_identity,
     require_json,
+    require_standing,
 )
 from chalicelib.runtime.security_log import (
     Refusal,
@@ -148,6 +149,7 @@ class Operation:
     statuses: tuple[HTTPStatus, ...] = ()
     refusals: Refusals = "problem"
     fresh: bool = False
+    ends: bool = False
 
 
 View = Callable[..., Answer[Any]]
@@ -196,12 +198,14 @@ class Api:
         deprecation: Deprecation | None = None,
         statuses: tuple[HTTPStatus, ...] = (),
         fresh: bool = False,
+        ends: bool = False,
     ) -> Callable[[View], View]:
         """Declare a route; ``cost`` decides how often it may be called, see `choose_cost`.
 
         ``tagged``: its answer has an entity tag, and who has it already is told so in no bytes.
         ``conditional``: it heeds ``If-Match``, by `Call.match`; every other change refuses the header.
         ``fresh``: a person must have signed in within `STEP_UP_MS`; keys and programs are no persons.
+        ``ends``: who is suspended may end what costs; the view refuses the rest, by `require_standing`.
 
         Raises:
             ValueError: neither a permission nor ``public=True``, or both; or nobody reads keys here.
@@ -239,6 +243,7 @@ class Api:
                 statuses=statuses,
                 refusals=self._refusals,
                 fresh=fresh,
+                ends=ends,
             )
             self.operations.append(operation)
             # Any content type reaches us, so that the refusal is a problem document too.
@@ -305,12 +310,9 @@ class Api:
             gate.admit(principal)
             if principal.limits.networks:
                 require_address(event, principal.limits.networks)
-            if permission in principal.withheld:
-                raise Forbidden(
-                    "The account is suspended: it can read and pay, and nothing else.",
-                    code="account_suspended",
-                )
-            if permission not in principal.permissions:
+            if not operation.ends:
+                require_standing(principal, permission)
+            if permission not in principal.permissions | principal.withheld:
                 raise Forbidden(f"This key may not do this; it needs the permission {permission}.")
             if operation.fresh:
                 require_fresh(principal, self._find_clock().now_ms())

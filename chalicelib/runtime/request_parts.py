@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from chalicelib.core.errors import Forbidden, InvalidInput, NotFound
+from chalicelib.core.principal import Principal
 
 #: Query parameters a route may take: name -> nothing else is accepted.
 NO_QUERY: frozenset[str] = frozenset()
@@ -23,6 +24,15 @@ def require_address(event: Mapping[str, Any], networks: Collection[str]) -> None
 
     if not is_inside(read_source(event), networks):
         raise Forbidden("This key may not be used from this address.", code="address_not_allowed")
+
+
+def require_standing(principal: Principal, permission: str) -> None:
+    """Raises Forbidden: the account is suspended, and this is not among what is left to it."""
+    if permission in principal.withheld:
+        raise Forbidden(
+            "The account is suspended: it can read, pay, and end what runs, and nothing else.",
+            code="account_suspended",
+        )
 
 
 def require_json(content_type: str) -> None:

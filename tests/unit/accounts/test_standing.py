@@ -9,7 +9,7 @@ from chalicelib.accounts.model import PERMISSIONS, WHILE_SUSPENDED
 from chalicelib.accounts.service import authenticate, create_key
 from chalicelib.accounts.standing import KEPT_MS, Standings, hold_to_standing, suspend_account
 from chalicelib.core.errors import Conflict, NotFound
-from tests.factories import add_person, seed_cloud
+from tests.factories import add_person, seed_cloud, start
 from tests.unit.platform import Platform
 from tests.unit.runtime.gateway import build_event, call
 
@@ -44,11 +44,10 @@ class Desk(Platform):
         found = known if known is not None else authenticate(self.cloud.accounts, token)
         return hold_to_standing(self.standings, found)
 
-    def send(self, route, body=None, token=None):
+    def send(self, route, body=None, token=None, **parameters):
         method, path = route.split(" ")
-        event = build_event(
-            method, path, body=body, headers={"Authorization": f"Bearer {token or self.token}"}
-        )
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        event = build_event(method, path, body=body, headers=headers, parameters=parameters)
         status, answer, _ = call(app.app, event)
         return status, answer
 
@@ -102,6 +101,29 @@ def test_operators_and_hosts_cost_no_read_of_an_account(desk):
     host = SimpleNamespace(is_operator=False, role="host", account_id="acc_none")
     assert hold_to_standing(desk.standings, host) is host
     assert desk.reads == []
+
+
+def test_a_suspended_account_ends_what_it_pays_for_and_nothing_of_it_runs_again(desk):
+    rentals = [start(desk.seeded, 1, key=key) for key in "ab"]
+    for rental in rentals:
+        desk.seeded.report(desk.seeded.rental(rental.rental_id), "running")
+    assert desk.act("suspend")[0] == 200
+    desk.cloud.clock.advance_seconds(KEPT_MS / 1000)
+
+    def take(action, rental):
+        route = "POST /v1/rentals/{rental_id}/actions"
+        return desk.send(route, {"action": action}, rental_id=rental.rental_id)
+
+    for action in ("restart", "resume"):
+        status, told = take(action, rentals[0])
+        assert (status, told["code"]) == (403, "account_suspended"), action
+    assert desk.seeded.rental(rentals[0].rental_id).state == "running"
+    for rental in rentals:
+        assert take("terminate", rental)[0] == 200
+        assert desk.seeded.rental(rental.rental_id).state in ("terminating", "terminated")
+    assert [each.path for api in app.APIS for each in api.operations if each.ends] == [
+        "/v1/rentals/{rental_id}/actions"
+    ]
 
 
 def test_what_is_left_is_reading_paying_and_what_is_a_persons_own():

@@ -83,7 +83,7 @@ def expect(operation, column):  # noqa: PLR0911  # one a rule
         return 401, {column.refused}
     if column.narrow or permission not in PERMISSIONS[column.role]:
         return 403, {"forbidden"}
-    if column.is_suspended and permission not in WHILE_SUSPENDED:
+    if column.is_suspended and permission not in WHILE_SUSPENDED and not operation.ends:
         return 403, {"account_suspended"}
     if column.is_stale and operation.fresh:
         return 403, {"step_up_needed"}
