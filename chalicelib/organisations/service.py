@@ -105,7 +105,7 @@ def close_organisation(ports: OrganisationPorts, principal: Principal, account_i
         return
     left = [reason for reason in ports.list_reasons(account_id) if reason in CLOSING_WAITS_FOR]
     if left:
-        # Nobody could end it afterwards: a closed account reads and pays.
+        # It would go on, and cost, in an account that nobody looks at any more.
         raise Conflict(
             f"The organisation still has something under way: {', '.join(left)}. End it first.",
             code="organisation_in_use",
