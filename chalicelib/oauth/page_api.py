@@ -69,12 +69,16 @@ def decide_oauth_consent(call: Call) -> Answer[Html]:
     return _go_on(wiring.oauth_server().answer_authorization(asked, consent))
 
 
-@api.route("GET", "/device", public=True, statuses=_PAGES)
+@api.route("GET", "/device", public=True, query=frozenset({"max_age"}), statuses=_PAGES)
 def ask_device_code(call: Call) -> Answer[Html]:
-    """Ask for the code that a device shows (RFC 8628, section 3.3)."""
+    """Ask for the code that a device shows (RFC 8628, section 3.3), after a later sign-in if it wants one."""
     person = _find_person(call)
+    max_age = call.query.get("max_age", "")
+    link = f"/device?{urlencode(call.query)}" if call.query else "/device"
     if person is None:
-        return _sign_in("/device")
+        return _sign_in(link)
+    if asking.is_too_old(wiring.oauth_ports(), person, max_age):
+        return _sign_in(link, step_up="1")
     return _show_entry(person)
 
 

@@ -41,6 +41,7 @@ _BY_CODE = {
     "idempotency_key_reused": "Leave --idempotency-key out, or take a new one.",
     "version_mismatch": "It was changed meanwhile; look at it again and repeat.",
     "log_wiped": "A log can be fetched while the rental runs.",
+    "step_up_needed": "Sign in again, and repeat it within five minutes: provocative login --fresh",
     "unknown_offer": "See what is sold: provocative offers.",
     "unknown_gpu_type": "See what is sold: provocative offers.",
     "unreachable": "Check the network and the URL (provocative whoami shows it), then try again.",

@@ -20,6 +20,15 @@ Url = Annotated[
 Device = Annotated[
     bool, typer.Option("--device", help="Sign in by a browser, here or elsewhere, without a key.")
 ]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Sign in anew by a browser: for keys, ownership, closing, which ask for it within 5 min.",
+    ),
+]
+#: The page asks whoever signed in longer ago to sign in again. Source: OpenID Connect Core 1.0, 3.1.2.1.
+_FRESH_SECONDS = 60
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +37,7 @@ def register(app: typer.Typer) -> None:
     verb(app)(whoami)
 
 
-def login(session: Session, *, url: Url = None, device: Device = False) -> None:
+def login(session: Session, *, url: Url = None, device: Device = False, fresh: Fresh = False) -> None:
     """Keep a key on this machine, after asking the API whose it is; with --device sign in by a browser.
 
     The key is asked for, or read from standard input; it is never an argument, where others could read it.
@@ -42,8 +51,8 @@ def login(session: Session, *, url: Url = None, device: Device = False) -> None:
         if not sys.stdin.isatty():
             raise Refused("It is not known where to log in.", code="usage", hint="Add --url.", exit_code=2)
         api_url = typer.prompt("URL of the API", err=True)
-    if device:
-        _sign_in(session, path, str(api_url).rstrip("/"))
+    if device or fresh:
+        _sign_in(session, path, str(api_url).rstrip("/"), f"?max_age={_FRESH_SECONDS}" if fresh else "")
         return
     if sys.stdin.isatty():
         api_key = typer.prompt("Key (not shown)", hide_input=True, err=True)
@@ -57,12 +66,12 @@ def login(session: Session, *, url: Url = None, device: Device = False) -> None:
     session.show(identity, lambda found: _show_login(found, environ.get(KEY_VARIABLE) is not None))
 
 
-def _sign_in(session: Session, path: Path, api_url: str) -> None:
+def _sign_in(session: Session, path: Path, api_url: str, query: str) -> None:
     """The device flow: a code here, a decision in a browser anywhere."""
     authorisation = session.open_authorisation(api_url)
     try:
         begun = authorisation.begin()
-        session.say(f"Open {begun.verification_uri}")
+        session.say(f"Open {begun.verification_uri}{query}")
         session.say(f"and type {begun.user_code}")
         tokens = authorisation.wait(begun)
     finally:

@@ -10,6 +10,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 import app
+from chalicelib.accounts.model import Account
 from chalicelib.accounts.standing import Standings
 from chalicelib.identity.model import SESSION_COOKIE
 from chalicelib.oauth.server_gateway import AuthlibServer
@@ -35,7 +36,9 @@ class Site:
         self.seen = []
         rewire(
             monkeypatch,
-            standings=Standings(lambda _: None, self.world.clock.now_ms),
+            standings=Standings(
+                lambda each: Account(each, "Acme Research", "USD", 0), self.world.clock.now_ms
+            ),
             oauth_ports=self.world.ports,
             oauth_server=AuthlibServer(self.world.ports),
             public_url=self.url,

@@ -1,7 +1,9 @@
 """The command line signs in by the device flow, keeps its tokens to itself, refreshes them and ends them."""
 
+import base64
 import json
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +11,14 @@ import pytest
 from chalicelib.core.errors import Unauthenticated
 from chalicelib.oauth.admission import authenticate_token
 from provocative.cli.app import run
+from provocative.cli.failures import find_hint
 from provocative.cli.session import Surroundings
+from provocative.errors import ApiError
+
+
+def read_claims(token):
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 class Desk:
@@ -39,6 +48,12 @@ class Desk:
         self.told += shown.err
         return code, shown.out
 
+    def sign_in_again(self):
+        """In the browser, as the page asks."""
+        world = self.site.world
+        again = replace(world.session, authenticated_at_ms=world.clock.now_ms())
+        world.standing.sessions[world.session.session_id] = again
+
     @property
     def profile(self):
         return json.loads(self.path.read_text())["profiles"]["default"]
@@ -59,6 +74,19 @@ def test_a_person_signs_in_by_a_browser_and_the_tokens_are_theirs_alone(desk):
     assert stat.S_IMODE(desk.path.stat().st_mode) == 0o600
     assert desk.profile["api_key"] not in out + desk.told
     assert desk.run("keys")[0] == 0, desk.told
+
+
+def test_a_fresh_sign_in_has_the_page_ask_and_comes_to_later_tokens(desk):
+    desk.run("login", "--url", desk.site.url, "--device")
+    before = read_claims(desk.profile["api_key"])["auth_time"]
+    desk.site.world.clock.advance_seconds(600)
+    desk.decision, desk.told = "approve", ""
+    desk.sign_in_again()
+    assert desk.run("login", "--fresh")[0] == 0, desk.told
+    assert f"Open {desk.site.url}/device?max_age=60\n" in desk.told
+    assert read_claims(desk.profile["api_key"])["auth_time"] >= before + 600
+    refused = ApiError(status=403, code="step_up_needed", detail="Sign in again.")
+    assert "provocative login --fresh" in str(find_hint(refused))
 
 
 def test_tokens_are_refreshed_before_they_expire_and_kept(desk):

@@ -46,15 +46,19 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(site):
         ("9" * 40, 86_000, False),
     ],
 )
-def test_a_program_may_ask_for_a_later_sign_in(site, browser, max_age, seconds_ago, asks_again):
+@pytest.mark.parametrize("page", ["authorize", "device"])
+def test_a_program_may_ask_for_a_later_sign_in(site, browser, max_age, seconds_ago, asks_again, page):
     site.world.clock.advance_seconds(seconds_ago)
-    link = build_link(site, max_age=max_age)
+    link = (
+        build_link(site, max_age=max_age) if page == "authorize" else f"{site.url}/device?max_age={max_age}"
+    )
     answer = browser.http.get(link)
     assert answer.status_code == (303 if asks_again else 200)
     if asks_again:
         parts = urlsplit(answer.headers["location"])
         asked = parse_qs(parts.query)
         assert (parts.path, asked["step_up"]) == ("/signin", ["1"])
+        assert urlsplit(asked["next"][0]).path == urlsplit(link).path
         assert parse_qs(urlsplit(asked["next"][0]).query) == parse_qs(urlsplit(link).query)
 
 
