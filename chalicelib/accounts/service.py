@@ -41,6 +41,9 @@ class AccountStore(Protocol):
         """Fails with Conflict when the installation's key is no longer the one in ``installation``."""
 
     def add_account(self, tx: Transaction, account: Account) -> None: ...
+    def require_standing(self, tx: Transaction, account_id: str) -> None:
+        """Fails with AccountSuspended when it is suspended or closed."""
+
     def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
         """Fails with Unavailable when ``old`` is no longer what is stored."""
 

@@ -1,16 +1,17 @@
 """Whether an account may do more than read and pay.
 
 Every request asks. What was read, consistently, is kept for three seconds in the process: a suspension holds
-everywhere within that time, and a busy process reads each account once in three seconds.
+everywhere within that time, and a busy process reads each account once in three seconds. What starts
+something does not rely on that: its transaction requires the account's standing.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from chalicelib.accounts.model import WHILE_SUSPENDED, Account
-from chalicelib.accounts.service import AccountPorts
+from chalicelib.accounts.service import AccountPorts, AccountStore
 from chalicelib.core.errors import Conflict, NotFound
-from chalicelib.core.ports import AuditEntry
+from chalicelib.core.ports import AuditEntry, Transaction
 from chalicelib.core.principal import Principal
 
 KEPT_MS = 3_000
@@ -20,8 +21,8 @@ MAX_KEPT = 10_000
 class Standings:
     """What is known of accounts, for `KEPT_MS`."""
 
-    def __init__(self, read_account: Callable[[str], Account | None], now_ms: Callable[[], int]) -> None:
-        self._read, self._now_ms = read_account, now_ms
+    def __init__(self, store: AccountStore, now_ms: Callable[[], int]) -> None:
+        self._store, self._now_ms = store, now_ms
         self._kept: dict[str, tuple[int, bool]] = {}
 
     def is_barred(self, account_id: str) -> bool:
@@ -30,12 +31,16 @@ class Standings:
         kept = self._kept.get(account_id)
         if kept is not None and 0 <= now_ms - kept[0] < KEPT_MS:
             return kept[1]
-        account = self._read(account_id)
+        account = self._store.get_account(account_id)
         barred = account is None or account.is_barred
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
         self._kept[account_id] = (now_ms, barred)
         return barred
+
+    def require(self, tx: Transaction, account_id: str) -> None:
+        """Let ``tx`` fail with AccountSuspended, whatever was known before."""
+        self._store.require_standing(tx, account_id)
 
 
 def hold_to_standing(standings: Standings, principal: Principal) -> Principal:

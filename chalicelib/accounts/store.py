@@ -5,7 +5,7 @@ from typing import Any, cast
 from pynamodb.exceptions import UpdateError
 
 from chalicelib.accounts.model import Account, ApiKey, Installation
-from chalicelib.core.errors import Conflict, Unavailable
+from chalicelib.core.errors import AccountSuspended, Conflict, Unavailable
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import Transaction
 from chalicelib.core.principal import KeyLimits, Role
@@ -83,6 +83,15 @@ class DynamoAccountStore:
     def add_account(self, tx: Transaction, account: Account) -> None:
         item = _build_account(account)
         dynamo(tx).put(item, AccountItem.pk.does_not_exist(), unexpected("The account"))
+
+    def require_standing(self, tx: Transaction, account_id: str) -> None:
+        dynamo(tx).check(
+            AccountItem,
+            keys.account(account_id),
+            keys.ACCOUNT,
+            AccountItem.suspended_at_ms.does_not_exist() & AccountItem.closed_at_ms.does_not_exist(),
+            lambda _: AccountSuspended("The account was suspended or closed: nothing of it starts."),
+        )
 
     def replace_account(self, tx: Transaction, old: Account, new: Account) -> None:
         same = AccountItem.name == old.name

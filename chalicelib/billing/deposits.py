@@ -30,6 +30,7 @@ class ReservationDeposits:
 
     def take(self, tx: Transaction, reservation: Reservation) -> None:
         """See `reservations.ports.Deposits`."""
+        self.ports.rentals.standings.require(tx, reservation.account_id)
         if reservation.deposit_micros:
             self.ports.wallets.add_deposit(tx, reservation.account_id, _build_hold(reservation))
 

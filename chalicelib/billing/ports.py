@@ -124,6 +124,9 @@ class WalletStore(Protocol):
     def set_spend_limit(self, tx: Transaction, balance: Balance, limit_micros_per_hour: int | None) -> None:
         """Fails with Unavailable when the limit is no longer that of ``balance``."""
 
+    def require_nothing_held(self, tx: Transaction, account_id: str) -> None:
+        """Fails with Unavailable when money is set aside: something runs, or is booked."""
+
     def add_deposit(self, tx: Transaction, account_id: str, deposit: Hold) -> None:
         """Hold it, whatever else moves in the wallet. Fails with InsufficientFunds."""
 

@@ -203,6 +203,15 @@ class DynamoWalletStore:
                 _write_hold(account_id, hold), HoldItem.pk.does_not_exist(), unexpected("The hold")
             )
 
+    def require_nothing_held(self, tx: Transaction, account_id: str) -> None:
+        dynamo(tx).check(
+            BalanceItem,
+            keys.account(account_id),
+            keys.BALANCE,
+            BalanceItem.pk.does_not_exist() | (BalanceItem.held_micros == 0),
+            lambda _: Unavailable("Something of the account was started at the same time; try again."),
+        )
+
     def find_data_hold_end(self, account_id: str) -> int | None:
         balance = self.get_balance(account_id)
         return None if balance is None else find_data_hold_end(balance)

@@ -47,6 +47,12 @@ class Forbidden(DomainError):
     code = "forbidden"
 
 
+class AccountSuspended(Forbidden):
+    """Of an account that is suspended or closed nothing starts."""
+
+    code = "account_suspended"
+
+
 class NotFound(DomainError):
     code = "not_found"
 

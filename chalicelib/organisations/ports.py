@@ -102,6 +102,7 @@ class OrganisationPorts:
     """``find_verified_address`` returns a person's normalised address once they proved that it is theirs.
 
     ``list_reasons`` names what an account has under way, as an erasure waits for it (`privacy.requests`).
+    ``require_nothing_held`` lets a transaction fail with Unavailable when something was started meanwhile.
     """
 
     store: OrganisationStore
@@ -111,6 +112,7 @@ class OrganisationPorts:
     buckets: Buckets
     find_verified_address: Callable[[str], str | None]
     list_reasons: Callable[[str], Sequence[str]]
+    require_nothing_held: Callable[[Transaction, str], None]
     public_url: Callable[[], str]
 
 

@@ -99,6 +99,7 @@ def close_organisation(ports: OrganisationPorts, principal: Principal, account_i
     Raises:
         NotFound: there is no such organisation, or it is not the caller's.
         Conflict: ``organisation_in_use``, with ``reasons``: what of `CLOSING_WAITS_FOR` there is.
+        Unavailable: something was started at the same time; try again.
     """
     account = find_organisation(ports, principal, account_id)
     if account.closed_at_ms is not None:
@@ -113,6 +114,8 @@ def close_organisation(ports: OrganisationPorts, principal: Principal, account_i
         )
     tx = ports.accounts.transactions()
     require_actor(ports, tx, principal, account_id)
+    # A start requires the standing that this takes away, and sets money aside: one of both fails.
+    ports.require_nothing_held(tx, account_id)
     closed = replace(account, closed_at_ms=ports.accounts.clock.now_ms())
     ports.accounts.store.replace_account(tx, account, closed)
     add_audit(ports, tx, principal, account_id, "organisation.closed", account_id)

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.capacity import WhyNot
 from chalicelib.core.clock import format_instant
-from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, NotFound, Unavailable
+from chalicelib.core.errors import (
+    AccountSuspended,
+    Conflict,
+    DomainError,
+    InsufficientFunds,
+    NotFound,
+    Unavailable,
+)
 from chalicelib.fleet.model import HostCommand
 from chalicelib.rentals.life import leave_line
 from chalicelib.rentals.model import NOTICE_MS, PlannedEnd, Rental
@@ -118,6 +125,9 @@ def serve_ticket(ports: RentalPorts, ticket: Ticket, pool: str) -> WhyNot | None
         why = "balance"
     except Unavailable:
         return "no_capacity"
+    except AccountSuspended:
+        _clear(ports, ticket, ports.clock.now_ms())
+        return None
     except (Conflict, NotFound) as error:
         if error.code == "price_cap":
             why = "price_cap"

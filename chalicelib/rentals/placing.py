@@ -103,6 +103,7 @@ def place_now(ports: RentalPorts, start: Start, region: str | None = None) -> tu
         QuotaExceeded: the account may not have that many GPUs.
         Conflict: ``price_cap``.
         InsufficientFunds: the wallet cannot cover the holds.
+        AccountSuspended: also when it was suspended or closed this moment.
     """
     if start.first.billing_class == "reserved":
         return redeem_now(ports, start)
@@ -304,6 +305,7 @@ def _commit(
         action = "rental.created" if start.is_new else "rental.placed"
         add_audit(ports, tx, after, start.actor, action, details)
     account_id = start.first.account_id
+    ports.standings.require(tx, account_id)
     allowance = find_allowance(ports, account_id)
     limit = None if allowance is None else allowance.spend_limit_micros_per_hour
     holds = [build_hold(rental) for rental in placed]

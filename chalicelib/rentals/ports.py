@@ -172,8 +172,11 @@ class Wallets(Protocol):
 
 class Standings(Protocol):
     def is_barred(self, account_id: str) -> bool:
-        """Say whether an account is suspended or closed: nothing of it starts then."""
+        """Say whether an account is suspended or closed: nothing of it starts then. Kept for a moment."""
         ...
+
+    def require(self, tx: Transaction, account_id: str) -> None:
+        """Fails with AccountSuspended when it is so at that moment."""
 
 
 class StartPlanner(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from chalicelib.core.errors import Forbidden, InvalidInput, NotFound
+from chalicelib.core.errors import AccountSuspended, Forbidden, InvalidInput, NotFound
 from chalicelib.core.principal import Principal
 
 #: Query parameters a route may take: name -> nothing else is accepted.
@@ -27,11 +27,10 @@ def require_address(event: Mapping[str, Any], networks: Collection[str]) -> None
 
 
 def require_standing(principal: Principal, permission: str) -> None:
-    """Raises Forbidden: the account is suspended, and this is not among what is left to it."""
+    """Raises AccountSuspended: this is not among what is left to it."""
     if permission in principal.withheld:
-        raise Forbidden(
-            "The account is suspended: it can read, pay, and end what runs, and nothing else.",
-            code="account_suspended",
+        raise AccountSuspended(
+            "The account is suspended: it can read, pay, and end what runs, and nothing else."
         )
 
 

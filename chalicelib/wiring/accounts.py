@@ -36,7 +36,7 @@ def account_ports() -> "AccountPorts":
 def standings() -> "Standings":
     from chalicelib.accounts.standing import Standings
 
-    return Standings(account_ports().store.get_account, clock().now_ms)
+    return Standings(account_ports().store, clock().now_ms)
 
 
 @cache

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def organisation_ports() -> "OrganisationPorts":
+    from chalicelib.billing.wallet_store import DynamoWalletStore
     from chalicelib.organisations.ports import OrganisationPorts
     from chalicelib.organisations.store import DynamoOrganisationStore
     from chalicelib.storage.bucket_store import DynamoBucketStore
@@ -27,6 +28,7 @@ def organisation_ports() -> "OrganisationPorts":
         DynamoBucketStore(bind(settings().table_prefix, settings().aws_region)),
         find_verified_address,
         list_reasons,
+        DynamoWalletStore().require_nothing_held,
         public_url,
     )
 

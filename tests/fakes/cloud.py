@@ -98,6 +98,7 @@ class FakeCloud:
             self.mail_buckets,
             self.addresses.get,
             lambda account_id: list_reasons(self.db, account_id),
+            FakeWalletStore(self.db).require_nothing_held,
             lambda: "https://api.example/stage",
         )
         self.rotation = RotationPorts(self.accounts, FakeIdempotencyStore(self.db))

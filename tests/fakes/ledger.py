@@ -224,6 +224,13 @@ class FakeWalletStore(MemoryStore):
         for hold in kept:
             tx.put_new("holds", (account_id, hold.hold_id), hold, Unavailable("hold"))
 
+    def require_nothing_held(self, tx: Any, account_id: str) -> None:
+        def check() -> DomainError | None:
+            row = self.db.table("balances").get(account_id)
+            return Unavailable("held") if row is not None and row.held_micros else None
+
+        tx.add(check, lambda: None)
+
     def find_data_hold_end(self, account_id: str) -> int | None:
         balance = self.get_balance(account_id)
         return None if balance is None else find_data_hold_end(balance)

@@ -5,7 +5,7 @@ from typing import Any
 
 from chalicelib.accounts.model import Account, ApiKey, Installation
 from chalicelib.compliance.service import EVERYTHING, AuditFilters
-from chalicelib.core.errors import Conflict, DomainError, Unavailable
+from chalicelib.core.errors import AccountSuspended, Conflict, DomainError, Unavailable
 from chalicelib.core.idempotency import AlreadyAnswered, IdempotencyRecord
 from chalicelib.core.paging import Page
 from chalicelib.core.ports import AuditEntry
@@ -75,8 +75,18 @@ class FakeStandings(MemoryStore):
         account = self.db.table("accounts").get(account_id)
         return account is None or account.is_barred
 
+    def require(self, tx: Any, account_id: str) -> None:
+        FakeAccountStore(self.db).require_standing(tx, account_id)
+
 
 class FakeAccountStore(MemoryStore):
+    def require_standing(self, tx: Any, account_id: str) -> None:
+        def check() -> DomainError | None:
+            account = self.get_account(account_id)
+            return AccountSuspended("barred") if account is not None and account.is_barred else None
+
+        tx.add(check, lambda: None)
+
     def get_installation(self) -> Installation | None:
         return self.db.table("installation").get("it")
 

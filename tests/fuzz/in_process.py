@@ -32,7 +32,7 @@ class InProcess:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.platform = Platform(monkeypatch)
         accounts = self.platform.cloud.accounts
-        self.standings = Standings(accounts.store.get_account, accounts.clock.now_ms)
+        self.standings = Standings(accounts.store, accounts.clock.now_ms)
         oauth = self.build_oauth()
         rewire(
             monkeypatch,

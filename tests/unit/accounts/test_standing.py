@@ -30,7 +30,7 @@ class Desk(Platform):
                 name,
                 lambda _store, each, read=read, name=name: self.reads.append(name) or read(each),
             )
-        self.standings = Standings(store.get_account, cloud.clock.now_ms)
+        self.standings = Standings(store, cloud.clock.now_ms)
         self.principals_by_token = self.principals
         for routes in app.APIS:
             monkeypatch.setattr(routes, "_authenticate", self.admit)
@@ -142,7 +142,7 @@ def test_me_says_what_is_withheld(desk):
 
 def test_an_account_that_is_not_there_does_nothing():
     cloud = seed_cloud().cloud
-    standings = Standings(cloud.accounts.store.get_account, cloud.clock.now_ms)
+    standings = Standings(cloud.accounts.store, cloud.clock.now_ms)
     assert standings.is_barred("acc_none")
 
 

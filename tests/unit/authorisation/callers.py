@@ -73,7 +73,7 @@ class Callers:
         self.site = FakePeople(cloud.db, cloud.clock)
         self.site.public_url = ISSUER
         self.site.ports = replace(self.site.ports, ids=cloud.ids, audit=cloud.audit)
-        self.standings = Standings(cloud.accounts.store.get_account, cloud.clock.now_ms)
+        self.standings = Standings(cloud.accounts.store, cloud.clock.now_ms)
         rewire(
             monkeypatch,
             standings=self.standings,

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.errors import Conflict, DomainError, InsufficientFunds, Unavailable
+from chalicelib.accounts.standing import suspend_account
+from chalicelib.core.errors import AccountSuspended, Conflict, DomainError, InsufficientFunds, Unavailable
 from chalicelib.reservations import model, upkeep
 from chalicelib.reservations.service import cancel_reservation
 from tests.factories import PRICES
@@ -78,6 +79,15 @@ def test_what_the_wallet_does_not_cover_is_not_booked_and_takes_nothing():
     # Half an hour is covered.
     book(seeded, 4, start=2, slots=2, key="less")
     assert read_wallet(seeded).held_micros == PRICE // 4
+
+
+def test_nothing_is_booked_by_an_account_that_was_suspended_this_moment():
+    seeded, _ = seed_calendars(8)
+    suspend_account(seeded.cloud.accounts, seeded.operator, seeded.renter.account_id, "fraud")
+    with pytest.raises(AccountSuspended):
+        book(seeded, 4, start=2, slots=4)
+    assert read_wallet(seeded).held_micros == 0
+    assert seeded.cloud.reservations.store.rows == {}
 
 
 def test_a_repeat_that_finds_the_wallet_empty_gets_the_first_answer():

@@ -3,6 +3,7 @@
 import re
 import threading
 from html import unescape
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -37,7 +38,8 @@ class Site:
         rewire(
             monkeypatch,
             standings=Standings(
-                lambda each: Account(each, "Acme Research", "USD", 0), self.world.clock.now_ms
+                SimpleNamespace(get_account=lambda each: Account(each, "Acme Research", "USD", 0)),
+                self.world.clock.now_ms,
             ),
             oauth_ports=self.world.ports,
             oauth_server=AuthlibServer(self.world.ports),

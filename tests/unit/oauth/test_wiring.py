@@ -1,5 +1,7 @@
 """One header for keys and tokens: which of both it is shows in its first three letters."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ GOOD = give_token(WORLD)[1]
 
 
 def test_a_key_goes_to_the_keys_and_all_else_to_the_tokens(world, monkeypatch):
-    standings = Standings(lambda _: None, world.clock.now_ms)
+    standings = Standings(SimpleNamespace(get_account=lambda _: None), world.clock.now_ms)
     rewire(monkeypatch, oauth_ports=world.ports, account_ports=FakeCloud().accounts, standings=standings)
     _, token = give_token(world)
     assert wiring.authenticate(token).actor_id == world.user_id

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.billing.posting import find_balance
-from chalicelib.core.errors import Conflict
+from chalicelib.core.errors import Conflict, Unavailable
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.organisations import service
 from chalicelib.organisations.model import CLOSING_WAITS_FOR
@@ -84,6 +84,22 @@ def test_a_reservation_and_its_deposit_stand_against_it():
     reservation = booked(seeded, 2, start=40)
     assert "reservation_open" in close(seeded, owner)
     cancel_reservation(seeded.cloud.reservations, seeded.renter, reservation.reservation_id)
+    assert close(seeded, owner) == []
+
+
+def test_a_start_between_the_look_and_the_closing_leaves_it_open(seeded, owner):
+    ports, started = seeded.cloud.organisations, []
+
+    def look(account_id):
+        found = ports.list_reasons(account_id)
+        started.append(start(seeded, 2))
+        return found
+
+    with pytest.raises(Unavailable):
+        service.close_organisation(replace(ports, list_reasons=look), owner, owner.account_id)
+    assert not seeded.cloud.accounts.store.get_account(owner.account_id).is_barred
+    assert close(seeded, owner) == ["money_held", "rental_open"]
+    end(seeded, started[0])
     assert close(seeded, owner) == []
 
 

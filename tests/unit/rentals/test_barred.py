@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.accounts.standing import suspend_account, unsuspend_account
+from chalicelib.core.errors import AccountSuspended
 from chalicelib.core.workloads import Volume, Workload
 from chalicelib.rentals.dispatch import announce_end
 from chalicelib.rentals.due import do_due
@@ -62,6 +63,32 @@ class Street:
 @pytest.fixture
 def street():
     return Street()
+
+
+@pytest.fixture
+def late(street, monkeypatch):
+    """A process that has read the account before it was suspended, and lets it in for a moment more."""
+    monkeypatch.setattr(street.cloud.rentals.standings, "is_barred", lambda _: False, raising=True)
+    return street
+
+
+def test_a_start_that_was_let_in_before_the_suspension_does_not_happen(late):
+    late.suspend()
+    with pytest.raises(AccountSuspended):
+        start(late.seeded, 1)
+    wallet = late.cloud.billing.wallets.get_balance(late.account_id)
+    assert (wallet.held_micros, wallet.burn_micros_per_hour) == (0, 0)
+    late.unsuspend()
+    assert start(late.seeded, 1, key="again").state == "running"
+
+
+def test_nor_does_one_that_waited(late):
+    rental = late.queue("waiting", 8)
+    late.suspend()
+    add_host(late.seeded, "large", 8)
+    late.dispatch()
+    ended = late.look(rental)
+    assert (ended.state, ended.reason, ended.placements) == ("failed", "account_suspended", ())
 
 
 def test_who_waits_ends_with_a_reason_and_lets_the_others_go_first(street):

@@ -205,6 +205,14 @@ def test_the_note_of_a_key_that_is_over_is_taken_away(wire):
     assert told == {}
 
 
+def test_a_start_requires_that_its_account_is_neither_suspended_nor_closed(wire):
+    DynamoAccountStore().require_standing(wire.tx, "acc_1")
+    write, told = commit(wire, "ConditionCheck", "accounts")
+    assert write["Key"] == {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "ACCOUNT"}}
+    for name in ("suspended_at_ms", "closed_at_ms"):
+        assert f"attribute_not_exists ({name})" in told["ConditionExpression"]
+
+
 def test_an_account_is_suspended_as_it_was_read(wire):
     accounts, old = DynamoAccountStore(), Account("acc_1", "Lab", "USD", 100)
     new = replace(old, suspended_at_ms=200, suspended_reason="unpaid")

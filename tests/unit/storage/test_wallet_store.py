@@ -56,3 +56,13 @@ def test_who_paid_is_read_until_somebody_has_and_then_known(wire, row, since_ms)
     assert store.find_paid_since("acc_1") == since_ms
     assert store.find_paid_since("acc_1") == since_ms
     assert len(wire.calls) == (2 if since_ms is None else 1)
+
+
+def test_closing_requires_that_nothing_is_set_aside_or_that_there_is_no_wallet(wire):
+    DynamoWalletStore().require_nothing_held(wire.tx, "acc_1")
+    wire.tx.commit()
+    check = list_writes(wire.last)["ConditionCheck", "balances"]
+    assert check["Key"] == {"pk": {"S": "ACCOUNT#acc_1"}, "sk": {"S": "BALANCE"}}
+    condition = fill(check["ConditionExpression"], check)
+    assert "attribute_not_exists (pk) OR held_micros = " in condition
+    assert {"N": "0"} in check["ExpressionAttributeValues"].values()
