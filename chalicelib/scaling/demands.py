@@ -39,13 +39,14 @@ class RentalDemands:
             for price in catalog.list_prices(now_ms)
             if (price.gpu_type, price.region) == (settings.gpu_type, settings.region)
         }
+        # Hosts first: what is placed between the two reads is a host that looks free, not one more to buy.
+        there = self.rentals.fleet.list_hosts(settings.gpu_type, settings.region)
+        hosts = tuple(self._read_use(host) for host in there if host.state != "retired")
         waiting = tuple(
             Waiting(ticket.gpu_count, ticket.node_count, ticket.since_ms)
             for ticket in self.rentals.scheduling.list_tickets(pool, MAX_TICKETS)
             if is_served_by_a_host(ticket, pool, _agree(catalog, prices, ticket, now_ms), now_ms)
         )
-        there = self.rentals.fleet.list_hosts(settings.gpu_type, settings.region)
-        hosts = tuple(self._read_use(host) for host in there if host.state != "retired")
         return Demand(waiting, self._count_displaced(settings, pool, there, now_ms), hosts)
 
     def _count_displaced(self, settings: PoolSettings, pool: str, hosts: Sequence[Host], now_ms: int) -> int:

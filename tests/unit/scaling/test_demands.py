@@ -6,6 +6,8 @@ import pytest
 
 from chalicelib.catalog.agreements import put_agreement
 from chalicelib.catalog.model import Agreement, Term
+from chalicelib.core.capacity import name_pool
+from chalicelib.rentals.dispatch import dispatch_pool
 from chalicelib.reservations.hosts import make_reservable
 from chalicelib.reservations.model import SLOT_MS
 from chalicelib.reservations.upkeep import sweep
@@ -39,6 +41,30 @@ def test_a_host_that_is_kept_for_reservations_serves_nobody_who_waits(cloud):
     assert [(host.free, host.busy) for host in found.hosts] == [(0, 8)]
     cloud.run()
     assert len(cloud.ec2.list_alive()) == 1
+
+
+@pytest.mark.parametrize("first", ["hosts", "line"])
+def test_what_is_placed_while_it_looks_is_not_bought_again(cloud, monkeypatch, first):
+    """``first``: which of the two reads is done when a line's turn comes."""
+    cloud.want(8, "one")
+    host_id = add_host(cloud.seeded, "new", 8).host_id
+    rentals, pool = cloud.seeded.cloud.rentals, name_pool(SETTINGS.gpu_type, SETTINGS.region)
+    store, name = {
+        "hosts": (rentals.fleet, "list_hosts"),
+        "line": (rentals.scheduling, "list_tickets"),
+    }[first]
+    look = getattr(store, name)
+
+    def read_and_be_overtaken(*given):
+        found = look(*given)
+        monkeypatch.undo()
+        cloud.seeded.beat(host_id)
+        assert dispatch_pool(rentals, pool).started == 1
+        return found
+
+    monkeypatch.setattr(type(store), name, lambda _store, *given: read_and_be_overtaken(*given))
+    found = read(cloud)
+    assert not found.waiting or found.hosts[0].free == 8
 
 
 def test_a_cap_below_the_list_is_wanted_room_where_the_account_pays_less(cloud):
