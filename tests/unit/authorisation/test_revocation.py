@@ -161,15 +161,15 @@ def test_the_standing_of_who_asks_is_read_at_every_request_and_of_an_account_onc
 
     count(gate.cloud.organisation_store, "get_membership")
     count(gate.callers.site.ports.store, "get_person")
-    count(gate.callers.standings, "_read")
+    count(type(gate.cloud.accounts.store), "get_account")
     gate.callers.oauth_store.reads.clear()
     me = find("GET /v1/me")
     gate.callers.text("developer")
     for _ in range(times):
         gate.knock(me, "developer")
     assert gate.callers.oauth_store.reads["Grant"] == times
-    assert read == {"get_membership": times, "get_person": times, "_read": 1}
+    assert read == {"get_membership": times, "get_person": times, "get_account": 1}
     gate.cloud.clock.advance_seconds(KEPT_MS / 1000)
     gate.knock(me, "developer")
-    assert read["_read"] == 2
+    assert read["get_account"] == 2
     assert KEPT_MS <= AT_MOST_SECONDS * 1000

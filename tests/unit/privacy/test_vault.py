@@ -77,7 +77,8 @@ def test_every_change_of_a_sealed_text_is_noticed(place):
 def test_the_same_text_is_never_sealed_to_the_same(place):
     sealed = [place.vault.seal(ANA, "email", "ana@example.com") for _ in range(200)]
     assert len(set(sealed)) == 200
-    assert not any("ana" in each for each in sealed)
+    # Three letters alone come about by chance, once in some twenty runs.
+    assert not any("ana@" in each or "example" in each for each in sealed)
 
 
 def test_a_destroyed_key_opens_nothing_and_is_never_made_again(place):
