@@ -162,7 +162,10 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(400, "a price is of one gpu_type", _OF_THE_WHOLE, ("put_agreement",)),
     Refusal(400, "spot_floor_ppm", _OF_THE_WHOLE, ("put_price",)),
-    Refusal(400, "unknown_region", _NAMED, ("put_price", "put_volume_price", "put_pool")),
+    Refusal(400, "unknown_region", _NAMED, ("put_price", "put_volume_price", "put_pool", "put_agreement")),
+    Refusal(400, "empty_term", _OF_THE_WHOLE, ("put_agreement",)),
+    Refusal(400, "window_too_far", _CLOCK, ("create_reservation", "preview_availability")),
+    Refusal(400, "too_many_slots", _OF_THE_WHOLE, ("create_reservation", "preview_availability")),
     Refusal(400, "incomplete_profile", _OF_THE_WHOLE, ("put_gpu_type",)),
     Refusal(400, "unknown_parent_gpu_type", _NAMED, ("put_gpu_type",)),
 )
