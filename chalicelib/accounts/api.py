@@ -39,7 +39,7 @@ def create_account(call: Call) -> Answer[AccountBody]:
     "POST", "/v1/accounts/{account_id}/actions", permission="accounts:write", body=AccountActionRequest
 )
 def act_on_account(call: Call, account_id: str) -> Answer[AccountBody]:
-    """Leave an account to read and pay, or lift that again."""
+    """Leave an account to read, pay and end what runs, or lift that again."""
     body: AccountActionRequest = call.read_body(AccountActionRequest)
     act = {"suspend": standing.suspend_account, "unsuspend": standing.unsuspend_account}[body.action]
     account = act(wiring.account_ports(), call.principal, account_id, body.reason)

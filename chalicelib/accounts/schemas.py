@@ -32,7 +32,7 @@ class AccountBody(ResponseBody):
     name: str
     currency: str
     created_at: str
-    #: While one of these is set, the account can read and pay, and nothing else.
+    #: While one of these is set, the account can read, pay and end what runs, and nothing else.
     suspended_at: str | None
     closed_at: str | None
 

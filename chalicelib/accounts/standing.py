@@ -1,4 +1,4 @@
-"""Whether an account may do more than read and pay.
+"""Whether an account may do more than read, pay and end what runs.
 
 Every request asks. What was read, consistently, is kept for three seconds in the process: a suspension holds
 everywhere within that time, and a busy process reads each account once in three seconds. What starts

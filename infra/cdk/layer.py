@@ -41,9 +41,10 @@ def list_faults(archive: Path, requirements: str, architecture: str) -> Iterator
         }
     for pin in read_pins(requirements):
         version, told = wheels.get(canonicalize_name(pin.name), ("", ""))
-        if not pin.specifier.contains(version or "0"):
-            held = f"has {version}" if version else "has none: no wheel of it is for Lambda's system"
-            yield f"{pin} is wanted and it {held}"
+        if not version:
+            yield f"{pin} is wanted and it has none: no wheel of it is for Lambda's system"
+        elif not pin.specifier.contains(version):
+            yield f"{pin} is wanted and it has {version}"
         elif not any(runs_there(tag, architecture) for tag in _TAG.findall(told)):
             yield f"{pin} was built for another system ({', '.join(_TAG.findall(told))})"
 
