@@ -114,7 +114,12 @@ REFUSALS: tuple[Refusal, ...] = (
         ("create_key",),
     ),
     Refusal(400, "permission_not_of_role", _NAMED, ("create_key",)),
-    Refusal(402, "insufficient_funds", _STATE, ("charge_account", "create_rental", "create_reservation")),
+    Refusal(
+        402,
+        "insufficient_funds",
+        _STATE,
+        ("charge_account", "create_rental", "create_reservation", "reverse_posting"),
+    ),
     Refusal(400, "credit_does_not_expire", _OF_THE_WHOLE, ("grant_credit",)),
     Refusal(400, "expires_in_the_past", _CLOCK, ("grant_credit",)),
     Refusal(400, "bounds_without_rule", _OF_THE_WHOLE, ("put_price",)),
