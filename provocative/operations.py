@@ -48,8 +48,8 @@ LIST_SERVICE_ACCOUNTS = Operation("GET", "/v1/organisations/{account_id}/service
 READ_SERVICE_ACCOUNT = Operation(
     "GET", "/v1/organisations/{account_id}/service-accounts/{service_account_id}"
 )
-DISABLE_SERVICE_ACCOUNT = Operation(
-    "DELETE", "/v1/organisations/{account_id}/service-accounts/{service_account_id}"
+ACT_ON_SERVICE_ACCOUNT = Operation(
+    "POST", "/v1/organisations/{account_id}/service-accounts/{service_account_id}/actions"
 )
 
 READ_WALLET = Operation("GET", "/v1/wallet")

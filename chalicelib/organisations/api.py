@@ -25,6 +25,7 @@ from chalicelib.organisations.schemas import (
     ProjectListBody,
     ProjectRequest,
     RoleRequest,
+    ServiceAccountActionRequest,
     ServiceAccountBody,
     ServiceAccountListBody,
     ServiceAccountRequest,
@@ -273,14 +274,16 @@ def get_service_account(call: Call, account_id: str, service_account_id: str) ->
 
 
 @api.route(
-    "DELETE",
-    "/v1/organisations/{account_id}/service-accounts/{service_account_id}",
+    "POST",
+    "/v1/organisations/{account_id}/service-accounts/{service_account_id}/actions",
     permission="service-accounts:write",
+    body=ServiceAccountActionRequest,
 )
-def disable_service_account(
+def act_on_service_account(
     call: Call, account_id: str, service_account_id: str
 ) -> Answer[ServiceAccountBody]:
-    """End a service account for ever, together with the keys that it issued."""
+    """End a service account for ever, together with the keys that it issued; it stays to be read."""
+    call.read_body(ServiceAccountActionRequest)
     ended = service_accounts.disable_service_account(
         wiring.organisation_ports(), call.principal, account_id, service_account_id
     )

@@ -124,6 +124,10 @@ class ServiceAccountRequest(RequestBody):
     role: ServiceRole
 
 
+class ServiceAccountActionRequest(RequestBody):
+    action: Literal["disable"]
+
+
 class ServiceAccountBody(ResponseBody):
     service_account_id: str
     account_id: str

@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ProjectRequest": {"project": {"name": "Training"}},
     "ProjectChange": {"archive": {"archived": True}, "rename": {"name": "Pretraining"}},
     "ServiceAccountRequest": {"deployment": {"name": "ci", "role": "developer"}},
+    "ServiceAccountActionRequest": {"end it": {"action": "disable"}},
     "KeyRequest": {
         "key": {"label": "ci"},
         "key that may do little, from one network, for a while": {

@@ -67,20 +67,32 @@ _REPORTS = (
     "link_site_report_csv",
     "link_site_report_pdf",
 )
+_PAYING = ("refund_top_up", "create_top_up", "put_auto_top_up", "put_removal_settings")
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal(400, "unknown_region", _NAMED, ("create_rental", "create_reservation", "preview_availability")),
+    Refusal(
+        400,
+        "unknown_region",
+        _NAMED,
+        ("create_rental", "act_on_rental", "create_reservation", "preview_availability"),
+    ),
     Refusal(
         400, "unknown_gpu_type", _NAMED, ("create_reservation", "preview_availability", "create_enrolment")
     ),
     Refusal(400, "duplicate_gpu", _OF_ONE_FIELD, ("enrol_host",)),
     Refusal(400, "invalid_cursor", "a cursor is opaque: only what a page before gave is one", _list_paged()),
     Refusal(400, "unknown_gpu", _NAMED, ("act_on_host",)),
-    Refusal(400, "deadline_too_early", _CLOCK, ("list_best_starts",)),
+    Refusal(400, "deadline_too_early", _CLOCK, ("list_best_starts", "create_rental")),
+    Refusal(400, "window_too_long", _CLOCK, ("create_rental",)),
+    Refusal(400, "too_many_regions", "commas in a text are not counted by a pattern", ("list_best_starts",)),
     Refusal(412, "precondition_failed", "what an entity tag names is a state", _list_conditional()),
     Refusal(
-        400, "role_not_of_account", "which roles an account has depends on whose it is", ("change_role",)
+        400,
+        "role_not_of_account",
+        "which roles an account has depends on whose it is",
+        ("change_role", "invite_member"),
     ),
     Refusal(400, "invalid_period", "that an end comes after its beginning", ("export_audit",)),
+    Refusal(400, "period_too_long", "how much was written in a period is a state", ("export_audit",)),
     Refusal(400, "unknown_sequence", "how long a chain is, is a state", ("prove_audit",)),
     Refusal(400, "invalid_redirect_uri", "schemes and hosts in words", ("register_oauth_client",)),
     Refusal(
@@ -118,8 +130,10 @@ REFUSALS: tuple[Refusal, ...] = (
         402,
         "insufficient_funds",
         _STATE,
-        ("charge_account", "create_rental", "create_reservation", "reverse_posting"),
+        ("charge_account", "create_rental", "act_on_rental", "create_reservation", "reverse_posting"),
     ),
+    Refusal(402, "budget_exhausted", _STATE, ("create_rental", "act_on_rental")),
+    Refusal(402, "spend_limit_reached", _STATE, ("create_rental", "act_on_rental")),
     Refusal(400, "credit_does_not_expire", _OF_THE_WHOLE, ("grant_credit",)),
     Refusal(400, "expires_in_the_past", _CLOCK, ("grant_credit",)),
     Refusal(400, "bounds_without_rule", _OF_THE_WHOLE, ("put_price",)),
@@ -130,8 +144,10 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "needs a reason", _OF_THE_WHOLE, ("act_on_host",)),
     Refusal(400, "invalid_window", _CLOCK, ("plan_window",)),
     Refusal(400, "A decision needs its evidence", _OF_THE_WHOLE, ("act_on_removal",)),
+    # "field": "": what no field is to blame for alone.
+    Refusal(400, '{"field": "", "message": "Value error, ', _OF_THE_WHOLE, ("create_rental",)),
     Refusal(400, '"field": "gpu_type"', _OF_THE_WHOLE, ("create_rental",)),
-    Refusal(400, "window_passed", _CLOCK, ("create_reservation",)),
+    Refusal(400, "window_passed", _CLOCK, ("create_reservation", "preview_availability")),
     Refusal(400, "window_length", _CLOCK, ("create_reservation", "preview_availability")),
     Refusal(400, "deadline_passed", _CLOCK, ("create_rental",)),
     Refusal(400, "needs its capacity_reservation_id", _OF_THE_WHOLE, ("put_pool",)),
@@ -144,18 +160,33 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "spot_price_out_of_bounds", _OF_THE_WHOLE, ("put_price",)),
     Refusal(400, "effective_from_out_of_range", _CLOCK, ("put_price",)),
     Refusal(400, "day_not_over", _CLOCK, ("draw_removal",)),
+    Refusal(400, "negative_mass", "what was measured is a state", ("draw_removal",)),
+    Refusal(400, "invalid_heat_pump", "what was measured is a state", ("draw_removal",)),
+    Refusal(400, "empty_part", "how much a certificate is of is a state", ("act_on_certificate",)),
     Refusal(400, "gpu_uuids are nam", _OF_THE_WHOLE, ("act_on_host",)),
     Refusal(400, "bad_signature", "a signature over the body: no schema says it", ("receive_stripe_event",)),
     Refusal(
         400, "a port is named twice", _OF_THE_WHOLE, ("create_template", "replace_template", "create_rental")
     ),
-    Refusal(400, "unknown_gpu_type", _NAMED, ("create_template", "replace_template", "create_rental")),
+    Refusal(
+        400,
+        "env and ssh_public_keys may have",
+        "the length of several members together",
+        ("create_template", "replace_template", "create_rental"),
+    ),
+    Refusal(
+        400,
+        "unknown_gpu_type",
+        _NAMED,
+        ("create_template", "replace_template", "create_rental", "act_on_rental"),
+    ),
     Refusal(
         400,
         "invalid_amount",
         _CENTS,
-        ("refund_top_up", "create_top_up", "put_auto_top_up", "put_removal_settings"),
+        _PAYING,
     ),
+    Refusal(400, "unsupported_currency", "an account has its currency already", _PAYING),
     Refusal(
         400,
         "invalid_webhook_url",
@@ -173,6 +204,9 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(400, "too_many_slots", _OF_THE_WHOLE, ("create_reservation", "preview_availability")),
     Refusal(400, "incomplete_profile", _OF_THE_WHOLE, ("put_gpu_type",)),
     Refusal(400, "unknown_parent_gpu_type", _NAMED, ("put_gpu_type",)),
+    Refusal(400, "parent_is_profile", "what a parent is, is data", ("put_gpu_type",)),
+    Refusal(400, "profile_too_large", "what a parent has is data", ("put_gpu_type",)),
+    Refusal(400, "too_many_prices", "how many are there already is a state", ("put_price",)),
 )
 
 

@@ -67,7 +67,7 @@ def list_acts(gate):
     secrets = "/v1/service-accounts/{service_account_id}/secrets"
     yield f"POST {secrets}", None
     yield f"DELETE {secrets}/{{secret_id}}", None
-    yield f"DELETE {one}/service-accounts/{{service_account_id}}", None
+    yield f"POST {one}/service-accounts/{{service_account_id}}/actions", {"action": "disable"}
     # Two work at once, and no more.
     yield "DELETE /v1/oauth-clients/{client_id}/secrets/{secret_id}", None
     yield "POST /v1/oauth-clients/{client_id}/secrets", None

@@ -76,8 +76,8 @@ def revoke_key(gate, key_id):
 
 
 def disable_program(gate, program_id):
-    route = "DELETE /v1/organisations/{account_id}/service-accounts/{service_account_id}"
-    act(gate, route, "owner", account_id=gate.callers.a, service_account_id=program_id)
+    route = "POST /v1/organisations/{account_id}/service-accounts/{service_account_id}/actions"
+    act(gate, route, "owner", {"action": "disable"}, account_id=gate.callers.a, service_account_id=program_id)
 
 
 def revoke_program_token(gate, program_id):

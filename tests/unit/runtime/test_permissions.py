@@ -52,7 +52,7 @@ ROUTES = {
     "POST /v1/organisations/{account_id}/service-accounts": {"owner", "admin"},
     "GET /v1/organisations/{account_id}/service-accounts": SUPPORT | READERS,
     "GET /v1/organisations/{account_id}/service-accounts/{service_account_id}": SUPPORT | READERS,
-    "DELETE /v1/organisations/{account_id}/service-accounts/{service_account_id}": {"owner", "admin"},
+    "POST /v1/organisations/{account_id}/service-accounts/{service_account_id}/actions": {"owner", "admin"},
     "POST /v1/accounts/{account_id}/api-keys": {"operator"} | BUILDERS,
     "POST /v1/api-keys/{key_id}/rotate": {"operator"} | BUILDERS,
     "POST /v1/accounts/{account_id}/charges": FINANCE,
