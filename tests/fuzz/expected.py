@@ -211,21 +211,31 @@ REFUSALS: tuple[Refusal, ...] = (
 
 
 def build_operations() -> list[dict[str, Any]]:
-    """Return the expected statuses of each operation that has some."""
+    """Return what the checks are told of single operations."""
     statuses: dict[str, set[str]] = {}
     for each in REFUSALS:
         for name in each.operations:
             statuses.setdefault(name, set()).add(str(each.status))
-    return [
-        {
-            "include-operation-id": name,
-            "checks": {
-                "positive_data_acceptance": {
-                    "expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, *sorted(found)]
-                }
-            },
+    checks: dict[str, dict[str, Any]] = {
+        name: {
+            "positive_data_acceptance": {
+                "expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, *sorted(found)]
+            }
         }
-        for name, found in sorted(statuses.items())
+        for name, found in statuses.items()
+    }
+    for name in _list_of_organisations():
+        checks.setdefault(name, {})["ensure_resource_availability"] = {"enabled": False}
+    return [{"include-operation-id": name, "checks": told} for name, told in sorted(checks.items())]
+
+
+def _list_of_organisations() -> list[str]:
+    """A token is of one organisation: that of who has just made another does not show it, nor change it."""
+    return [
+        each["operationId"]
+        for path, methods in _CONTRACT["paths"].items()
+        if path.startswith("/v1/organisations/{account_id}")
+        for each in methods.values()
     ]
 
 
