@@ -3,6 +3,7 @@
 An item a stay and UTC day, and one for each journal that is no charge for time.
 """
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,41 +19,23 @@ from chalicelib.storage import keys
 from chalicelib.storage.tables.ledger import EntryItem, UsageItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
+_Row = dict[str, dict[str, str]]
 HOURS = range(24)
-_WITHOUT_HOURS = [
-    "sk",
-    # of lines
-    "gpu_type",
-    "gpu_count",
-    "region",
-    "label",
-    "price_micros_per_gpu_hour",
-    "seconds",
-    "micros",
-    "promo_micros",
-    "overrun_micros",
-    # of entries
-    "journal_key",
-    "kind",
-    "posted_at_ms",
-    "paid_micros",
-    "details",
-]
+_WITHOUT_HOURS = ["sk", "terms", "label", "seconds", "micros", "promo_micros", "overrun_micros", "entry"]
 
 
 class DynamoUsageStore:
     def add_usage(self, tx: Transaction, line: UsageLine) -> None:
         # Plain additions are safe here alone: the journal in the same transaction makes them once only.
         actions: list[Action] = [
-            UsageItem.gpu_type.set(line.gpu_type),
-            UsageItem.gpu_count.set(line.gpu_count),
-            UsageItem.region.set(line.region),
-            UsageItem.price_micros_per_gpu_hour.set(line.price_micros_per_gpu_hour),
+            UsageItem.terms.set([line.gpu_type, line.gpu_count, line.region, line.price_micros_per_gpu_hour]),
             UsageItem.seconds.add(line.seconds),
             UsageItem.micros.add(line.micros),
-            UsageItem.promo_micros.add(line.promo_micros),
-            UsageItem.overrun_micros.add(line.overrun_micros),
         ]
+        if line.promo_micros:
+            actions.append(UsageItem.promo_micros.add(line.promo_micros))
+        if line.overrun_micros:
+            actions.append(UsageItem.overrun_micros.add(line.overrun_micros))
         if line.label is not None:
             actions.append(UsageItem.label.set(line.label))
         for hour, seconds, micros in line.hours:
@@ -68,25 +51,27 @@ class DynamoUsageStore:
         row = EntryItem(
             keys.usage(entry.account_id, entry.month),
             keys.entry(entry.leg_version),
-            journal_key=entry.journal_key,
-            kind=entry.kind,
-            posted_at_ms=entry.posted_at_ms,
-            paid_micros=entry.paid_micros,
-            promo_micros=entry.promo_micros,
-            details=dict(entry.details),
+            entry={
+                "journal_key": entry.journal_key,
+                "kind": entry.kind,
+                "posted_at_ms": entry.posted_at_ms,
+                "paid_micros": entry.paid_micros,
+                "promo_micros": entry.promo_micros,
+                "details": dict(entry.details),
+            },
         )
         dynamo(tx).put(row, EntryItem.pk.does_not_exist(), unexpected("The account"))
 
     def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
         days = UsageItem.sk.between(first_day, f"{last_day}~")
         for row in _query(account_id, month, days):
-            yield _read_line(account_id, month, row)
+            yield _read_line(account_id, month, row, _read_hours(row))
 
     def list_month(self, account_id: str, month: str) -> Iterator[UsageLine | Entry]:
         # Entries sort behind every day.
         for row in _query(account_id, month, names=_WITHOUT_HOURS):
             is_entry = row["sk"]["S"].startswith(keys.ENTRY_PREFIX)
-            yield _read_entry(account_id, month, row) if is_entry else _read_line(account_id, month, row)
+            yield _read_entry(account_id, month, row) if is_entry else _read_line(account_id, month, row, ())
 
 
 def _query(
@@ -119,39 +104,33 @@ def _query(
 
 
 def _read_entry(account_id: str, month: str, row: dict[str, Any]) -> Entry:
-    item = EntryItem.from_raw_data(row)
-    return Entry(
-        account_id,
-        month,
-        keys.read_entry(item.sk),
-        item.journal_key,
-        item.kind,
-        item.posted_at_ms,
-        item.paid_micros,
-        item.promo_micros,
-        item.details,
+    version = keys.read_entry(row["sk"]["S"])
+    return Entry(account_id, month, version, **json.loads(row["entry"]["S"]))
+
+
+def _read_hours(row: _Row) -> tuple[tuple[int, int, int], ...]:
+    return tuple(
+        (hour, int(row[f"h{hour}s"]["N"]), int(row[f"h{hour}m"]["N"])) for hour in HOURS if f"h{hour}s" in row
     )
 
 
-def _read_line(account_id: str, month: str, row: dict[str, dict[str, str]]) -> UsageLine:
+def _read_line(account_id: str, month: str, row: _Row, hours: tuple[tuple[int, int, int], ...]) -> UsageLine:
     day, rental_id, segment = keys.read_usage_line(row["sk"]["S"])
-    hours = [
-        (hour, int(row[f"h{hour}s"]["N"]), int(row[f"h{hour}m"]["N"])) for hour in HOURS if f"h{hour}s" in row
-    ]
+    gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(row["terms"]["S"])
     return UsageLine(
         account_id=account_id,
         month=month,
         day=day,
         rental_id=rental_id,
         segment=segment,
-        gpu_type=row["gpu_type"]["S"],
-        gpu_count=int(row["gpu_count"]["N"]),
-        region=row["region"]["S"],
+        gpu_type=gpu_type,
+        gpu_count=gpu_count,
+        region=region,
         label=row["label"]["S"] if "label" in row else None,
-        price_micros_per_gpu_hour=int(row["price_micros_per_gpu_hour"]["N"]),
+        price_micros_per_gpu_hour=price_micros_per_gpu_hour,
         seconds=int(row["seconds"]["N"]),
         micros=int(row["micros"]["N"]),
-        promo_micros=int(row["promo_micros"]["N"]),
-        overrun_micros=int(row["overrun_micros"]["N"]),
-        hours=tuple(hours),
+        promo_micros=int(row["promo_micros"]["N"]) if "promo_micros" in row else 0,
+        overrun_micros=int(row["overrun_micros"]["N"]) if "overrun_micros" in row else 0,
+        hours=hours,
     )

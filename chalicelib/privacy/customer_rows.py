@@ -264,7 +264,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         "usage",
         "why something was posted",
         owned=True,
-        financial="details journal_key kind paid_micros posted_at_ms promo_micros",
+        financial="entry",
     ),
     describe(
         "UsageItem",
@@ -274,8 +274,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         on_erasure="clear",
         because=NAMES,
         plain="label",
-        financial="gpu_count gpu_type micros overrun_micros price_micros_per_gpu_hour promo_micros region "
-        "seconds",
+        financial="micros overrun_micros promo_micros seconds terms",
     ),
     describe(
         "EventItem",

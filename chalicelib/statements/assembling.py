@@ -2,7 +2,7 @@
 
 import csv
 import io
-from dataclasses import replace
+from operator import itemgetter
 from typing import BinaryIO
 
 from chalicelib.billing.model import Entry
@@ -18,6 +18,8 @@ from chalicelib.statements.model import (
 )
 from chalicelib.statements.ports import StatementPorts
 
+#: What a formula begins with.
+_FORMULAS = ("=", "+", "-", "@", "\t")
 COLUMNS = (
     "month",
     "kind",
@@ -41,6 +43,7 @@ COLUMNS = (
     "journal_key",
     "note",
 )
+_order = itemgetter(*COLUMNS)
 
 
 def assemble(ports: StatementPorts, head: Head, csv_file: BinaryIO | None = None) -> Statement:
@@ -53,7 +56,7 @@ def assemble(ports: StatementPorts, head: Head, csv_file: BinaryIO | None = None
     """
     account_id, month = head.account_id, head.month
     rows = None if csv_file is None else RowWriter(head, csv_file)
-    stays: dict[tuple[str, int], StayCharge] = {}
+    stays: dict[tuple[str, int], _Sum] = {}
     days: dict[str, int] = {}
     movements: list[Movement] = []
     for each in ports.billing.usage.list_month(account_id, month):
@@ -63,46 +66,50 @@ def assemble(ports: StatementPorts, head: Head, csv_file: BinaryIO | None = None
                 rows.write_movement(movements[-1])
             continue
         key = (each.rental_id, each.segment)
-        known = stays.get(key)
-        stays[key] = _begin_stay(each) if known is None else _add_line(known, each)
+        if key not in stays:
+            stays[key] = _Sum(each)
+        stays[key].add(each)
         days[each.day] = days.get(each.day, 0) + each.micros
         if rows is not None:
             rows.write_line(each)
     if rows is not None:
         rows.finish()
     customer = head.customer or ports.store.get_details(account_id) or Party()
-    return Statement(
-        head, ports.seller, customer, tuple(stays.values()), tuple(sorted(days.items())), tuple(movements)
-    )
+    charges = tuple(each.render() for each in stays.values())
+    return Statement(head, ports.seller, customer, charges, tuple(sorted(days.items())), tuple(movements))
 
 
-def _begin_stay(line: UsageLine) -> StayCharge:
-    return StayCharge(
-        line.rental_id,
-        line.segment,
-        line.gpu_type,
-        line.gpu_count,
-        line.region,
-        line.label,
-        line.price_micros_per_gpu_hour,
-        line.day,
-        line.day,
-        line.seconds,
-        line.micros,
-        line.promo_micros,
-        line.overrun_micros,
-    )
+class _Sum:
+    """What the lines of one stay, which come by day, add up to."""
 
+    def __init__(self, first: UsageLine) -> None:
+        self.first, self.last_day = first, first.day
+        self.seconds = self.micros = self.promo_micros = self.overrun_micros = 0
 
-def _add_line(stay: StayCharge, line: UsageLine) -> StayCharge:
-    return replace(
-        stay,
-        last_day=line.day,
-        seconds=stay.seconds + line.seconds,
-        micros=stay.micros + line.micros,
-        promo_micros=stay.promo_micros + line.promo_micros,
-        overrun_micros=stay.overrun_micros + line.overrun_micros,
-    )
+    def add(self, line: UsageLine) -> None:
+        self.last_day = line.day
+        self.seconds += line.seconds
+        self.micros += line.micros
+        self.promo_micros += line.promo_micros
+        self.overrun_micros += line.overrun_micros
+
+    def render(self) -> StayCharge:
+        line = self.first
+        return StayCharge(
+            line.rental_id,
+            line.segment,
+            line.gpu_type,
+            line.gpu_count,
+            line.region,
+            line.label,
+            line.price_micros_per_gpu_hour,
+            line.day,
+            self.last_day,
+            self.seconds,
+            self.micros,
+            self.promo_micros,
+            self.overrun_micros,
+        )
 
 
 def _read_movement(entry: Entry) -> Movement:
@@ -134,9 +141,10 @@ class RowWriter:
 
     def __init__(self, head: Head, file: BinaryIO) -> None:
         self.head = head
-        self.text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self.writer = csv.DictWriter(self.text, COLUMNS, restval="")
-        self.writer.writeheader()
+        self.text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        self.writer = csv.writer(self.text)
+        self.writer.writerow(COLUMNS)
+        self.blank = dict.fromkeys(COLUMNS, "") | {"month": head.month, "currency": head.currency}
         self.paid_micros = self.promo_micros = 0
 
     def write_line(self, line: UsageLine) -> None:
@@ -146,10 +154,10 @@ class RowWriter:
                 "day": line.day,
                 "rental_id": line.rental_id,
                 "segment": line.segment,
-                "gpu_type": line.gpu_type,
+                "gpu_type": disarm(line.gpu_type),
                 "gpu_count": line.gpu_count,
-                "region": line.region,
-                "label": line.label or "",
+                "region": disarm(line.region),
+                "label": disarm(line.label or ""),
                 "price_micros_per_gpu_hour": line.price_micros_per_gpu_hour,
                 "seconds": line.seconds,
                 "gpu_seconds": line.seconds * line.gpu_count,
@@ -166,8 +174,8 @@ class RowWriter:
                 "kind": movement.kind,
                 "posted_at": format_instant(movement.posted_at_ms),
                 "tax_micros": movement.tax_micros,
-                "journal_key": movement.journal_key,
-                "note": movement.note,
+                "journal_key": disarm(movement.journal_key),
+                "note": disarm(movement.note),
             },
             movement.paid_micros,
             movement.promo_micros,
@@ -176,9 +184,9 @@ class RowWriter:
     def _write(self, row: dict[str, str | int], paid_micros: int, promo_micros: int) -> None:
         self.paid_micros += paid_micros
         self.promo_micros += promo_micros
-        row |= {"month": self.head.month, "currency": self.head.currency}
-        row |= {"paid_micros": paid_micros, "promo_micros": promo_micros}
-        self.writer.writerow({name: disarm(value) for name, value in row.items()})
+        self.writer.writerow(
+            _order(self.blank | row | {"paid_micros": paid_micros, "promo_micros": promo_micros})
+        )
 
     def finish(self) -> None:
         """Raises StatementMismatch: the rows of an ended month do not sum to what the wallet moved by."""
@@ -197,4 +205,4 @@ class RowWriter:
 
 def disarm(value: str | int) -> str | int:
     """Keep a spreadsheet from taking a text for a formula (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value

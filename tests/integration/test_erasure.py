@@ -151,11 +151,9 @@ def write_what_takes_time(account_id: str, rental_id: str, draw: Any) -> None:
         keys.account(account_id), "2026-01", currency="USD", state="empty", opened_at_ms=1, opening=[0, "", 0]
     ).save()
     usage = {"gpu_type": "h100", "gpu_count": 1, "region": REGION, "label": draw()}
-    counts = dict.fromkeys(
-        ("price_micros_per_gpu_hour", "seconds", "micros", "promo_micros", "overrun_micros"), 1
-    )
+    counts = dict.fromkeys(("seconds", "micros", "promo_micros", "overrun_micros"), 1)
     line = keys.usage_line("2026-01-02", rental_id, 1)
-    UsageItem(keys.usage(account_id, "2026-01"), line, **usage, **counts).save()
+    UsageItem(keys.usage(account_id, "2026-01"), line, terms=[], label=draw(), **counts).save()
     HoldItem(
         keys.account(account_id),
         keys.hold(f"{rental_id}#0009"),

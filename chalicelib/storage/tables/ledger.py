@@ -144,26 +144,22 @@ class MonthTable(Table):
 
 
 class UsageItem(MonthTable):
-    """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour."""
+    """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour.
 
-    gpu_type = UnicodeAttribute()
-    gpu_count = IntegerAttribute()
-    region = UnicodeAttribute()
+    Months are read by ten thousands of these: what does not change in a stay is one attribute, ``terms``: GPU
+    type, GPU count, region and micros per GPU-hour; what is nothing is not there.
+    """
+
+    terms: JSONAttribute = JSONAttribute()
     label = UnicodeAttribute(null=True)
-    price_micros_per_gpu_hour = IntegerAttribute()
     seconds = IntegerAttribute()
     micros = IntegerAttribute()
-    promo_micros = IntegerAttribute()
-    overrun_micros = IntegerAttribute()
+    promo_micros = IntegerAttribute(null=True)
+    overrun_micros = IntegerAttribute(null=True)
 
 
 class EntryItem(MonthTable):
-    journal_key = UnicodeAttribute()
-    kind = UnicodeAttribute()
-    posted_at_ms = IntegerAttribute()
-    paid_micros = IntegerAttribute()
-    promo_micros = IntegerAttribute()
-    details: JSONAttribute = JSONAttribute()
+    entry: JSONAttribute = JSONAttribute()
 
 
 class StatementsTable(Table):
