@@ -21,14 +21,14 @@ from chalicelib.storage.transaction import dynamo, unexpected
 
 _Row = dict[str, dict[str, str]]
 HOURS = range(24)
-_WITHOUT_HOURS = ["sk", "terms", "label", "seconds", "micros", "promo_micros", "overrun_micros", "entry"]
+_WITHOUT_HOURS = ["sk", "facts", "label", "seconds", "micros", "promo_micros", "overrun_micros"]
 
 
 class DynamoUsageStore:
     def add_usage(self, tx: Transaction, line: UsageLine) -> None:
         # Plain additions are safe here alone: the journal in the same transaction makes them once only.
         actions: list[Action] = [
-            UsageItem.terms.set([line.gpu_type, line.gpu_count, line.region, line.price_micros_per_gpu_hour]),
+            UsageItem.facts.set([line.gpu_type, line.gpu_count, line.region, line.price_micros_per_gpu_hour]),
             UsageItem.seconds.add(line.seconds),
             UsageItem.micros.add(line.micros),
         ]
@@ -51,7 +51,7 @@ class DynamoUsageStore:
         row = EntryItem(
             keys.usage(entry.account_id, entry.month),
             keys.entry(entry.leg_version),
-            entry={
+            facts={
                 "journal_key": entry.journal_key,
                 "kind": entry.kind,
                 "posted_at_ms": entry.posted_at_ms,
@@ -105,7 +105,7 @@ def _query(
 
 def _read_entry(account_id: str, month: str, row: dict[str, Any]) -> Entry:
     version = keys.read_entry(row["sk"]["S"])
-    return Entry(account_id, month, version, **json.loads(row["entry"]["S"]))
+    return Entry(account_id, month, version, **json.loads(row["facts"]["S"]))
 
 
 def _read_hours(row: _Row) -> tuple[tuple[int, int, int], ...]:
@@ -116,7 +116,7 @@ def _read_hours(row: _Row) -> tuple[tuple[int, int, int], ...]:
 
 def _read_line(account_id: str, month: str, row: _Row, hours: tuple[tuple[int, int, int], ...]) -> UsageLine:
     day, rental_id, segment = keys.read_usage_line(row["sk"]["S"])
-    gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(row["terms"]["S"])
+    gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(row["facts"]["S"])
     return UsageLine(
         account_id=account_id,
         month=month,

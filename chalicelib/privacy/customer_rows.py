@@ -264,7 +264,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         "usage",
         "why something was posted",
         owned=True,
-        financial="entry",
+        financial="facts",
     ),
     describe(
         "UsageItem",
@@ -274,7 +274,7 @@ CUSTOMER_ROWS: tuple[Row, ...] = (
         on_erasure="clear",
         because=NAMES,
         plain="label",
-        financial="micros overrun_micros promo_micros seconds terms",
+        financial="facts micros overrun_micros promo_micros seconds",
     ),
     describe(
         "EventItem",

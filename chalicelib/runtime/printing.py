@@ -49,7 +49,9 @@ def print_pages(flowables: Sequence[Flowable], *, title: str, author: str) -> by
 
 
 @cache
+@cache
 def load_fonts() -> None:
+    """Read the fonts of all documents: once, as it takes as long as a document of some pages."""
     spec = find_spec("font_source_sans_pro")
     assert spec is not None
     assert spec.origin is not None
@@ -62,7 +64,12 @@ def load_fonts() -> None:
 def write_text(
     text: str, size: float = 9, *, bold: bool = False, color: Any = INK, right: bool = False
 ) -> Paragraph:
-    style = ParagraphStyle(
+    return Paragraph(escape(text), _style_text(size, bold, color, right))
+
+
+@cache
+def _style_text(size: float, bold: bool, color: Any, right: bool) -> ParagraphStyle:  # noqa: FBT001
+    return ParagraphStyle(
         f"{size}{bold}{color}{right}",
         fontName="Bold" if bold else "Text",
         fontSize=size,
@@ -70,7 +77,6 @@ def write_text(
         textColor=color,
         alignment=2 if right else 0,
     )
-    return Paragraph(escape(text), style)
 
 
 def build_table(

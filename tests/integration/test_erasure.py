@@ -153,7 +153,7 @@ def write_what_takes_time(account_id: str, rental_id: str, draw: Any) -> None:
     usage = {"gpu_type": "h100", "gpu_count": 1, "region": REGION, "label": draw()}
     counts = dict.fromkeys(("seconds", "micros", "promo_micros", "overrun_micros"), 1)
     line = keys.usage_line("2026-01-02", rental_id, 1)
-    UsageItem(keys.usage(account_id, "2026-01"), line, terms=[], label=draw(), **counts).save()
+    UsageItem(keys.usage(account_id, "2026-01"), line, facts=[], label=draw(), **counts).save()
     HoldItem(
         keys.account(account_id),
         keys.hold(f"{rental_id}#0009"),

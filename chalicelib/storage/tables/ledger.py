@@ -146,11 +146,11 @@ class MonthTable(Table):
 class UsageItem(MonthTable):
     """One UTC day of one stay. It also has ``h<hour>s`` and ``h<hour>m``: seconds and micros by hour.
 
-    Months are read by ten thousands of these: what does not change in a stay is one attribute, ``terms``: GPU
+    Months are read by ten thousands of these: what does not change in a stay is one attribute, ``facts``: GPU
     type, GPU count, region and micros per GPU-hour; what is nothing is not there.
     """
 
-    terms: JSONAttribute = JSONAttribute()
+    facts: JSONAttribute = JSONAttribute()
     label = UnicodeAttribute(null=True)
     seconds = IntegerAttribute()
     micros = IntegerAttribute()
@@ -159,7 +159,7 @@ class UsageItem(MonthTable):
 
 
 class EntryItem(MonthTable):
-    entry: JSONAttribute = JSONAttribute()
+    facts: JSONAttribute = JSONAttribute()
 
 
 class StatementsTable(Table):
