@@ -49,7 +49,6 @@ def print_pages(flowables: Sequence[Flowable], *, title: str, author: str) -> by
 
 
 @cache
-@cache
 def load_fonts() -> None:
     """Read the fonts of all documents: once, as it takes as long as a document of some pages."""
     spec = find_spec("font_source_sans_pro")
