@@ -1,11 +1,11 @@
-"""Months of accounts' books in DynamoDB: one partition an account and month.
+"""Months of accounts' books in DynamoDB: three partitions for the days of each, one for all else.
 
-An item a stay and UTC day, and one for each journal that is no charge for time.
+An item a stay and UTC day, and one for each journal of another kind.
 """
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from pynamodb.expressions.condition import Condition
@@ -15,7 +15,7 @@ from pynamodb.expressions.update import Action
 from chalicelib.billing.model import Entry
 from chalicelib.billing.ports import UsageLine
 from chalicelib.core.ports import Transaction
-from chalicelib.storage import keys
+from chalicelib.storage import keys, usage_keys
 from chalicelib.storage.tables.ledger import EntryItem, UsageItem
 from chalicelib.storage.transaction import dynamo, unexpected
 
@@ -42,14 +42,14 @@ class DynamoUsageStore:
             actions.append(Path(f"h{hour}s").add(seconds))
             actions.append(Path(f"h{hour}m").add(micros))
         key = (
-            keys.usage(line.account_id, line.month),
-            keys.usage_line(line.day, line.rental_id, line.segment),
+            usage_keys.third(line.account_id, line.month, line.day),
+            usage_keys.line(line.day, line.rental_id, line.segment),
         )
         dynamo(tx).update(UsageItem, key, actions, None, unexpected("The usage"))
 
     def add_entry(self, tx: Transaction, entry: Entry) -> None:
         row = EntryItem(
-            keys.usage(entry.account_id, entry.month),
+            usage_keys.entries(entry.account_id, entry.month),
             keys.entry(entry.leg_version),
             facts={
                 "journal_key": entry.journal_key,
@@ -63,44 +63,43 @@ class DynamoUsageStore:
         dynamo(tx).put(row, EntryItem.pk.does_not_exist(), unexpected("The account"))
 
     def list_usage(self, account_id: str, month: str, first_day: str, last_day: str) -> Iterator[UsageLine]:
-        days = UsageItem.sk.between(first_day, f"{last_day}~")
-        for row in _query(account_id, month, days):
+        thirds = usage_keys.list_thirds(account_id, month, first_day, last_day)
+        for row in _query(thirds, UsageItem.sk.between(first_day, f"{last_day}~")):
             yield _read_line(account_id, month, row, _read_hours(row))
 
     def list_month(self, account_id: str, month: str) -> Iterator[UsageLine | Entry]:
-        # Entries sort behind every day.
-        for row in _query(account_id, month, names=_WITHOUT_HOURS):
+        thirds = usage_keys.list_thirds(account_id, month)
+        for row in _query([*thirds, usage_keys.entries(account_id, month)], names=_WITHOUT_HOURS):
             is_entry = row["sk"]["S"].startswith(keys.ENTRY_PREFIX)
             yield _read_entry(account_id, month, row) if is_entry else _read_line(account_id, month, row, ())
 
 
 def _query(
-    account_id: str, month: str, condition: Condition | None = None, names: list[str] | None = None
+    partitions: Sequence[str], condition: Condition | None = None, names: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield rows as they come: a model for each of 10,000 lines costs more than the query.
+    """Yield rows in the order of ``partitions``: a model for each of 10,000 lines costs more than the query.
 
-    The next page is on its way while one is read.
+    All are asked at once, and the next page of one is on its way while one is read.
     """
     connection = UsageItem._get_connection()  # noqa: SLF001
 
-    def ask(start: Any = None) -> Any:
+    def ask(partition: str, start: Any = None) -> Any:
         return connection.query(
-            keys.usage(account_id, month),
+            partition,
             range_key_condition=condition,
             attributes_to_get=names,
             exclusive_start_key=start,
             consistent_read=True,
         )
 
-    answer = ask()
-    with ThreadPoolExecutor(1) as pool:
-        while True:
-            start = answer.get("LastEvaluatedKey")
-            coming = pool.submit(ask, start) if start else None
-            yield from answer["Items"]
-            if coming is None:
-                return
-            answer = coming.result()
+    with ThreadPoolExecutor(len(partitions)) as pool:
+        for partition, coming in [(each, pool.submit(ask, each)) for each in partitions]:
+            page: Future[Any] | None = coming
+            while page is not None:
+                answer = page.result()
+                start = answer.get("LastEvaluatedKey")
+                page = pool.submit(ask, partition, start) if start else None
+                yield from answer["Items"]
 
 
 def _read_entry(account_id: str, month: str, row: dict[str, Any]) -> Entry:
@@ -115,7 +114,7 @@ def _read_hours(row: _Row) -> tuple[tuple[int, int, int], ...]:
 
 
 def _read_line(account_id: str, month: str, row: _Row, hours: tuple[tuple[int, int, int], ...]) -> UsageLine:
-    day, rental_id, segment = keys.read_usage_line(row["sk"]["S"])
+    day, rental_id, segment = usage_keys.read_line(row["sk"]["S"])
     gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(row["facts"]["S"])
     return UsageLine(
         account_id=account_id,

@@ -12,7 +12,7 @@ from pynamodb.models import Model
 from chalicelib.core.errors import Unavailable
 from chalicelib.privacy.fields import ERASED
 from chalicelib.privacy.requests import Reason, Record
-from chalicelib.storage import carbon_keys, keys, organisation_keys, payment_keys, privacy_keys
+from chalicelib.storage import carbon_keys, keys, organisation_keys, payment_keys, privacy_keys, usage_keys
 from chalicelib.storage.failures import is_condition_failure
 from chalicelib.storage.tables.accounts import AccountItem, ApiKeyItem
 from chalicelib.storage.tables.catalog import CatalogItem
@@ -199,12 +199,15 @@ def _list_answers(account_id: str) -> Iterator[IdempotencyItem]:
             continue
 
 
-def _of_months(model: type[Any], condition: Any) -> Source:
-    def find(account_id: str) -> Items:
-        for statement in SOURCES["StatementItem"](account_id):
-            yield from model.query(keys.usage(account_id, statement.sk), condition, consistent_read=True)
+def _list_entries(account_id: str) -> Iterator[EntryItem]:
+    for statement in SOURCES["StatementItem"](account_id):
+        yield from EntryItem.query(usage_keys.entries(account_id, statement.sk), consistent_read=True)
 
-    return find
+
+def _list_usage(account_id: str) -> Iterator[UsageItem]:
+    for statement in SOURCES["StatementItem"](account_id):
+        for third in usage_keys.list_thirds(account_id, statement.sk):
+            yield from UsageItem.query(third, consistent_read=True)
 
 
 def _owner(account_id: str) -> str:
@@ -258,8 +261,8 @@ SOURCES: Mapping[str, Source] = {
     "StatementItem": _many(StatementItem, keys.account, "2"),
     "BillingDetailsItem": _one(BillingDetailsItem, keys.account, keys.BILLING_DETAILS),
     "TemplateItem": _indexed(TemplateItem.by_account),
-    "EntryItem": _of_months(EntryItem, EntryItem.sk.startswith(keys.ENTRY_PREFIX)),
-    "UsageItem": _of_months(UsageItem, UsageItem.sk < keys.ENTRY_PREFIX),
+    "EntryItem": _list_entries,
+    "UsageItem": _list_usage,
     "EventItem": _many(EventItem, keys.account, keys.EVENT_PREFIX),
     "EndpointsItem": _one(EndpointsItem, keys.account, keys.ENDPOINTS),
     "OrganisationItem": _one(OrganisationItem, _of_organisation, organisation_keys.HEAD),

@@ -333,13 +333,8 @@ def leg_version(version: int) -> str:
     return f"{version:012d}"
 
 
-def usage(account_id: str, month: str) -> str:
-    """``month`` is ``yyyy-mm``: what stands in it in an account's books."""
-    return f"USAGE#{account_id}#{month}"
-
-
 def entry(version: int) -> str:
-    """Sorts by the chain, and behind the days."""
+    """Sorts by the chain."""
     return f"{ENTRY_PREFIX}{version:012d}"
 
 
@@ -350,16 +345,6 @@ def read_entry(key: str) -> int:
 
 def statement_numbers(year: str) -> str:
     return f"NUMBERS#{year}"
-
-
-def usage_line(day: str, rental_id: str, segment: int) -> str:
-    return f"{day}#{rental_id}#{segment:04d}"
-
-
-def read_usage_line(key: str) -> tuple[str, str, int]:
-    """Return day, rental and segment of a key of `usage_line`."""
-    day, rental_id, segment = key.split("#")
-    return day, rental_id, int(segment)
 
 
 def top_up(top_up_id: str) -> str:

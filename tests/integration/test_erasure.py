@@ -23,7 +23,7 @@ from chalicelib.organisations import service as organisation_service
 from chalicelib.organisations.ports import Once
 from chalicelib.privacy.requests import PrivacyRequest
 from chalicelib.privacy.service import MakeRequest, make_request
-from chalicelib.storage import carbon_keys, keys, payment_keys
+from chalicelib.storage import carbon_keys, keys, payment_keys, usage_keys
 from chalicelib.storage.tables.ledger import HoldItem, StatementItem, UsageItem
 from chalicelib.storage.tables.payments import PurchaseItem, TopUpItem
 from chalicelib.storage.tables.rentals import LogItem
@@ -152,8 +152,10 @@ def write_what_takes_time(account_id: str, rental_id: str, draw: Any) -> None:
     ).save()
     usage = {"gpu_type": "h100", "gpu_count": 1, "region": REGION, "label": draw()}
     counts = dict.fromkeys(("seconds", "micros", "promo_micros", "overrun_micros"), 1)
-    line = keys.usage_line("2026-01-02", rental_id, 1)
-    UsageItem(keys.usage(account_id, "2026-01"), line, facts=[], label=draw(), **counts).save()
+    line = usage_keys.line("2026-01-02", rental_id, 1)
+    UsageItem(
+        usage_keys.third(account_id, "2026-01", "2026-01-02"), line, facts=[], label=draw(), **counts
+    ).save()
     HoldItem(
         keys.account(account_id),
         keys.hold(f"{rental_id}#0009"),

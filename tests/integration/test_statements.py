@@ -1,6 +1,7 @@
 """Months of accounts' books on the database that the platform runs on."""
 
 import hashlib
+import itertools
 import json
 import urllib.request
 import uuid
@@ -37,13 +38,11 @@ def wired(cloud: EmbeddedCloud) -> Iterator[None]:
         yield
 
 
-def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
-    ports = wiring.billing_ports()
-    account_id = f"acc_{uuid.uuid4().hex}"
-    line = UsageLine(
+def build_line(account_id: str, day: str) -> UsageLine:
+    return UsageLine(
         account_id,
         "2026-11",
-        "2026-11-24",
+        day,
         "rnt_a",
         1,
         "h100",
@@ -57,6 +56,27 @@ def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
         0,
         ((9, 10, 100),),
     )
+
+
+def test_a_month_is_read_by_day_wherever_its_lines_stand(wired: None) -> None:
+    ports = wiring.billing_ports()
+    account_id = f"acc_{uuid.uuid4().hex}"
+    late = "2026-10-31"
+    days = [late, *(f"2026-11-{day:02d}" for day in (1, 10, 11, 12, 20, 21, 30))]
+    tx = ports.rentals.transactions()
+    for day in reversed(days):
+        ports.usage.add_usage(tx, build_line(account_id, day))
+    tx.commit()
+    assert [line.day for line in ports.usage.list_month(account_id, "2026-11")] == days
+    for first, last in itertools.combinations_with_replacement(days, 2):
+        found = ports.usage.list_usage(account_id, "2026-11", first, last)
+        assert [line.day for line in found] == [day for day in days if first <= day <= last]
+
+
+def test_a_day_of_usage_adds_up_by_the_hour(wired: None) -> None:
+    ports = wiring.billing_ports()
+    account_id = f"acc_{uuid.uuid4().hex}"
+    line = build_line(account_id, "2026-11-24")
     late = replace(line, seconds=2, micros=20, promo_micros=0, hours=((22, 1, 10), (23, 1, 10)))
     next_day = replace(late, day="2026-11-25", label=None, hours=((0, 2, 20),))
     more = replace(line, seconds=5, micros=50, promo_micros=1, overrun_micros=9, hours=((9, 5, 50),))
