@@ -1,6 +1,5 @@
 """Routes of rentals."""
 
-import json
 from http import HTTPStatus
 
 from chalicelib import wiring
@@ -31,7 +30,7 @@ from chalicelib.rentals.schemas import (
     RentalForm,
     RentalListBody,
 )
-from chalicelib.runtime.bodies import validate
+from chalicelib.runtime.bodies import read_object, validate
 from chalicelib.runtime.conventions import tell_replayed
 from chalicelib.runtime.http import Answer, Api, Call
 from chalicelib.runtime.listing import SORTED_PAGING, read_limit, read_sort
@@ -60,7 +59,7 @@ def create_rental(call: Call) -> Answer[RentalBody | ClusterBody]:
 def _complete(call: Call) -> CreateRentalRequest:
     """Return the request with what its template says in place of what it leaves out."""
     form: RentalForm = call.read_body(RentalForm)
-    given = json.loads(call.raw_body)
+    given = read_object(call.raw_body)
     if form.template_id is None:
         return validate(given, CreateRentalRequest)
     whole = service.complete_request(wiring.template_ports(), call.principal, form.template_id, given)

@@ -71,10 +71,19 @@ def read_bytes(event: Mapping[str, Any]) -> bytes:
 
 
 def parse_body(raw: bytes, model: type[B]) -> B:
-    """Parse strictly: no duplicate keys, no NaN, bounded depth, no unknown field, no coercion.
+    """Parse strictly: what `read_object` takes, no unknown field, no coercion.
 
     Raises:
         InvalidInput: ``invalid_json``, or ``invalid_request`` with a list of what is wrong where.
+    """
+    return validate(read_object(raw), model)
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Return the members of a JSON object: no duplicate keys, no NaN, bounded depth.
+
+    Raises:
+        InvalidInput: ``invalid_json``, or ``invalid_request`` of another value and of one too deep.
     """
     try:
         value = json.loads(
@@ -92,7 +101,7 @@ def parse_body(raw: bytes, model: type[B]) -> B:
         raise InvalidInput("The body must be a JSON object.")
     if _measure_depth(value) > MAX_DEPTH:
         raise InvalidInput(f"The body may nest {MAX_DEPTH} levels at most.")
-    return validate(value, model)
+    return value
 
 
 def validate(value: Mapping[str, Any], model: type[B]) -> B:

@@ -83,6 +83,17 @@ def test_without_room_a_start_stands_in_line_and_shows_where(client):
     assert (status, left["state"], left["line"]) == (200, "terminated", None)
 
 
+def test_a_whole_number_is_one_however_it_is_written(client):
+    """To JSON Schema 2.0 is an integer."""
+    status, made = client.rent("a", gpu_count=2.0, image="busybox", ports=[{"container_port": 8080.0}])
+    assert (status, made["gpu_count"]) == (201, 2)
+    template = {"name": "t", "gpu_type": GPU_TYPE, "gpu_count": 1.0, "command": ["true"]}
+    template_id = client.send("POST", "/v1/templates", template, key="t")[1]["template_id"]
+    body = {"template_id": template_id, "region": REGION, "priority": 1e1}
+    status, made = client.send("POST", "/v1/rentals", body, key="b")
+    assert (status, made["gpu_count"], made["priority"]) == (201, 1, 10)
+
+
 def test_a_life_of_stop_resume_and_restart(client):
     rental_id = client.rent("a")[1]["rental_id"]
     client.seeded.report(client.seeded.rental(rental_id), "running")
