@@ -96,7 +96,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
     | _PAYS
     | _GOVERNS
     | _CONSENTS
-    | {"accounts:close", "organisation:delete", "ownership:write"},
+    | {"accounts:close", "organisation:close", "ownership:write"},
     "admin": _SELF | _TENANT_READS | _BUILDS | _PAYS | _GOVERNS | _CONSENTS,
     "billing": _SELF | _TENANT_READS | _PAYS,
     "developer": _SELF | _TENANT_READS | _BUILDS,

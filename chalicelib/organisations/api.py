@@ -17,6 +17,7 @@ from chalicelib.organisations.schemas import (
     MemberBody,
     MemberListBody,
     MembershipsBody,
+    OrganisationActionRequest,
     OrganisationBody,
     OrganisationRequest,
     OwnershipRequest,
@@ -94,11 +95,18 @@ def rename_organisation(call: Call, account_id: str) -> Answer[OrganisationBody]
     return Answer(render_organisation(renamed))
 
 
-@api.route("DELETE", "/v1/organisations/{account_id}", permission="organisation:delete", fresh=True)
-def close_organisation(call: Call, account_id: str) -> Answer[None]:
-    """Close an organisation that runs nothing; what is in its books stays."""
-    service.close_organisation(wiring.organisation_ports(), call.principal, account_id)
-    return Answer(status=HTTPStatus.NO_CONTENT)
+@api.route(
+    "POST",
+    "/v1/organisations/{account_id}/actions",
+    permission="organisation:close",
+    body=OrganisationActionRequest,
+    fresh=True,
+)
+def act_on_organisation(call: Call, account_id: str) -> Answer[OrganisationBody]:
+    """Close an organisation that runs nothing; it stays to be read and paid for."""
+    call.read_body(OrganisationActionRequest)
+    closed = service.close_organisation(wiring.organisation_ports(), call.principal, account_id)
+    return Answer(render_organisation(closed))
 
 
 @api.route(

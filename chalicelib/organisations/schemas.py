@@ -36,6 +36,10 @@ class OrganisationRequest(RequestBody):
     name: Name
 
 
+class OrganisationActionRequest(RequestBody):
+    action: Literal["close"]
+
+
 class OrganisationBody(ResponseBody):
     account_id: str
     name: str

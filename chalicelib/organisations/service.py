@@ -91,7 +91,7 @@ def rename_organisation(
     return _describe(renamed)
 
 
-def close_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> None:
+def close_organisation(ports: OrganisationPorts, principal: Principal, account_id: str) -> Organisation:
     """Close an organisation that has nothing under way; closing twice changes nothing.
 
     It can be read and paid for from then on, as one that is suspended; an operator opens it again.
@@ -103,7 +103,7 @@ def close_organisation(ports: OrganisationPorts, principal: Principal, account_i
     """
     account = find_organisation(ports, principal, account_id)
     if account.closed_at_ms is not None:
-        return
+        return _describe(account)
     left = [reason for reason in ports.list_reasons(account_id) if reason in CLOSING_WAITS_FOR]
     if left:
         # It would go on, and cost, in an account that nobody looks at any more.
@@ -120,6 +120,7 @@ def close_organisation(ports: OrganisationPorts, principal: Principal, account_i
     ports.accounts.store.replace_account(tx, account, closed)
     add_audit(ports, tx, principal, account_id, "organisation.closed", account_id)
     tx.commit()
+    return _describe(closed)
 
 
 def change_role(

@@ -19,6 +19,7 @@ EXAMPLES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "lift it": {"action": "unsuspend", "reason": "Dispute settled"},
     },
     "OrganisationRequest": {"organisation": {"name": "Example Lab"}},
+    "OrganisationActionRequest": {"close it": {"action": "close"}},
     "OwnershipRequest": {"to another member": {"user_id": "usr_01jd3r8m2k9qv5w7x1y4z6a8bc"}},
     "RoleRequest": {"developer": {"role": "developer"}},
     "InvitationRequest": {"developer": {"email": "ada@lab.example", "role": "developer"}},

@@ -216,26 +216,16 @@ def build_operations() -> list[dict[str, Any]]:
     for each in REFUSALS:
         for name in each.operations:
             statuses.setdefault(name, set()).add(str(each.status))
-    checks: dict[str, dict[str, Any]] = {
-        name: {
-            "positive_data_acceptance": {
-                "expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, *sorted(found)]
-            }
-        }
-        for name, found in statuses.items()
-    }
-    for name in _list_of_organisations():
-        checks.setdefault(name, {})["ensure_resource_availability"] = {"enabled": False}
-    return [{"include-operation-id": name, "checks": told} for name, told in sorted(checks.items())]
-
-
-def _list_of_organisations() -> list[str]:
-    """A token is of one organisation: that of who has just made another does not show it, nor change it."""
     return [
-        each["operationId"]
-        for path, methods in _CONTRACT["paths"].items()
-        if path.startswith("/v1/organisations/{account_id}")
-        for each in methods.values()
+        {
+            "include-operation-id": name,
+            "checks": {
+                "positive_data_acceptance": {
+                    "expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, *sorted(found)]
+                }
+            },
+        }
+        for name, found in sorted(statuses.items())
     ]
 
 

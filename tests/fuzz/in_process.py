@@ -1,5 +1,6 @@
 """The whole API in this process, over fakes in memory, with keys of each role."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -59,11 +60,15 @@ class InProcess:
         owner, member = (
             add_person(self.platform.seeded, role, account_id=account_id) for role in ("owner", "viewer")
         )
-        token = f"token-of-{owner.user_id}"
-        self.people[token] = owner
         assert owner.user_id is not None
         assert member.user_id is not None
-        return SignedIn(owner.user_id, member.user_id, lambda: token)
+
+        def read_token(account_id: str) -> str:
+            token = f"token-of-{owner.user_id}-in-{account_id}"
+            self.people[token] = replace(owner, account_id=account_id)
+            return token
+
+        return SignedIn(owner.user_id, member.user_id, read_token)
 
     def build_oauth(self) -> OAuthPorts:
         cloud = self.platform.cloud

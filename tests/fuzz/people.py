@@ -3,9 +3,11 @@
 import uuid
 
 from chalicelib import wiring
+from chalicelib.core.principal import STEP_UP_MS
 from chalicelib.identity.model import Person
 from chalicelib.oauth.granting import open_grant, sign_for_person
-from chalicelib.oauth.model import ACCESS_TOKEN_SECONDS, SECOND_MS, Consent
+from chalicelib.oauth.model import Consent
+from chalicelib.oauth.ports import OAuthPorts
 from chalicelib.oauth.signing import rotate_signing_keys
 from chalicelib.organisations.model import Membership
 from tests.fuzz.seeding import SignedIn
@@ -22,19 +24,29 @@ def sign_in(account_id: str) -> SignedIn:
     organisations.store.add_membership(tx, Membership(account_id, owner_id, "owner", now_ms))
     organisations.store.count_owner(tx, account_id, 1)
     organisations.store.add_membership(tx, Membership(account_id, member_id, "viewer", now_ms))
-    consent = Consent(owner_id, account_id, "all", _EPOCH, now_ms, ("otp", "pwd"), ports.ids.new_id("ses"))
-    grant, _ = open_grant(ports, ports.ids.new_id("ogr"), "cli", consent)
-    ports.store.add(tx, grant)
     tx.commit()
-    signed = {"at_ms": 0, "token": ""}
+    signed: dict[str, tuple[int, str]] = {}
 
-    def read_token() -> str:
+    def read_token(account_id: str) -> str:
         at_ms = ports.clock.now_ms()
-        if at_ms - int(signed["at_ms"]) > ACCESS_TOKEN_SECONDS * SECOND_MS // 2:
-            signed.update(at_ms=at_ms, token=sign_for_person(ports, grant, "all"))
-        return str(signed["token"])
+        signed_at_ms, token = signed.get(account_id, (0, ""))
+        if at_ms - signed_at_ms > STEP_UP_MS // 2:
+            token = sign_token(ports, owner_id, account_id)
+            signed[account_id] = at_ms, token
+        return token
 
     return SignedIn(owner_id, member_id, read_token)
+
+
+def sign_token(ports: OAuthPorts, user_id: str, account_id: str) -> str:
+    """Return an access token as that of a person who consented just now."""
+    session_id = ports.ids.new_id("ses")
+    consent = Consent(user_id, account_id, "all", _EPOCH, ports.clock.now_ms(), ("otp", "pwd"), session_id)
+    grant, _ = open_grant(ports, ports.ids.new_id("ogr"), "cli", consent)
+    tx = ports.transactions()
+    ports.store.add(tx, grant)
+    tx.commit()
+    return sign_for_person(ports, grant, "all")
 
 
 def make_person() -> str:

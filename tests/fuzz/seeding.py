@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -19,11 +19,15 @@ _GPU = {"pci_bus_id": "00000000:18:00.0", "model": "NVIDIA H100 80GB HBM3", "mem
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """An owner of an organisation, whose access token is read before each use, and a member of it."""
+    """An owner of an organisation, and a member of it.
+
+    ``read_token`` takes the id of an organisation that the owner has: an access token is of one, and is read
+    before each use.
+    """
 
     user_id: str
     member_id: str
-    read_token: Callable[[], str]
+    read_token: Callable[[str], str]
 
 
 #: Makes the two people of an organisation.
@@ -47,9 +51,14 @@ class Installation:
     #: Of an organisation of its own.
     owner: SignedIn
     owner_account_id: str
+    #: Of another of the owner's, that may be closed.
+    closed_account_id: str
     #: Of an account that may be suspended, and of one that may be erased.
     barred_account_id: str
     erased_key: str
+    #: All that the owner has, with those that the run makes, and the tokens that the owner asked with.
+    organisations: list[str] = field(default_factory=list)
+    owner_tokens: set[str] = field(default_factory=set)
 
     def find_key(self, operation: Mapping[str, Any]) -> str | None:
         """Return what an operation of the document is asked with."""
@@ -61,7 +70,9 @@ class Installation:
         if operation["operationId"] == "create_privacy_request":
             return self.erased_key
         if self.is_of_owners(operation):
-            return self.owner.read_token()
+            token = self.owner.read_token(self.owner_account_id)
+            self.owner_tokens.add(token)
+            return token
         if permission in PERMISSIONS["renter"] and not self._is_of_operators(operation):
             return self.renter_key
         return self.operator_key
@@ -102,6 +113,8 @@ def seed(url: str, operator_key: str, sign_in: SignIn, today: date | None = None
     others = [operator.call("POST", "/v1/accounts", {"name": name})["account_id"] for name in "abc"]
     erased = operator.call("POST", f"/v1/accounts/{others[2]}/api-keys", {"label": "asks"})
     people = sign_in(others[0])
+    owner = Api(url, people.read_token(others[0]))
+    closed_account_id = make(owner, "/v1/organisations", {"name": "Closed"}, "account_id")
     known = {
         "account_id": [account_id],
         "key_id": [spare["key_id"]],
@@ -111,7 +124,7 @@ def seed(url: str, operator_key: str, sign_in: SignIn, today: date | None = None
         "unit_id": ["dac-1"],
         "user_id": [people.member_id],
         **make_things(renter),
-        **make_parts(Api(url, people.read_token()), others[0]),
+        **make_parts(owner, others[0]),
         "window_id": [plan_window(operator, host["host_id"], day)],
     }
     return Installation(
@@ -124,8 +137,10 @@ def seed(url: str, operator_key: str, sign_in: SignIn, today: date | None = None
         day,
         people,
         others[0],
+        closed_account_id,
         others[1],
         erased["key"],
+        [others[0], closed_account_id],
     )
 
 
@@ -158,42 +173,44 @@ def plan_window(operator: Api, host_id: str, today: date) -> str:
         "starts_at": f"{day}T02:00:00Z",
         "ends_at": f"{day}T04:00:00Z",
     }
-    made = operator.call("POST", "/v1/maintenance-windows", body, Idempotency_Key=secrets.token_hex(8))
-    return str(made["window_id"])
+    return make(operator, "/v1/maintenance-windows", body, "window_id")
 
 
 def make_parts(owner: Api, account_id: str) -> dict[str, list[str]]:
     """Ids of what an organisation is made of."""
 
-    def make(path: str, body: Mapping[str, Any], member: str) -> list[str]:
-        return [str(owner.call("POST", path, body, Idempotency_Key=secrets.token_hex(8))[member])]
-
     path = f"/v1/organisations/{account_id}"
     program = {"name": "ci", "role": "viewer"}
     inviting = {"email": "ada@lab.example", "role": "viewer"}
     return {
-        "project_id": make(f"{path}/projects", {"name": "Training"}, "project_id"),
-        "service_account_id": make(f"{path}/service-accounts", program, "service_account_id"),
-        "invitation_id": make(f"{path}/invitations", inviting, "invitation_id"),
+        "project_id": [make(owner, f"{path}/projects", {"name": "Training"}, "project_id")],
+        "service_account_id": [make(owner, f"{path}/service-accounts", program, "service_account_id")],
+        "invitation_id": [make(owner, f"{path}/invitations", inviting, "invitation_id")],
     }
 
 
 def make_things(renter: Api) -> dict[str, list[str]]:
     """Ids of what a renter has, by the parameter that names them."""
-
-    def make(path: str, body: Mapping[str, Any], member: str) -> list[str]:
-        made = renter.call("POST", path, body, Idempotency_Key=secrets.token_hex(8))
-        found = made.get("items", [made])[0]
-        return [str(found[member])]
-
     workload = {"gpu_type": GPU_TYPE, "image": "busybox:1.36", "command": ["true"]}
     url = "https://console.example.com/billing"
     return {
-        "template_id": make("/v1/templates", {"name": "training", "gpu_count": 1, **workload}, "template_id"),
-        "budget_id": make("/v1/budgets", {"name": "All", "limit_micros": 10**12}, "budget_id"),
-        "rental_id": make("/v1/rentals", {"region": REGION, **workload}, "rental_id"),
-        "endpoint_id": make("/v1/webhook-endpoints", {"url": "https://hooks.example.com/all"}, "endpoint_id"),
-        "request_id": make("/v1/privacy/requests", {"kind": "export"}, "request_id"),
-        "client_id": make("/v1/oauth-clients", _CLIENT, "client_id"),
-        "top_up_id": make("/v1/top-ups", {"amount_micros": 50_000_000, "return_url": url}, "top_up_id"),
+        "template_id": [
+            make(renter, "/v1/templates", {"name": "training", "gpu_count": 1, **workload}, "template_id")
+        ],
+        "budget_id": [make(renter, "/v1/budgets", {"name": "All", "limit_micros": 10**12}, "budget_id")],
+        "rental_id": [make(renter, "/v1/rentals", {"region": REGION, **workload}, "rental_id")],
+        "endpoint_id": [
+            make(renter, "/v1/webhook-endpoints", {"url": "https://hooks.example.com/all"}, "endpoint_id")
+        ],
+        "request_id": [make(renter, "/v1/privacy/requests", {"kind": "export"}, "request_id")],
+        "client_id": [make(renter, "/v1/oauth-clients", _CLIENT, "client_id")],
+        "top_up_id": [
+            make(renter, "/v1/top-ups", {"amount_micros": 50_000_000, "return_url": url}, "top_up_id")
+        ],
     }
+
+
+def make(api: Api, path: str, body: Mapping[str, Any], member: str) -> str:
+    """Return the id of what was made, or of the first of a list."""
+    made = api.call("POST", path, body, Idempotency_Key=secrets.token_hex(8))
+    return str(made.get("items", [made])[0][member])

@@ -13,7 +13,7 @@ FRESH = {
     "POST /v1/oauth-clients",
     "POST /v1/oauth-clients/{client_id}/secrets",
     "POST /v1/service-accounts/{service_account_id}/secrets",
-    "DELETE /v1/organisations/{account_id}",
+    "POST /v1/organisations/{account_id}/actions",
     "POST /v1/organisations/{account_id}/ownership",
 }
 OF_ROUTES = {f"{each.method} {each.path}": each for each in OPERATIONS}

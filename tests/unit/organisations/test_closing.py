@@ -22,11 +22,12 @@ WITH_VOLUME = Workload(("python", "train.py"), volume=Volume(1024, "/data"))
 def close(seeded, owner):
     """Close, or return what stands against it."""
     try:
-        service.close_organisation(seeded.cloud.organisations, owner, owner.account_id)
+        closed = service.close_organisation(seeded.cloud.organisations, owner, owner.account_id)
     except Conflict as error:
         refused = error
     else:
         assert seeded.cloud.accounts.store.get_account(owner.account_id).is_barred
+        assert closed.closed_at_ms == seeded.cloud.clock.now_ms()
         return []
     assert refused.code == "organisation_in_use"
     assert all(reason in refused.detail for reason in refused.extra["reasons"])

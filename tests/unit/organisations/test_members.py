@@ -314,11 +314,12 @@ def test_closing_leaves_to_read_and_to_pay_and_waits_for_what_runs(ports, seeded
     tx = seeded.cloud.db.begin()
     quota.put_quota(tx, owner.account_id, quota.get_quota(owner.account_id), 4)
     tx.commit()
-    service.close_organisation(ports, owner, owner.account_id)
+    closed = service.close_organisation(ports, owner, owner.account_id)
     account = seeded.cloud.accounts.store.get_account(owner.account_id)
     assert account.is_barred
     before = len(seeded.cloud.audit.entries)
-    service.close_organisation(ports, owner, owner.account_id)
+    assert service.close_organisation(ports, owner, owner.account_id) == closed
+    assert service.read_organisation(ports, owner, owner.account_id) == closed
     assert len(seeded.cloud.audit.entries) == before
 
 

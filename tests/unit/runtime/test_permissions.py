@@ -36,7 +36,7 @@ ROUTES = {
     "POST /v1/organisations": PEOPLE,
     "GET /v1/organisations/{account_id}": SUPPORT | READERS,
     "PATCH /v1/organisations/{account_id}": {"owner", "admin"},
-    "DELETE /v1/organisations/{account_id}": {"owner"},
+    "POST /v1/organisations/{account_id}/actions": {"owner"},
     "POST /v1/organisations/{account_id}/ownership": {"owner"},
     "GET /v1/organisations/{account_id}/members": SUPPORT | READERS,
     "PUT /v1/organisations/{account_id}/members/{user_id}": {"operator", "owner", "admin"},
