@@ -6,6 +6,7 @@ An item a stay and UTC day, and one for each journal of another kind.
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 from pynamodb.expressions.condition import Condition
@@ -113,9 +114,16 @@ def _read_hours(row: _Row) -> tuple[tuple[int, int, int], ...]:
     )
 
 
+@lru_cache(1024)
+def _read_facts(text: str) -> tuple[str, int, str, int]:
+    """All days of a stay have the same: its GPU type, GPU count, region and price."""
+    gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(text)
+    return gpu_type, gpu_count, region, price_micros_per_gpu_hour
+
+
 def _read_line(account_id: str, month: str, row: _Row, hours: tuple[tuple[int, int, int], ...]) -> UsageLine:
     day, rental_id, segment = usage_keys.read_line(row["sk"]["S"])
-    gpu_type, gpu_count, region, price_micros_per_gpu_hour = json.loads(row["facts"]["S"])
+    gpu_type, gpu_count, region, price_micros_per_gpu_hour = _read_facts(row["facts"]["S"])
     return UsageLine(
         account_id=account_id,
         month=month,

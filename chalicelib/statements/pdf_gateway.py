@@ -17,12 +17,15 @@ from chalicelib.runtime.printing import (
     build_table,
     load_fonts,
     print_pages,
+    write_cell,
     write_text,
 )
 from chalicelib.statements.model import Movement, Party, Statement, StayCharge
 
 #: A person reads no more; the CSV has each line.
 MAX_PRINTED = 300
+_RENTAL_WIDTH, _RENTAL_SIZE = 50 * mm, 7.5
+_KIND_WIDTH = 42 * mm
 NAMES = {
     "top_up": "Paid in",
     "refund": "Refunded",
@@ -170,7 +173,8 @@ def _build_movements(statement: Statement) -> list[Flowable]:
         return []
     shown = statement.movements[:MAX_PRINTED]
     body = [_read_movement(each) for each in shown]
-    widths = [26 * mm, 42 * mm, WIDTH - 26 * mm - 42 * mm - 2 * 28 * mm, 28 * mm, 28 * mm]
+    others = [26 * mm, _KIND_WIDTH, 28 * mm, 28 * mm]
+    widths = [*others[:2], WIDTH - sum(others), *others[2:]]
     table = build_table(["Posted", "What", "Why", "Paid in money", "Promotional"], body, widths, numbers=2)
     return [
         write_text("Money in and out, and credit", 10, bold=True),
@@ -183,7 +187,7 @@ def _build_movements(statement: Statement) -> list[Flowable]:
 def _read_movement(movement: Movement) -> list[str | Paragraph]:
     return [
         _day(movement.posted_at_ms),
-        write_text(_name_kind(movement.kind), 8),
+        write_cell(_name_kind(movement.kind), _KIND_WIDTH),
         write_text(movement.note, 8, color=FAINT),
         _money(movement.paid_micros),
         _money(movement.promo_micros),
@@ -195,16 +199,11 @@ def _build_stays(statement: Statement) -> list[Flowable]:
         return []
     dearest = sorted(statement.stays, key=lambda each: (-each.micros, each.rental_id, each.segment))
     shown = sorted(dearest[:MAX_PRINTED], key=lambda each: (each.first_day, each.rental_id, each.segment))
-    widths = [
-        50 * mm,
-        28 * mm,
-        WIDTH - 50 * mm - 28 * mm - 22 * mm - 25 * mm - 22 * mm,
-        22 * mm,
-        25 * mm,
-        22 * mm,
-    ]
+    others = [28 * mm, 22 * mm, 25 * mm, 22 * mm]
+    widths = [_RENTAL_WIDTH, others[0], WIDTH - _RENTAL_WIDTH - sum(others), *others[1:]]
     header = ["Rental", "Days", "GPUs", "Price an hour", "Time", "Charge"]
-    table = build_table(header, [_read_stay(each) for each in shown], widths, numbers=3)
+    body = [_read_stay(each, widths[2]) for each in shown]
+    table = build_table(header, body, widths, numbers=3, sizes={0: _RENTAL_SIZE})
     return [
         Spacer(0, 5 * mm),
         write_text("GPU time by stay", 10, bold=True),
@@ -214,15 +213,15 @@ def _build_stays(statement: Statement) -> list[Flowable]:
     ]
 
 
-def _read_stay(stay: StayCharge) -> list[str | Paragraph]:
+def _read_stay(stay: StayCharge, gpus_width: float) -> list[str | Paragraph]:
     name = stay.rental_id + (f" · stay {stay.segment}" if stay.segment > 1 else "")
     label = f"{name} {stay.label}" if stay.label else name
     days = stay.first_day[5:] + (f" to {stay.last_day[5:]}" if stay.last_day != stay.first_day else "")
     minutes, seconds = divmod(stay.seconds, 60)
     return [
-        write_text(label, 7.5),
+        write_cell(label, _RENTAL_WIDTH, _RENTAL_SIZE),
         days,
-        write_text(f"{stay.gpu_count} x {stay.gpu_type}, {stay.region}", 8),
+        write_cell(f"{stay.gpu_count} x {stay.gpu_type}, {stay.region}", gpus_width),
         _money(stay.price_micros_per_gpu_hour * stay.gpu_count),
         f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
         _money(stay.micros),
