@@ -20,7 +20,7 @@ export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-unit test-cloud check openapi format lock fuzz-api bench bench-agent bench-scheduler bench-billing bench-carbon bench-api reproduce history bank ledger mutants simulate deploy wheel engine clean
+.PHONY: help up demo test test-unit test-cloud check openapi format lock fuzz-api fuzz-deep bench bench-agent bench-scheduler bench-billing bench-carbon bench-api reproduce history bank ledger mutants simulate deploy wheel engine clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ bank: .venv/.ready ## Move money between wallets by 8 threads x 2,000 transfers 
 
 fuzz-api: .venv/.ready ## Fuzz every operation of the API on an embedded cloud, by its document (SEED=n; 15 minutes)
 	@$(BIN)/python -m tests.fuzz $(SEED)
+
+fuzz-deep: .venv/.ready ## Fuzz the same in one process over fakes, which draws more of what is rare (SEED=n; 10 minutes)
+	@$(BIN)/python -m tests.fuzz --in-memory $(SEED)
 
 bench: .venv/.ready ## Measure ratios and counted calls into bench.json
 	@$(BIN)/python -m tests.performance.bench

@@ -51,7 +51,9 @@ class Profile:
 REQUEST_SECONDS = 60
 #: Chains are drawn until time is out; a slow machine draws no fewer than these and calls it a run.
 MIN_STATEFUL_CASES = 1_000
-FULL = Profile("full", examples=3, chains=30, steps=8, max_seconds=840)
+FULL = Profile("full", examples=3, chains=30, steps=8, max_seconds=750)
+#: In memory nothing is waited for: what is rare is drawn here.
+DEEP = Profile("deep", examples=8, chains=60, steps=8, max_seconds=600)
 #: The bounds of every schema, and no chance: drawing costs more time than the tests have.
 SHORT = Profile(
     "short", 1, chains=1, steps=2, max_seconds=600, methods=("patch",), phases=("examples", "coverage")
