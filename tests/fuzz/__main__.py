@@ -4,6 +4,7 @@ On an embedded cloud of its own, or in this process over fakes, where as long a 
 """
 
 import argparse
+import logging
 import sys
 from dataclasses import replace
 
@@ -37,17 +38,19 @@ def main() -> int:
 
 
 def fuzz_cloud(profile: Profile) -> Outcome:
-    with run_cloud("fuzz", Progress()) as cloud, wire_to(cloud):
+    progress = Progress()
+    with run_cloud("fuzz", progress) as cloud, wire_to(cloud):
         key = cloud.bootstrap()["operator_key"]
         assert key is not None
-        return fuzz(profile, seed(cloud.api_url, key, sign_in), cloud.api_url, FOLDER)
+        return fuzz(profile, seed(cloud.api_url, key, sign_in), cloud.api_url, FOLDER, progress.say)
 
 
 def fuzz_in_memory(profile: Profile) -> Outcome:
+    logging.disable(logging.CRITICAL)
     with pytest.MonkeyPatch.context() as monkeypatch, run_gateway() as url:
         platform = InProcess(monkeypatch)
         installation = seed(url, platform.operator_key, platform.sign_in, platform.today)
-        return fuzz(profile, installation, url, FOLDER)
+        return fuzz(profile, installation, url, FOLDER, Progress().say)
 
 
 if __name__ == "__main__":

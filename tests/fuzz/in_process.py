@@ -17,6 +17,7 @@ from chalicelib.oauth.signing import RING, KeyCache, rotate_signing_keys
 from chalicelib.oauth.token_gateway import JoseCodec
 from chalicelib.runtime.settings import Settings, parse_settings
 from tests.factories import add_person
+from tests.fakes.doors import open_doors
 from tests.fakes.oauth import FakeOAuthStore, FakeSigner, FakeStanding
 from tests.fakes.wiring import rewire
 from tests.fuzz.seeding import SignedIn
@@ -31,6 +32,7 @@ PUBLIC_URL = "https://api.example/stage"
 
 class InProcess:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        open_doors(monkeypatch)
         self.platform = Platform(monkeypatch)
         accounts = self.platform.cloud.accounts
         self.standings = Standings(accounts.store, accounts.clock.now_ms)

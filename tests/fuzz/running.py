@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -47,6 +47,7 @@ class Profile:
     phases: tuple[str, ...] = ("examples", "coverage", "fuzzing", "stateful")
 
 
+_TOLD_CASES = 1_000
 #: The embedded cloud starts a process where AWS has a function warm.
 REQUEST_SECONDS = 60
 #: Chains are drawn until time is out; a slow machine draws no fewer than these and calls it a run.
@@ -162,18 +163,29 @@ def load(profile: Profile, installation: Installation, url: str) -> OpenApiSchem
     return schema
 
 
-def fuzz(profile: Profile, installation: Installation, url: str, folder: Path) -> Outcome:
-    """Ask the API at ``url``; ``folder`` gets the report as JUnit XML."""
+def fuzz(
+    profile: Profile,
+    installation: Installation,
+    url: str,
+    folder: Path,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Outcome:
+    """Ask the API at ``url``; ``folder`` gets the report as JUnit XML, ``say`` how far it is."""
     schema = load(profile, installation, url)
     folder.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(schema.statistic.operations.total)
     writer = JunitXmlWriter(folder / f"{profile.name}.xml", schema.config.output)
-    started = time.monotonic()
+    started, told = time.monotonic(), 0
+    say(f"  ... fuzzing for {profile.max_seconds / 60:.0f} minutes at most")
     logging.disable(logging.CRITICAL)
     try:
         with adjust(installation), writer:
             for event in engine.from_schema(schema).execute():
                 _note(event, outcome, writer)
+                if outcome.cases.total() >= told + _TOLD_CASES:
+                    told = outcome.cases.total()
+                    spent = time.monotonic() - started
+                    say(f"  {spent:6.0f} s: {told} cases, {len(outcome.failures)} failures")
     finally:
         logging.disable(logging.NOTSET)
     outcome.seconds = time.monotonic() - started
