@@ -1,11 +1,14 @@
 """Watches this process's calls to DynamoDB and says what each consumed, by call and by partition key.
 
 The embedded DynamoDB answers ReturnConsumedCapacity by count of items, not by their sizes; so items are read
-before and after each write, uncounted, and priced by `tests.performance.capacity`. For one thread.
+before and after each write, uncounted, and priced by `tests.performance.capacity`; what a read took a part of
+is read whole. One thread writes; several may read.
 """
 
+import re
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +38,7 @@ class Consumption:
     write_units: int = 0
     write_units_by_key: Counter[str] = field(default_factory=Counter)
     _paused: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def units(self) -> float:
@@ -46,6 +50,10 @@ class Consumption:
         self._paused = True
         yield
         self._paused = False
+
+    def add_read(self, units: float) -> None:
+        with self._lock:
+            self.read_units += units
 
     def add_write(self, key: str, units: int) -> None:
         self.write_units += units
@@ -65,7 +73,9 @@ def watch_consumption() -> Iterator[Consumption]:
         writes = _list_writes(operation, arguments)
         before = [tables.read(write) for write in writes]
         answer = make_call(operation, arguments)
-        consumed.read_units += _price_read(operation, arguments, answer)
+        whole = widen(arguments) if operation in {"GetItem", "Query"} else arguments
+        seen = answer if whole == arguments else make_call(operation, whole)
+        consumed.add_read(_price_read(operation, arguments, seen))
         transactional = operation == "TransactWriteItems"
         for write, old in zip(writes, before, strict=True):
             new = tables.read(write) if write.changes else old
@@ -125,6 +135,29 @@ def _read_write(kind: str, asked: dict[str, Any]) -> _Write:
 
 def _cut_key(item: Item) -> Item:
     return {name: item[name] for name in ("pk", "sk")}
+
+
+def widen(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a read's arguments without what leaves a part of it out: whole items are paid for, found or not.
+
+    Source: AWS, Amazon DynamoDB Developer Guide, "Read and write operations": consumption of Query.
+    """
+    whole = {
+        name: value
+        for name, value in arguments.items()
+        if name not in {"ProjectionExpression", "FilterExpression"}
+    }
+    left = whole.get("KeyConditionExpression", "")
+    for name in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
+        # What no expression names is refused.
+        kept = {
+            key: value
+            for key, value in whole.pop(name, {}).items()
+            if re.search(rf"{re.escape(key)}\b", left)
+        }
+        if kept:
+            whole[name] = kept
+    return whole
 
 
 def _price_read(operation: str, arguments: dict[str, Any], answer: Any) -> float:

@@ -8,6 +8,7 @@ from tests.performance.capacity import (
     compute_read_units,
     compute_write_units,
 )
+from tests.performance.consumption import widen
 
 KEY = ("pool", "rank")
 
@@ -58,3 +59,26 @@ def test_an_index_pays_for_what_changes_in_it_and_twice_for_a_key():
     assert compute_index_units(None, low, KEY) == 1
     assert compute_index_units(low, None, KEY) == 1
     assert compute_index_units(sized(9), sized(10), KEY) == 0
+
+
+def test_a_read_is_paid_for_whole_and_before_its_filter():
+    asked = {
+        "TableName": "t",
+        "KeyConditionExpression": "#0 = :0 AND #10 < :1",
+        "FilterExpression": "#2 = :2",
+        "ProjectionExpression": "#1, #3",
+        "ExpressionAttributeNames": {"#0": "pk", "#1": "a", "#2": "b", "#3": "c", "#10": "sk"},
+        "ExpressionAttributeValues": {":0": {"S": "p"}, ":1": {"S": "s"}, ":2": {"N": "1"}},
+        "Limit": 3,
+    }
+    assert widen(asked) == {
+        "TableName": "t",
+        "KeyConditionExpression": "#0 = :0 AND #10 < :1",
+        "ExpressionAttributeNames": {"#0": "pk", "#10": "sk"},
+        "ExpressionAttributeValues": {":0": {"S": "p"}, ":1": {"S": "s"}},
+        "Limit": 3,
+    }
+    assert widen({"TableName": "t", "Key": {}, "ExpressionAttributeNames": {"#0": "a"}}) == {
+        "TableName": "t",
+        "Key": {},
+    }
