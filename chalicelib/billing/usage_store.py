@@ -22,6 +22,8 @@ from chalicelib.storage.transaction import dynamo, unexpected
 
 _Row = dict[str, dict[str, str]]
 HOURS = range(24)
+#: More would wait for each other longer than a read may take, where one process serves all tables.
+_AT_ONCE = 2
 _WITHOUT_HOURS = ["sk", "facts", "label", "seconds", "micros", "promo_micros", "overrun_micros"]
 
 
@@ -80,7 +82,7 @@ def _query(
 ) -> Iterator[dict[str, Any]]:
     """Yield rows in the order of ``partitions``: a model for each of 10,000 lines costs more than the query.
 
-    All are asked at once, and the next page of one is on its way while one is read.
+    A page is on its way while one is read, and another behind it.
     """
     connection = UsageItem._get_connection()  # noqa: SLF001
 
@@ -93,7 +95,7 @@ def _query(
             consistent_read=True,
         )
 
-    with ThreadPoolExecutor(len(partitions)) as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         for partition, coming in [(each, pool.submit(ask, each)) for each in partitions]:
             page: Future[Any] | None = coming
             while page is not None:

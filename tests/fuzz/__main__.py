@@ -1,6 +1,6 @@
 """Fuzz the API: ``python -m tests.fuzz [--in-memory] [SEED]``. Ends with 1 on a failure.
 
-On an embedded cloud of its own, or in this process over fakes, where as long a run draws twice as much.
+On an embedded cloud of its own, or in this process over fakes, where as long a run draws more.
 """
 
 import argparse

@@ -24,7 +24,7 @@ LINES = 80
 
 
 def measure_statement(record: Callable[[str, float, str], None]) -> None:
-    """Issue the month of an account that ran 400 rentals on each of 25 days."""
+    """Issue the month of an account that ran 400 rentals on each of 25 days, in every hour of them."""
     ports, account_id = wiring.statement_ports(), f"acc_{uuid.uuid4().hex}"
     # An instance loads its printer and its fonts for the first that it issues.
     other_id = f"acc_{uuid.uuid4().hex}"
@@ -32,7 +32,7 @@ def measure_statement(record: Callable[[str, float, str], None]) -> None:
     started = time.perf_counter()
     assert issue(ports, other_id, MONTH) is not None
     record("statement_first_of_an_instance_seconds", time.perf_counter() - started, "s")
-    posted_micros = write_month(account_id)
+    posted_micros = write_month(account_id, hours=24)
     with watch_consumption() as consumed:
         statement = read_statement(ports, account_id, MONTH)
     assert statement.charged_micros == posted_micros == RENTALS * DAYS * GPUS * PRICE_MICROS_PER_GPU_HOUR
@@ -51,13 +51,13 @@ def measure_statement(record: Callable[[str, float, str], None]) -> None:
     assert set(head.digests) == {"csv", "pdf"}
     # Each hour of a day has two numbers more in its row, which a statement does not read but DynamoDB does.
     account_id = f"acc_{uuid.uuid4().hex}"
-    assert write_month(account_id, hours=24) == posted_micros
+    assert write_month(account_id, hours=1) == posted_micros
     started = time.perf_counter()
     assert issue(ports, account_id, MONTH) is not None
-    record("statement_10000_days_of_24_hours_seconds", time.perf_counter() - started, "s")
+    record("statement_10000_days_of_one_hour_seconds", time.perf_counter() - started, "s")
 
 
-def write_month(account_id: str, hours: int = 1) -> int:
+def write_month(account_id: str, hours: int) -> int:
     """Write a month's lines under journals that sum to them, each day's over some hours; return the sum."""
     posted_micros = 0
     base = UsageLine(
